@@ -1,0 +1,3 @@
+package prometheus
+
+import _ "github.com/prometheus/client_golang/prometheus"
