@@ -204,7 +204,10 @@ func (e TokenRevoked) validate() error {
 	case e.Keys && !byUser && e.Before == 0:
 		return fmt.Errorf("%w: keys goes with users and before", ErrInvalid)
 	}
-	return validIDs(append(e.UserIDs, e.JTI, e.SessionID, e.UserID)...)
+	if err := validIDs(e.UserIDs...); err != nil {
+		return err
+	}
+	return validIDs(e.JTI, e.SessionID, e.UserID)
 }
 
 func (e RoleChanged) validate() error {
