@@ -1,0 +1,189 @@
+package system
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// Process is one running program. Its methods are not safe for concurrent use, except Output.
+type Process struct {
+	Name string
+	path string
+	args []string
+	env  []string
+
+	cmd    *exec.Cmd
+	done   chan struct{}
+	output lockedBuffer
+}
+
+// lockedBuffer collects what a program prints while the test reads it.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+// command prepares a program with only the variables given, PATH, HOME and TMPDIR.
+func command(t testing.TB, name string, env map[string]string, args ...string) *Process {
+	t.Helper()
+	dir, err := Build(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &Process{Name: name, path: filepath.Join(dir, name), args: args}
+	for _, kept := range []string{"PATH", "HOME", "TMPDIR"} {
+		p.env = append(p.env, kept+"="+os.Getenv(kept))
+	}
+	for k, v := range env {
+		p.env = append(p.env, k+"="+v)
+	}
+	return p
+}
+
+// Run starts a program that ends by itself and returns its exit code and what it printed.
+func Run(t testing.TB, name string, env map[string]string, args ...string) (int, string) {
+	t.Helper()
+	p := command(t, name, env, args...)
+	p.Start(t)
+	select {
+	case <-p.done:
+	case <-time.After(30 * time.Second):
+		p.Kill()
+		t.Fatalf("%s %v didn't end:\n%s", name, args, p.Output())
+	}
+	return p.cmd.ProcessState.ExitCode(), p.Output()
+}
+
+// Start starts the program, again after it ended.
+func (p *Process) Start(t testing.TB) {
+	t.Helper()
+	p.cmd = exec.Command(p.path, p.args...)
+	p.cmd.Env, p.cmd.Stdout, p.cmd.Stderr = p.env, &p.output, &p.output
+	p.cmd.Dir = t.TempDir()
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := p.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	p.done = done
+	go func(cmd *exec.Cmd) {
+		cmd.Wait()
+		close(done)
+	}(p.cmd)
+	t.Cleanup(func() {
+		p.Kill()
+		if t.Failed() {
+			t.Logf("%s printed:\n%s", p.Name, tail(p.Output(), 8000))
+		}
+	})
+}
+
+func tail(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	return "…" + s[len(s)-n:]
+}
+
+// Output returns everything printed so far, standard error included.
+func (p *Process) Output() string { return p.output.String() }
+
+// PID returns the process id of the last start.
+func (p *Process) PID() int { return p.cmd.Process.Pid }
+
+// Kill is kill -9; it returns when the process is gone.
+func (p *Process) Kill() {
+	p.cmd.Process.Signal(syscall.SIGCONT)
+	p.cmd.Process.Kill()
+	<-p.done
+}
+
+// Signal sends a signal.
+func (p *Process) Signal(sig syscall.Signal) { p.cmd.Process.Signal(sig) }
+
+// Stop is SIGTERM; it waits for the end and returns the exit code.
+func (p *Process) Stop(t testing.TB) int {
+	t.Helper()
+	p.cmd.Process.Signal(syscall.SIGTERM)
+	select {
+	case <-p.done:
+	case <-time.After(20 * time.Second):
+		t.Fatalf("%s doesn't stop:\n%s", p.Name, tail(p.Output(), 8000))
+	}
+	return p.cmd.ProcessState.ExitCode()
+}
+
+// Ended reports whether the process has ended.
+func (p *Process) Ended() bool {
+	select {
+	case <-p.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// RSS returns the resident memory in bytes.
+func (p *Process) RSS() (int64, error) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", p.PID()))
+	if err != nil {
+		return 0, err
+	}
+	pages, err := strconv.ParseInt(strings.Fields(string(b))[1], 10, 64)
+	return pages * int64(os.Getpagesize()), err
+}
+
+// WaitReady polls a URL until it answers 200.
+func (p *Process) WaitReady(t testing.TB, url string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	for {
+		req, _ := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+		if res, err := http.DefaultClient.Do(req); err == nil {
+			res.Body.Close()
+			if res.StatusCode == http.StatusOK {
+				return
+			}
+		}
+		if p.Ended() || ctx.Err() != nil {
+			t.Fatalf("%s isn't ready:\n%s", p.Name, tail(p.Output(), 8000))
+		}
+		time.Sleep(10 * time.Millisecond) // a real process: nothing else tells when it listens
+	}
+}
+
+// FreeAddr returns a loopback address nobody listens on now.
+func FreeAddr(t testing.TB) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
