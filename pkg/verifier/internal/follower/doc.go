@@ -1,0 +1,2 @@
+// Package follower is the verifier's side of the feed as a pure state machine.
+package follower

@@ -1,0 +1,2 @@
+// Package link joins the verifier to authsvc over NATS: the driver of package follower.
+package link

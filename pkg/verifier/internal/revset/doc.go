@@ -1,0 +1,2 @@
+// Package revset is the concurrent revocation set.
+package revset
