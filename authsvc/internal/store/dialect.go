@@ -1,0 +1,21 @@
+package store
+
+import (
+	"database/sql"
+)
+
+// dialect is all that differs between the engines once a database is open.
+type dialect struct {
+	engine Engine
+	// forUpdate ends a SELECT that locks its rows; empty for SQLite, which has one writer.
+	forUpdate string
+	// shareAuthority and lockAuthority are statements that take the lock which issuers share and revocations of
+	// everything hold alone; empty for SQLite.
+	shareAuthority, lockAuthority string
+	// clock is an expression for the database's time in microseconds; empty where the process's clock is the database's.
+	clock string
+	// viewIsolation makes a read-only transaction see one snapshot.
+	viewIsolation sql.IsolationLevel
+	// kind returns the sentinel that a driver's error stands for, or nil.
+	kind func(error) error
+}

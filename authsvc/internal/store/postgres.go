@@ -1,0 +1,124 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/stdlib"
+)
+
+// postgresConns bounds this process's share of the server's connections; the dispatcher has one of its own.
+const postgresConns = 20
+
+// Numbers of advisory locks; they mean something to this program only.
+const (
+	authorityLock = 0x746f6373_01
+	migrationLock = 0x746f6373_02
+)
+
+// Settings of every connection. A process that is frozen in the middle of a transaction must not hold its locks for
+// long; a server whose default is not to wait for its own disk is told to.
+const (
+	sessionSettings = `SELECT set_config('idle_in_transaction_session_timeout', '5s', false),
+		set_config('statement_timeout', '30s', false), set_config('tcp_user_timeout', '10s', false),
+		set_config('synchronous_commit', CASE current_setting('synchronous_commit') WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END, false)`
+	penSettings = `SELECT set_config('idle_in_transaction_session_timeout', '1s', false),
+		set_config('statement_timeout', '1s', false), set_config('tcp_user_timeout', '1s', false),
+		set_config('synchronous_commit', CASE current_setting('synchronous_commit') WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END, false)`
+)
+
+func openPostgres(db *DB, url string) error {
+	config, err := pgx.ParseConfig(url)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrURL, err)
+	}
+	// A standby may lag behind a revocation, and a demoted primary may not know it: both are refused on connecting.
+	config.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite
+	if config.ConnectTimeout == 0 {
+		config.ConnectTimeout = 5 * time.Second
+	}
+	if config.RuntimeParams["application_name"] == "" {
+		config.RuntimeParams["application_name"] = "authsvc"
+	}
+	db.dialect = dialect{
+		engine:    Postgres,
+		forUpdate: " FOR UPDATE",
+		// An advisory lock is granted in the order of asking, so that a steady stream of logins can't starve the
+		// revocation of everything, as shared row locks would let it.
+		shareAuthority: fmt.Sprintf("SELECT pg_advisory_xact_lock_shared(%d)", authorityLock),
+		lockAuthority:  fmt.Sprintf("SELECT pg_advisory_xact_lock(%d)", authorityLock),
+		clock:          "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint",
+		viewIsolation:  sql.LevelRepeatableRead,
+		kind:           postgresKind,
+	}
+	db.writer = postgresPool(config, sessionSettings, postgresConns)
+	db.reader = db.writer
+	db.pen = postgresPool(config, penSettings, 1)
+	return nil
+}
+
+func postgresPool(config *pgx.ConnConfig, settings string, conns int) *sql.DB {
+	pool := stdlib.OpenDB(*config, stdlib.OptionAfterConnect(func(ctx context.Context, conn *pgx.Conn) error {
+		_, err := conn.Exec(ctx, settings)
+		return err
+	}))
+	pool.SetMaxOpenConns(conns)
+	pool.SetMaxIdleConns(conns)
+	pool.SetConnMaxIdleTime(5 * time.Minute)
+	return pool
+}
+
+// SQLSTATE codes (PostgreSQL documentation, appendix A).
+const (
+	uniqueViolation      = "23505"
+	serializationFailure = "40001"
+	deadlockDetected     = "40P01"
+	readOnlyTransaction  = "25006"
+	idleInTransaction    = "25P03"
+	featureNotSupported  = "0A000"
+)
+
+func postgresKind(err error) error {
+	var e *pgconn.PgError
+	if errors.As(err, &e) {
+		return sqlstateKind(e)
+	}
+	var connecting *pgconn.ConnectError
+	var network net.Error
+	if errors.As(err, &connecting) || errors.As(err, &network) || errors.Is(err, driver.ErrBadConn) ||
+		errors.Is(err, sql.ErrConnDone) || pgconn.SafeToRetry(err) || strings.Contains(err.Error(), "conn closed") ||
+		strings.Contains(err.Error(), "unexpected EOF") {
+		return ErrUnavailable
+	}
+	return nil
+}
+
+func sqlstateKind(e *pgconn.PgError) error {
+	switch e.Code {
+	case uniqueViolation:
+		return ErrConflict
+	case serializationFailure, deadlockDetected:
+		return errAborted
+	case readOnlyTransaction, idleInTransaction:
+		return ErrUnavailable
+	case featureNotSupported:
+		// Another replica migrated the schema under a prepared statement, which is prepared anew on the next try.
+		if strings.Contains(e.Message, "cached plan") {
+			return errAborted
+		}
+		return nil
+	}
+	switch e.Code[:2] {
+	case "08", "53", "57", "58": // connection, resources, operator intervention, system error
+		return ErrUnavailable
+	}
+	return nil
+}

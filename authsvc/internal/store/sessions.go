@@ -1,0 +1,136 @@
+package store
+
+import "context"
+
+// Session is a row of sessions: one login, and the family of its refresh tokens.
+type Session struct {
+	ID            string
+	UserID        string
+	Mode          string
+	AMR           []string
+	AuthTime      int64
+	TV            int64 // the user's at login
+	CreatedAt     int64
+	LastUsedAt    int64
+	ExpiresAt     int64 // absolute limit
+	IdleExpiresAt int64
+	IP            string
+	UserAgent     string
+	EndedAt       *int64
+}
+
+// Alive reports whether the session may be used at a time. It is the one place that decides this; u MUST be the
+// session's user and all three MUST come from one transaction.
+func (s Session) Alive(u User, a Authority, now int64) bool {
+	return s.UserID == u.ID && !u.Disabled && s.EndedAt == nil && s.TV >= u.TV &&
+		now < s.ExpiresAt && now < s.IdleExpiresAt && !madeBefore(s.ID, a.TokensBefore)
+}
+
+const sessionColumns = `sessions.id, sessions.user_id, sessions.mode, sessions.amr, sessions.auth_time, sessions.tv,
+	sessions.created_at, sessions.last_used_at, sessions.expires_at, sessions.idle_expires_at, sessions.ip,
+	sessions.user_agent, sessions.ended_at`
+
+func (s *Session) into() []any {
+	return []any{&s.ID, &s.UserID, &s.Mode, scanList(&s.AMR), &s.AuthTime, &s.TV,
+		&s.CreatedAt, &s.LastUsedAt, &s.ExpiresAt, &s.IdleExpiresAt, &s.IP, &s.UserAgent, &s.EndedAt}
+}
+
+func scanSession(s scanner) (v Session, err error) {
+	err = s.Scan(v.into()...)
+	return v, err
+}
+
+// InsertSession adds a session.
+func (tx *Tx) InsertSession(ctx context.Context, s Session) error {
+	_, err := tx.exec(ctx, `INSERT INTO sessions (id, user_id, mode, amr, auth_time, tv, created_at, last_used_at,
+		expires_at, idle_expires_at, ip, user_agent) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`,
+		s.ID, s.UserID, s.Mode, listText(s.AMR), s.AuthTime, s.TV, s.CreatedAt, s.LastUsedAt,
+		s.ExpiresAt, s.IdleExpiresAt, s.IP, s.UserAgent)
+	return err
+}
+
+// Session reads a session, alive or not.
+func (tx *Tx) Session(ctx context.Context, id string) (Session, error) {
+	return scanSession(tx.queryRow(ctx, `SELECT `+sessionColumns+` FROM sessions WHERE id = $1`, id))
+}
+
+// LockSession reads a session, alive or not, and locks its row.
+func (tx *Tx) LockSession(ctx context.Context, id string) (Session, error) {
+	return scanSession(tx.queryRow(ctx, `SELECT `+sessionColumns+` FROM sessions WHERE id = $1`+tx.db.dialect.forUpdate, id))
+}
+
+// SessionWithUser reads a session, alive or not, with its user and the bounds that concern both, in one query.
+func (tx *Tx) SessionWithUser(ctx context.Context, id string) (Session, User, Authority, error) {
+	var s Session
+	var u User
+	var a Authority
+	err := tx.queryRow(ctx, `SELECT `+sessionColumns+`, `+userColumns+`, `+authorityColumns+`
+		FROM sessions JOIN users ON users.id = sessions.user_id CROSS JOIN authority WHERE sessions.id = $1`, id).
+		Scan(append(append(s.into(), u.into()...), a.into()...)...)
+	return s, u, a, err
+}
+
+// SessionsOf reads the sessions of a user that haven't ended, newest first. Some may be dead for other reasons:
+// see [Session.Alive].
+func (tx *Tx) SessionsOf(ctx context.Context, userID string) ([]Session, error) {
+	return queryAll(ctx, tx, scanSession, `SELECT `+sessionColumns+` FROM sessions
+		WHERE user_id = $1 AND ended_at IS NULL ORDER BY id DESC`, userID)
+}
+
+// EndSession ends a session and reports whether it hadn't ended before.
+func (tx *Tx) EndSession(ctx context.Context, id string) (bool, error) {
+	n, err := tx.exec(ctx, `UPDATE sessions SET ended_at = $2 WHERE id = $1 AND ended_at IS NULL`, id, tx.Now())
+	return n > 0, err
+}
+
+// TouchSession records a use and moves the idle limit.
+func (tx *Tx) TouchSession(ctx context.Context, id string, idleExpiresAt int64, ip, userAgent string) error {
+	return tx.execOne(ctx, `UPDATE sessions SET last_used_at = $2, idle_expires_at = $3, ip = $4, user_agent = $5
+		WHERE id = $1`, id, tx.Now(), idleExpiresAt, ip, userAgent)
+}
+
+// PruneSessions deletes at most limit sessions that ended or expired before a time, with their refresh tokens, and
+// returns how many. A pruned session's refresh tokens are unknown afterwards, which is no less dead.
+func (tx *Tx) PruneSessions(ctx context.Context, before int64, limit int) (int64, error) {
+	return tx.exec(ctx, `DELETE FROM sessions WHERE id IN (SELECT id FROM sessions
+		WHERE ended_at < $1 OR expires_at < $1 OR idle_expires_at < $1 ORDER BY id LIMIT $2)`, before, limit)
+}
+
+// RefreshToken is a row of refresh_tokens. The token itself is nowhere in the database.
+type RefreshToken struct {
+	Hash       []byte // SHA-256
+	SessionID  string
+	Generation int64
+	CreatedAt  int64
+	UsedAt     *int64
+}
+
+const refreshColumns = `hash, session_id, generation, created_at, used_at`
+
+func scanRefresh(s scanner) (r RefreshToken, err error) {
+	err = s.Scan(&r.Hash, &r.SessionID, &r.Generation, &r.CreatedAt, &r.UsedAt)
+	return r, err
+}
+
+// InsertRefreshToken adds a refresh token.
+func (tx *Tx) InsertRefreshToken(ctx context.Context, r RefreshToken) error {
+	_, err := tx.exec(ctx, `INSERT INTO refresh_tokens (hash, session_id, generation, created_at) VALUES ($1, $2, $3, $4)`,
+		r.Hash, r.SessionID, r.Generation, r.CreatedAt)
+	return err
+}
+
+// RefreshToken reads a refresh token by its hash.
+func (tx *Tx) RefreshToken(ctx context.Context, hash []byte) (RefreshToken, error) {
+	return scanRefresh(tx.queryRow(ctx, `SELECT `+refreshColumns+` FROM refresh_tokens WHERE hash = $1`, hash))
+}
+
+// LockRefreshToken reads a refresh token by its hash and locks its row. Its user and session come first.
+func (tx *Tx) LockRefreshToken(ctx context.Context, hash []byte) (RefreshToken, error) {
+	return scanRefresh(tx.queryRow(ctx, `SELECT `+refreshColumns+` FROM refresh_tokens WHERE hash = $1`+
+		tx.db.dialect.forUpdate, hash))
+}
+
+// UseRefreshToken marks the first use of a refresh token; [ErrNotFound] when it was used before.
+func (tx *Tx) UseRefreshToken(ctx context.Context, hash []byte) error {
+	return tx.execOne(ctx, `UPDATE refresh_tokens SET used_at = $2 WHERE hash = $1 AND used_at IS NULL`, hash, tx.Now())
+}

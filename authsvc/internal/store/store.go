@@ -1,0 +1,170 @@
+// Package store keeps authsvc's truth in SQL: SQLite for one process, PostgreSQL 15 or later for many, behind the same
+// statements. What differs between the two stands in dialect.go, sqlite.go and postgres.go and nowhere else.
+//
+// Everything happens in transactions: [DB.Update] for changes, [DB.View] for reads, [DB.Issue] for transactions that
+// create credentials. A state change and the event that announces it MUST be written by the same transaction
+// ([Tx.InsertEvent]); nothing is ever published from inside one.
+//
+// # Locks
+//
+// PostgreSQL runs updates READ COMMITTED, so a decision may rest only on rows that the transaction has locked. Methods
+// named Lock… and Share… lock; their plain siblings don't. SQLite has one writer at a time and the same methods
+// cost nothing there. To keep deadlocks rare, lock in this order: authority, admins ([Tx.LockAdmins]), users by
+// ascending id, sessions, refresh tokens, API keys. Deadlocks that happen all the same are retried by Update.
+//
+// # Time and ids
+//
+// Times are UTC microseconds of the database's clock: [Tx.Now]. Ids are UUIDv7 text made by [Tx.NewID].
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"strings"
+	"time"
+)
+
+// Engine names the database system.
+type Engine string
+
+// The engines.
+const (
+	SQLite   Engine = "sqlite"
+	Postgres Engine = "postgres"
+)
+
+// DB is an open database. It is safe for concurrent use.
+type DB struct {
+	dialect dialect
+	// writer runs updates. On SQLite it is one connection whose transactions begin IMMEDIATE.
+	writer *sql.DB
+	// reader runs views. On PostgreSQL it is the writer.
+	reader *sql.DB
+	// pen runs the dispatcher's numbering, with time-outs so short that a frozen holder can't block a takeover.
+	// On SQLite it is the writer.
+	pen    *sql.DB
+	log    *slog.Logger
+	offset func() time.Duration
+}
+
+// Option changes how a database is opened.
+type Option func(*DB)
+
+// WithClockOffset shifts the database's clock for this DB by what offset returns, so that tests can let time pass.
+// The default is no shift.
+func WithClockOffset(offset func() time.Duration) Option {
+	return func(db *DB) { db.offset = offset }
+}
+
+// Open connects to the database that url names: sqlite:<path> or postgres://…. It doesn't change the schema: call
+// [DB.Migrate] next. The errors are [ErrUnavailable] when the database can't be reached, [ErrURL] for a bad url.
+func Open(ctx context.Context, url string, log *slog.Logger, opts ...Option) (*DB, error) {
+	db := &DB{log: log, offset: func() time.Duration { return 0 }}
+	for _, opt := range opts {
+		opt(db)
+	}
+	var err error
+	switch {
+	case strings.HasPrefix(url, "sqlite:"):
+		err = openSQLite(db, strings.TrimPrefix(url, "sqlite:"))
+	case strings.HasPrefix(url, "postgres://"), strings.HasPrefix(url, "postgresql://"):
+		err = openPostgres(db, url)
+	default:
+		err = fmt.Errorf("%w: it must begin with sqlite: or postgres://", ErrURL)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := db.Ping(ctx); err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	return db, nil
+}
+
+// Engine returns which database system this is.
+func (db *DB) Engine() Engine { return db.dialect.engine }
+
+// Ping proves that the database can be written to by this program right now, as far as that can be known without writing.
+func (db *DB) Ping(ctx context.Context) error {
+	var one int
+	return db.classify(db.writer.QueryRowContext(ctx, "SELECT 1").Scan(&one))
+}
+
+// Close closes all connections. Transactions MUST have ended.
+func (db *DB) Close() error {
+	err := db.writer.Close()
+	if db.reader != db.writer {
+		err = errors.Join(err, db.reader.Close())
+	}
+	if db.pen != db.writer {
+		err = errors.Join(err, db.pen.Close())
+	}
+	return err
+}
+
+// maxAttempts bounds how often a transaction is tried that others keep aborting.
+const maxAttempts = 10
+
+// Update runs fn in a read-write transaction and commits it when fn returns nil. Where the database aborted the
+// transaction for the sake of others (deadlock, serialization), fn runs again: it MUST have no effect but through tx.
+//
+// The error is fn's own, or one of this package's. [ErrUnavailable] from a commit means that its outcome is unknown.
+func (db *DB) Update(ctx context.Context, fn func(tx *Tx) error) error {
+	return db.update(ctx, db.writer, fn)
+}
+
+// View runs fn in a read-only transaction that sees one snapshot of the primary, no older than the call.
+func (db *DB) View(ctx context.Context, fn func(tx *Tx) error) error {
+	return db.retry(ctx, func() error {
+		return db.run(ctx, db.reader, &sql.TxOptions{Isolation: db.dialect.viewIsolation, ReadOnly: true}, fn)
+	})
+}
+
+// updateWithPen is Update on the connection that is kept for the dispatcher.
+func (db *DB) updateWithPen(ctx context.Context, fn func(tx *Tx) error) error {
+	return db.update(ctx, db.pen, fn)
+}
+
+func (db *DB) update(ctx context.Context, pool *sql.DB, fn func(tx *Tx) error) error {
+	return db.retry(ctx, func() error { return db.run(ctx, pool, nil, fn) })
+}
+
+func (db *DB) run(ctx context.Context, pool *sql.DB, opts *sql.TxOptions, fn func(tx *Tx) error) error {
+	begun, err := pool.BeginTx(ctx, opts)
+	if err != nil {
+		return db.classify(err)
+	}
+	defer begun.Rollback() // after a commit it does nothing
+	tx := &Tx{ctx: ctx, db: db, tx: begun, readOnly: opts != nil}
+	if err := fn(tx); err != nil {
+		return err
+	}
+	if tx.failed != nil {
+		return tx.failed
+	}
+	return db.classify(begun.Commit())
+}
+
+// retry runs a transaction until it isn't aborted for the sake of others any more.
+func (db *DB) retry(ctx context.Context, run func() error) error {
+	for attempt := 1; ; attempt++ {
+		err := run()
+		if !errors.Is(err, errAborted) {
+			return err
+		}
+		if attempt == maxAttempts {
+			return fmt.Errorf("%w: aborted %d times: %w", ErrUnavailable, attempt, err)
+		}
+		wait := time.NewTimer(time.Duration(rand.Int64N(int64(attempt) * int64(5*time.Millisecond))))
+		select {
+		case <-wait.C:
+		case <-ctx.Done():
+			wait.Stop()
+			return ctx.Err()
+		}
+	}
+}

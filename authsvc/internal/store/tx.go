@@ -1,0 +1,140 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"strconv"
+	"time"
+)
+
+// Tx is a running transaction. It MUST NOT be used by two goroutines at once, nor after its function returned.
+//
+// After any error but [ErrNotFound] the transaction can only be rolled back, on both engines: further statements, and
+// the commit, return that first error.
+type Tx struct {
+	ctx      context.Context // of Update or View: Now has none of its own
+	db       *DB
+	tx       *sql.Tx
+	readOnly bool
+	failed   error
+	now      int64
+	// stamp is the last id's time, see newID.
+	stamp uint64
+	// watermark is the time in milliseconds below which ids are dead; known once authority was locked.
+	watermark int64
+	locked    bool // authority
+}
+
+// Now returns the database's time in UTC microseconds, read once per transaction, when it is first asked for. After an
+// error it returns 0, and the transaction can't be committed.
+func (tx *Tx) Now() int64 {
+	if tx.now != 0 || tx.failed != nil {
+		return tx.now
+	}
+	if tx.db.dialect.clock == "" {
+		tx.now = time.Now().UnixMicro() + tx.db.offset().Microseconds()
+		return tx.now
+	}
+	var now int64
+	if err := tx.queryRow(tx.ctx, "SELECT "+tx.db.clock()).Scan(&now); err != nil {
+		return 0
+	}
+	tx.now = now
+	return now
+}
+
+// clock returns an SQL expression for the database's time, to be read by a statement that does more.
+func (db *DB) clock() string {
+	offset := db.offset().Microseconds()
+	if db.dialect.clock == "" {
+		return strconv.FormatInt(time.Now().UnixMicro()+offset, 10)
+	}
+	if offset == 0 {
+		return db.dialect.clock
+	}
+	return "(" + db.dialect.clock + " + " + strconv.FormatInt(offset, 10) + ")"
+}
+
+// exec runs a statement and returns how many rows it changed.
+func (tx *Tx) exec(ctx context.Context, query string, args ...any) (int64, error) {
+	if tx.failed != nil {
+		return 0, tx.failed
+	}
+	result, err := tx.tx.ExecContext(ctx, query, args...)
+	if err != nil {
+		return 0, tx.fail(err)
+	}
+	return result.RowsAffected()
+}
+
+// execOne is exec for a statement that must change one row; without one it returns [ErrNotFound].
+func (tx *Tx) execOne(ctx context.Context, query string, args ...any) error {
+	n, err := tx.exec(ctx, query, args...)
+	if err == nil && n == 0 {
+		return ErrNotFound
+	}
+	return err
+}
+
+func (tx *Tx) queryRow(ctx context.Context, query string, args ...any) row {
+	if tx.failed != nil {
+		return row{tx: tx}
+	}
+	return row{tx: tx, row: tx.tx.QueryRowContext(ctx, query, args...)}
+}
+
+// row is a result of at most one row.
+type row struct {
+	tx  *Tx
+	row *sql.Row
+}
+
+// Scan reads the row. Without one it returns [ErrNotFound].
+func (r row) Scan(into ...any) error {
+	if r.row == nil {
+		return r.tx.failed
+	}
+	return r.tx.fail(r.row.Scan(into...))
+}
+
+// fail classifies an error and remembers it unless the transaction can go on.
+func (tx *Tx) fail(err error) error {
+	err = tx.db.classify(err)
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		tx.failed = err
+	}
+	return err
+}
+
+// scanner is a row or the current one of many.
+type scanner interface{ Scan(into ...any) error }
+
+// queryAll runs a query and reads every row of its result.
+func queryAll[T any](ctx context.Context, tx *Tx, scan func(scanner) (T, error), query string, args ...any) ([]T, error) {
+	if tx.failed != nil {
+		return nil, tx.failed
+	}
+	rows, err := tx.tx.QueryContext(ctx, query, args...)
+	if err != nil {
+		return nil, tx.fail(err)
+	}
+	defer rows.Close()
+	var all []T
+	for rows.Next() {
+		one, err := scan(rows)
+		if err != nil {
+			return nil, tx.fail(err)
+		}
+		all = append(all, one)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, tx.fail(err)
+	}
+	return all, nil
+}
+
+func scanString(s scanner) (v string, err error) {
+	err = s.Scan(&v)
+	return v, err
+}

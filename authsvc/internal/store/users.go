@@ -1,0 +1,175 @@
+package store
+
+import (
+	"context"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// RoleAdmin is the role of which the database always keeps one enabled holder, see [Tx.LockAdmins].
+const RoleAdmin = "admin"
+
+// User is a row of users.
+type User struct {
+	ID           string
+	Username     string // lower case
+	Email        string // empty: none
+	PasswordHash string
+	Roles        []string
+	Plan         string
+	Disabled     bool
+	// TV: tokens and sessions with a lower one are dead. KeysTV: API keys made under a lower TV are dead.
+	// RV: version of Roles, Plan and Disabled.
+	TV, KeysTV, RV int64
+	CreatedAt      int64
+}
+
+const userColumns = `users.id, users.username, COALESCE(users.email, ''), users.password_hash, users.roles, users.plan,
+	users.disabled, users.tv, users.keys_tv, users.rv, users.created_at`
+
+func (u *User) into() []any {
+	return []any{&u.ID, &u.Username, &u.Email, &u.PasswordHash, scanList(&u.Roles), &u.Plan,
+		&u.Disabled, &u.TV, &u.KeysTV, &u.RV, &u.CreatedAt}
+}
+
+func scanUser(s scanner) (u User, err error) {
+	err = s.Scan(u.into()...)
+	return u, err
+}
+
+// InsertUser adds a user. A username that is taken is [ErrConflict].
+func (tx *Tx) InsertUser(ctx context.Context, u User) error {
+	_, err := tx.exec(ctx, `INSERT INTO users
+		(id, username, email, password_hash, roles, plan, disabled, tv, keys_tv, rv, created_at)
+		VALUES ($1, $2, NULLIF($3, ''), $4, $5, $6, $7, $8, $9, $10, $11)`,
+		u.ID, u.Username, u.Email, u.PasswordHash, listText(u.Roles), u.Plan, u.Disabled, u.TV, u.KeysTV, u.RV, u.CreatedAt)
+	return err
+}
+
+// User reads a user by id.
+func (tx *Tx) User(ctx context.Context, id string) (User, error) {
+	return scanUser(tx.queryRow(ctx, `SELECT `+userColumns+` FROM users WHERE id = $1`, id))
+}
+
+// UserByName reads a user by lower-case username.
+func (tx *Tx) UserByName(ctx context.Context, username string) (User, error) {
+	return scanUser(tx.queryRow(ctx, `SELECT `+userColumns+` FROM users WHERE username = $1`, username))
+}
+
+// LockUser reads a user and locks the row.
+func (tx *Tx) LockUser(ctx context.Context, id string) (User, error) {
+	return scanUser(tx.queryRow(ctx, `SELECT `+userColumns+` FROM users WHERE id = $1`+tx.db.dialect.forUpdate, id))
+}
+
+// LockUsers reads and locks the users that exist among ids, in ascending order of id.
+func (tx *Tx) LockUsers(ctx context.Context, ids []string) ([]User, error) {
+	sorted := slices.Compact(slices.Sorted(slices.Values(ids)))
+	var all []User
+	for chunk := range slices.Chunk(sorted, maxParameters) {
+		users, err := queryAll(ctx, tx, scanUser, `SELECT `+userColumns+` FROM users WHERE id IN (`+
+			placeholders(1, len(chunk))+`) ORDER BY id`+tx.db.dialect.forUpdate, anys(chunk)...)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, users...)
+	}
+	return all, nil
+}
+
+// LockUsersByRole reads and locks every user that has a role, in ascending order of id.
+func (tx *Tx) LockUsersByRole(ctx context.Context, role string) ([]User, error) {
+	return queryAll(ctx, tx, scanUser, `SELECT `+userColumns+` FROM users WHERE roles LIKE $1 ESCAPE '\' ORDER BY id`+
+		tx.db.dialect.forUpdate, rolePattern(role))
+}
+
+// LockAdmins locks every enabled admin and returns how many there are. A transaction that takes the role from a user,
+// disables or deletes one MUST call it before it locks that user: of two that would remove the last two admins at once,
+// one then sees the other's work.
+func (tx *Tx) LockAdmins(ctx context.Context) (int, error) {
+	ids, err := queryAll(ctx, tx, scanString, `SELECT id FROM users WHERE roles LIKE $1 ESCAPE '\' AND NOT disabled
+		ORDER BY id`+tx.db.dialect.forUpdate, rolePattern(RoleAdmin))
+	return len(ids), err
+}
+
+// Users reads a page of users, in ascending order of id, after a cursor (the last id of the page before, or "").
+// A query keeps those whose username or email contains it.
+func (tx *Tx) Users(ctx context.Context, query, after string, limit int) ([]User, error) {
+	pattern := "%" + escapeLike(strings.ToLower(query)) + "%"
+	return queryAll(ctx, tx, scanUser, `SELECT `+userColumns+` FROM users
+		WHERE id > $1 AND (username LIKE $2 ESCAPE '\' OR lower(COALESCE(email, '')) LIKE $2 ESCAPE '\')
+		ORDER BY id LIMIT $3`, after, pattern, limit)
+}
+
+// SetPassword replaces a user's password hash.
+func (tx *Tx) SetPassword(ctx context.Context, id, hash string) error {
+	return tx.execOne(ctx, `UPDATE users SET password_hash = $2 WHERE id = $1`, id, hash)
+}
+
+// SetAuthorization replaces a user's whole authorization state and returns its new version.
+func (tx *Tx) SetAuthorization(ctx context.Context, id string, roles []string, plan string, disabled bool) (rv int64, err error) {
+	err = tx.queryRow(ctx, `UPDATE users SET roles = $2, plan = $3, disabled = $4,
+		rv = CASE WHEN rv < $5 THEN $5 ELSE rv + 1 END WHERE id = $1 RETURNING rv`,
+		id, listText(roles), plan, disabled, tx.Now()).Scan(&rv)
+	return rv, err
+}
+
+// BumpTokens kills every session and token of users, and with keys every API key that they have now. The users MUST be
+// locked by this transaction; they share the returned tv, which is above every old one.
+func (tx *Tx) BumpTokens(ctx context.Context, users []User, keys bool) (tv int64, err error) {
+	tv = tx.Now()
+	ids := make([]string, 0, len(users))
+	for _, u := range users {
+		tv = max(tv, u.TV+1)
+		ids = append(ids, u.ID)
+	}
+	set := "tv = $1"
+	if keys {
+		set = "tv = $1, keys_tv = $1"
+	}
+	for chunk := range slices.Chunk(ids, maxParameters) {
+		_, err := tx.exec(ctx, `UPDATE users SET `+set+` WHERE id IN (`+placeholders(2, len(chunk))+`)`,
+			append([]any{tv}, anys(chunk)...)...)
+		if err != nil {
+			return 0, err
+		}
+	}
+	return tv, tx.failed
+}
+
+// DeleteUser deletes a user and all that is the user's: sessions, refresh tokens and API keys.
+func (tx *Tx) DeleteUser(ctx context.Context, id string) error {
+	return tx.execOne(ctx, `DELETE FROM users WHERE id = $1`, id)
+}
+
+// maxParameters bounds the lists of one statement.
+const maxParameters = 500
+
+// placeholders returns "$first, $first+1, …", n of them.
+func placeholders(first, n int) string {
+	var b strings.Builder
+	for i := range n {
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		b.WriteByte('$')
+		b.WriteString(strconv.Itoa(first + i))
+	}
+	return b.String()
+}
+
+func anys(values []string) []any {
+	out := make([]any, len(values))
+	for i, v := range values {
+		out[i] = v
+	}
+	return out
+}
+
+// rolePattern finds a role in the JSON text of roles, whose names need no escaping there.
+func rolePattern(role string) string { return `%"` + escapeLike(role) + `"%` }
+
+// escapeLike makes text mean itself in a LIKE … ESCAPE '\'.
+func escapeLike(text string) string {
+	return strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`).Replace(text)
+}
