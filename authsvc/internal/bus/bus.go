@@ -1,0 +1,152 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"sync"
+
+	"github.com/nats-io/nats.go"
+)
+
+// The users of authsvc's two connections; their inbox prefixes are _INBOX_ and the name.
+const (
+	userFeed  = "auth_feed"
+	userReply = "auth_reply"
+)
+
+// Config says which NATS to use.
+type Config struct {
+	// DataDir is authsvc's data directory, which this process holds the lock of. Only the embedded server uses it.
+	DataDir string
+	// URL is a list of NATS URLs, separated by commas. Empty: the embedded server.
+	URL string
+	// Listen is where the embedded server listens: host:port, port 0 for a free one.
+	Listen string
+	// Creds is the credentials file (.creds) or NKey seed (.nk) of the external NATS; empty: none.
+	Creds string
+	// ReplyCreds is that of the answering connection. Empty: the same as Creds, which then needs both sets of rights.
+	ReplyCreds string
+	Log        *slog.Logger
+}
+
+// Bus is authsvc's NATS. It is safe for concurrent use.
+type Bus struct {
+	feed, reply *connection
+	embedded    *embedded // nil: external
+	log         *slog.Logger
+
+	syncing sync.Mutex // one Sync at a time
+}
+
+// Start starts the embedded server for these services, or begins to connect to the external NATS. It doesn't wait for an
+// external NATS that is away: the connections come up by themselves, and publishing fails until then. Errors are one line.
+// ctx bounds the start only.
+func Start(ctx context.Context, cfg Config, services []Service) (*Bus, error) {
+	if cfg.URL != "" {
+		return startExternal(cfg)
+	}
+	return startEmbedded(ctx, cfg, services)
+}
+
+func startExternal(cfg Config) (*Bus, error) {
+	b := &Bus{log: cfg.Log}
+	creds, err := credentials(cfg.Creds)
+	if err != nil {
+		return nil, err
+	}
+	replyCreds := creds
+	if cfg.ReplyCreds != "" {
+		if replyCreds, err = credentials(cfg.ReplyCreds); err != nil {
+			return nil, err
+		}
+	}
+	if err := b.connect(cfg.URL, creds, replyCreds); err != nil {
+		return nil, err
+	}
+	return b, nil
+}
+
+func startEmbedded(ctx context.Context, cfg Config, services []Service) (*Bus, error) {
+	server, err := newEmbedded(ctx, cfg, services)
+	if err != nil {
+		return nil, err
+	}
+	b := &Bus{embedded: server, log: cfg.Log}
+	feed, err := credentials(seedPath(server.dir, userFeed))
+	if err != nil {
+		server.stop()
+		return nil, err
+	}
+	reply, err := credentials(seedPath(server.dir, userReply))
+	if err != nil {
+		server.stop()
+		return nil, err
+	}
+	if err := b.connect(server.url(), feed, reply); err != nil {
+		server.stop()
+		return nil, err
+	}
+	return b, nil
+}
+
+func (b *Bus) connect(urls string, feed, reply nats.Option) (err error) {
+	if b.feed, err = connect(urls, userFeed, feed, b.log); err != nil {
+		return err
+	}
+	if b.reply, err = connect(urls, userReply, reply, b.log); err != nil {
+		b.feed.Close()
+		return err
+	}
+	return nil
+}
+
+// Feed returns the connection that publishes the feed. Publishing on it fails at once while NATS is away.
+func (b *Bus) Feed() *nats.Conn { return b.feed.Conn }
+
+// Reply returns the connection that takes questions and answers them.
+func (b *Bus) Reply() *nats.Conn { return b.reply.Conn }
+
+// Embedded reports whether the server runs in this process.
+func (b *Bus) Embedded() bool { return b.embedded != nil }
+
+// URL returns where services connect, without secrets: the embedded server's bound address, or the external server that
+// is in use (empty while there is none).
+func (b *Bus) URL() string {
+	if b.embedded != nil {
+		return b.embedded.url()
+	}
+	return b.feed.ConnectedUrlRedacted()
+}
+
+// Sync makes the embedded server admit exactly these services; connections of the others are closed, all else goes on.
+// For an external NATS it does nothing: the operator owns its configuration ([AccountBlock]). Callers pass what the
+// services table holds after their commit; a call that returns an error may be repeated.
+func (b *Bus) Sync(_ context.Context, services []Service) error {
+	if b.embedded == nil {
+		return nil
+	}
+	b.syncing.Lock()
+	defer b.syncing.Unlock()
+	return b.embedded.sync(services)
+}
+
+// Close delivers what was published, ends both connections and stops the embedded server. Subscriptions should have been
+// drained by their owners before. When ctx ends first, it closes hard.
+func (b *Bus) Close(ctx context.Context) error {
+	err := errors.Join(b.reply.drain(ctx), b.feed.drain(ctx))
+	if b.embedded != nil {
+		b.embedded.stop()
+	}
+	if err != nil {
+		return fmt.Errorf("close bus: %w", err)
+	}
+	return nil
+}
+
+// SeedFile returns where the embedded server's data directory holds a service's seed.
+func SeedFile(dataDir, service string) string {
+	return seedPath(filepath.Join(dataDir, "nats"), service)
+}

@@ -1,0 +1,106 @@
+package bus
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+// A lost connection shows within three pings. An acceptor that is away is tried again a few times a second, with jitter
+// so that replicas don't come in step.
+const (
+	connectTimeout  = 2 * time.Second
+	pingInterval    = time.Second
+	maxPingsOut     = 2
+	reconnectWait   = 100 * time.Millisecond
+	reconnectJitter = 100 * time.Millisecond
+	drainTimeout    = 5 * time.Second
+)
+
+// connection is a NATS connection that knows when it has closed for good.
+type connection struct {
+	*nats.Conn
+	closed chan struct{}
+}
+
+// connect returns a connection that is up or goes on trying. Errors are of the configuration only.
+func connect(urls, user string, creds nats.Option, log *slog.Logger) (*connection, error) {
+	c := &connection{closed: make(chan struct{})}
+	log = log.With("connection", user)
+	conn, err := nats.Connect(urls,
+		creds,
+		nats.Name("authsvc "+user),
+		nats.CustomInboxPrefix("_INBOX_"+user),
+		nats.Timeout(connectTimeout),
+		nats.PingInterval(pingInterval),
+		nats.MaxPingsOutstanding(maxPingsOut),
+		nats.MaxReconnects(-1),
+		nats.ReconnectWait(reconnectWait),
+		nats.ReconnectJitter(reconnectJitter, reconnectJitter),
+		nats.ReconnectBufSize(-1), // or Publish would return nil during an outage
+		nats.RetryOnFailedConnect(true),
+		nats.IgnoreAuthErrorAbort(), // a server that is being reconfigured may refuse for a while
+		nats.DrainTimeout(drainTimeout),
+		nats.ClosedHandler(func(*nats.Conn) { close(c.closed) }),
+		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+			if err != nil {
+				log.Warn("NATS connection lost", "error", err)
+			}
+		}),
+		nats.ReconnectHandler(func(nc *nats.Conn) { log.Info("NATS connected", "server", nc.ConnectedUrlRedacted()) }),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
+			// The library may hold the subscription's lock here: don't ask it anything.
+			log.Error("NATS reports an error", "error", err)
+		}),
+	)
+	if err != nil {
+		return nil, fmt.Errorf("NATS: %w", err)
+	}
+	if !conn.IsConnected() {
+		log.Warn("NATS is away; trying again until it comes", "error", conn.LastError())
+	}
+	c.Conn = conn
+	return c, nil
+}
+
+// drain waits until everything was delivered and the connection has closed.
+func (c *connection) drain(ctx context.Context) error {
+	if !c.IsConnected() {
+		c.Close() // there is nobody to deliver to
+	} else if err := c.Drain(); err != nil && !errors.Is(err, nats.ErrConnectionClosed) {
+		c.Close()
+	}
+	select {
+	case <-c.closed:
+		return nil
+	case <-ctx.Done():
+		c.Close()
+		<-c.closed
+		return ctx.Err()
+	}
+}
+
+// credentials returns the option for a credentials file or an NKey seed file, whichever the file holds.
+func credentials(path string) (nats.Option, error) {
+	if path == "" {
+		return func(*nats.Options) error { return nil }, nil
+	}
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("NATS credentials: %w", err)
+	}
+	if bytes.Contains(raw, []byte("BEGIN NATS USER JWT")) {
+		return nats.UserCredentials(path), nil
+	}
+	option, err := nats.NkeyOptionFromSeed(path)
+	if err != nil {
+		return nil, fmt.Errorf("NATS credentials %s: neither a credentials file nor a user's NKey seed", path)
+	}
+	return option, nil
+}

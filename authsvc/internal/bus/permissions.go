@@ -1,0 +1,89 @@
+package bus
+
+import (
+	"bytes"
+	_ "embed"
+	"fmt"
+	"slices"
+	"strings"
+	"text/template"
+
+	"github.com/nats-io/nkeys"
+
+	"github.com/tocsin-auth/tocsin/pkg/events"
+)
+
+// Service is a resource service that may join the bus.
+type Service struct {
+	Name string // passes events.ValidService
+	NKey string // public user NKey
+}
+
+// account names the service's NATS account. Names have no upper-case letters, so two services never share one.
+func (s Service) account() string { return "SVC_" + strings.ToUpper(s.Name) }
+
+func (s Service) validate() error {
+	if !events.ValidService(s.Name) {
+		return fmt.Errorf("service name %q: want [a-z0-9_-]{1,32}", s.Name)
+	}
+	// The decoder passes over line ends, which would break out of the line that the key stands in.
+	if !nkeys.IsValidPublicUserKey(s.NKey) || strings.ContainsAny(s.NKey, "\r\n") {
+		return fmt.Errorf("service %s: not a public user NKey", s.Name)
+	}
+	return nil
+}
+
+//go:embed nats.conf.tmpl
+var templateText string
+
+// templates holds the one text of the permission set: for the embedded server, for deploy/nats.conf, and for the block
+// that an operator appends by hand.
+var templates = template.Must(template.New("").Funcs(template.FuncMap{"quote": quote}).Parse(templateText))
+
+// quote writes a string as nats-server's configuration language reads it.
+func quote(s string) string {
+	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`, "\r", `\r`, "\t", `\t`).Replace(s) + `"`
+}
+
+// permissions is what the templates are filled with. NKeys are public keys or variables ($NAME).
+type permissions struct {
+	Listen, StoreDir         string // embedded only
+	AuthFeed, AuthReply, Sys string
+	Services                 []serviceEntry
+}
+
+type serviceEntry struct{ Name, Account, NKey string }
+
+func entry(s Service) serviceEntry {
+	return serviceEntry{Name: s.Name, Account: s.account(), NKey: s.NKey}
+}
+
+// entries validates and orders services, so that the same table always gives the same text.
+func entries(services []Service) ([]serviceEntry, error) {
+	out := make([]serviceEntry, 0, len(services))
+	for _, s := range services {
+		if err := s.validate(); err != nil {
+			return nil, err
+		}
+		out = append(out, entry(s))
+	}
+	slices.SortFunc(out, func(a, b serviceEntry) int { return strings.Compare(a.Name, b.Name) })
+	return out, nil
+}
+
+func render(name string, data any) (string, error) {
+	var b bytes.Buffer
+	if err := templates.ExecuteTemplate(&b, name, data); err != nil {
+		return "", fmt.Errorf("render %s: %w", name, err)
+	}
+	return b.String(), nil
+}
+
+// AccountBlock returns the text that lets a service join an external NATS: an account for its configuration, with a
+// comment that says where it goes.
+func AccountBlock(s Service) (string, error) {
+	if err := s.validate(); err != nil {
+		return "", err
+	}
+	return render("added", entry(s))
+}

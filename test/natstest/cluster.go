@@ -1,0 +1,199 @@
+package natstest
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+// Nodes is the size of a cluster.
+const Nodes = 3
+
+// Cluster is three servers as child processes, each running the shipped configuration.
+type Cluster struct {
+	keys
+	file  string
+	nodes [Nodes]*node
+}
+
+type node struct {
+	env     []string
+	client  int // port
+	process *exec.Cmd
+	stdin   io.Closer // the child ends when this does
+	log     string
+	ready   chan error
+}
+
+// StartCluster starts a cluster with the permission set that ships and these services, and returns when JetStream is ready
+// on every node. The test's end stops it.
+func StartCluster(t testing.TB, services ...string) *Cluster {
+	t.Helper()
+	if len(services) == 0 {
+		services = []string{shippedService}
+	}
+	dir := t.TempDir()
+	c := &Cluster{keys: makeKeys(t, dir, services), file: filepath.Join(dir, "nats.conf")}
+	if err := os.WriteFile(c.file, []byte(shipped(t, services)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var ports [Nodes]int
+	var routes []string
+	for i := range ports {
+		ports[i] = FreePort(t)
+		routes = append(routes, fmt.Sprintf(`"nats://127.0.0.1:%d"`, ports[i]))
+	}
+	for i := range c.nodes {
+		n := &node{client: FreePort(t), log: filepath.Join(dir, fmt.Sprintf("n%d.log", i+1))}
+		n.env = append(os.Environ(),
+			childVariable+"="+c.file,
+			fmt.Sprintf("TOCSIN_NATS_NAME=n%d", i+1),
+			fmt.Sprintf(`TOCSIN_NATS_CLIENT="127.0.0.1:%d"`, n.client),
+			fmt.Sprintf(`TOCSIN_NATS_CLUSTER="127.0.0.1:%d"`, ports[i]),
+			"TOCSIN_NATS_ROUTES=["+strings.Join(routes, ", ")+"]",
+			fmt.Sprintf("TOCSIN_NATS_STORE=%q", filepath.Join(dir, fmt.Sprintf("n%d", i+1))))
+		for name, public := range c.env {
+			n.env = append(n.env, name+"="+public)
+		}
+		c.nodes[i] = n
+		t.Cleanup(n.kill)
+		n.start(t, Nodes)
+	}
+	c.WaitReady(t)
+	return c
+}
+
+// URL returns the client addresses of all nodes, separated by commas.
+func (c *Cluster) URL() string {
+	var urls []string
+	for i := range c.nodes {
+		urls = append(urls, c.NodeURL(i))
+	}
+	return strings.Join(urls, ",")
+}
+
+// NodeURL returns the client address of one node.
+func (c *Cluster) NodeURL(i int) string { return fmt.Sprintf("nats://127.0.0.1:%d", c.nodes[i].client) }
+
+// NodeName returns the server_name of a node, as JetStream names it as a leader.
+func (c *Cluster) NodeName(i int) string { return fmt.Sprintf("n%d", i+1) }
+
+// Connect returns a connection of a user to any node, closed at the test's end.
+func (c *Cluster) Connect(t testing.TB, user string, opts ...nats.Option) *nats.Conn {
+	t.Helper()
+	return c.connect(t, c.URL(), user, opts)
+}
+
+// Kill kills a node as kill -9 does.
+func (c *Cluster) Kill(i int) { c.nodes[i].kill() }
+
+// Freeze stops a node's process without ending it; Thaw lets it run on.
+func (c *Cluster) Freeze(t testing.TB, i int) { c.nodes[i].signal(t, syscall.SIGSTOP) }
+
+// Thaw lets a frozen node run on.
+func (c *Cluster) Thaw(t testing.TB, i int) { c.nodes[i].signal(t, syscall.SIGCONT) }
+
+// Start starts a killed node again with its store. It doesn't wait: see [Cluster.WaitReady].
+func (c *Cluster) Start(t testing.TB, i int) {
+	t.Helper()
+	running := 1
+	for _, n := range c.nodes {
+		if n.process != nil {
+			running++
+		}
+	}
+	c.nodes[i].start(t, running)
+}
+
+// WaitReady returns when every running node accepts clients and JetStream has a leader that all of them follow.
+func (c *Cluster) WaitReady(t testing.TB) {
+	t.Helper()
+	limit := time.After(readyTimeout)
+	for i, n := range c.nodes {
+		if n.process == nil {
+			continue
+		}
+		select {
+		case err, running := <-n.ready:
+			if running && err != nil {
+				t.Fatalf("node %s: %v\n%s", c.NodeName(i), err, n.tail())
+			}
+		case <-limit:
+			t.Fatalf("node %s isn't ready\n%s", c.NodeName(i), n.tail())
+		}
+	}
+}
+
+// start starts a node that is ready, if it leads, when it sees that many peers.
+func (n *node) start(t testing.TB, peers int) {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	log, err := os.OpenFile(n.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	cmd := exec.Command(self)
+	cmd.Env, cmd.Stderr = append(n.env, fmt.Sprintf("%s=%d", peersVariable, peers)), log
+	if n.stdin, err = cmd.StdinPipe(); err != nil {
+		t.Fatal(err)
+	}
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	n.process, n.ready = cmd, make(chan error, 1)
+	go awaitReady(stdout, n.ready)
+}
+
+// awaitReady reads the child's one line; it ends with the child.
+func awaitReady(stdout io.Reader, ready chan<- error) {
+	defer close(ready)
+	line, err := bufio.NewReader(stdout).ReadString('\n')
+	switch {
+	case err != nil:
+		ready <- fmt.Errorf("ended before it was ready: %w", err)
+	case line != readyLine:
+		ready <- fmt.Errorf("said %q", line)
+	}
+}
+
+func (n *node) kill() {
+	if n.process == nil {
+		return
+	}
+	n.process.Process.Kill()
+	for range n.ready { // the reader must end before Wait closes its pipe
+	}
+	n.process.Wait()
+	n.stdin.Close()
+	n.process = nil
+}
+
+func (n *node) signal(t testing.TB, s syscall.Signal) {
+	t.Helper()
+	if err := n.process.Process.Signal(s); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// tail returns the end of the node's log, for a failing test.
+func (n *node) tail() string {
+	raw, _ := os.ReadFile(n.log)
+	return string(raw[max(0, len(raw)-4000):])
+}
