@@ -1,2 +1,34 @@
-// Package revset is the concurrent revocation set.
+// Package revset is the concurrent revocation set: what the feed says about dead credentials, in memory.
+//
+// It does no I/O and reads no clock. A miss is a claim: "not in the set" means "not revoked" only while the feed is
+// complete and fresh, which the set doesn't know and its caller MUST have established first.
+//
+// # Invariants
+//
+//  1. Monotone. Versions (tv, rv, kv) and watermarks only rise, a key's not_after only falls, and an ended token or
+//     session stays ended. So every permutation of the same events, with any repetition, ends in the same verdicts.
+//  2. Visible before versioned. [Set.Apply] returns after every reader sees the event and after [Set.Version] has
+//     changed for it. Writers are serialised, so this holds for the caller that repeats an event, too: it can't return
+//     between another writer's content and that writer's version.
+//  3. Readers take one shard's read lock per id and allocate nothing.
+//  4. Nothing is forgotten that could concern a living credential; see below.
+//
+// # What a version promises
+//
+// A reader that loads version v, and after that looks a credential up and finds nothing, may rely on the verdict for as
+// long as Version() == v (and the time is before [Verdict.NotAfter]). A stamp MUST be loaded before the look-up: an
+// event that the look-up missed became visible after it, and its version after that, so it differs from the stamp.
+// Loaded after the look-up, a stamp could be the version of an event that the look-up missed.
+//
+// In the moment between an event's content and its version a reader may still rely on its stamp. That is harmless: the
+// event's Apply hasn't returned, so no proof that covers it was accepted, and the acceptance rests on an older proof.
+// A reader that loads freshness first and the version second sees every event under that proof.
+//
+// # Forgetting
+//
+// An event's until is when every credential that it concerns has expired, and every API-key resolution made before it
+// has left the caches. An entry goes when that has passed both by the clock that judges exp (the later of own wall time
+// and last signed time + elapsed) and by the last signed time alone, so that a wrong clock of this machine can't make
+// the set forget early. Until then the entry keeps the latest until of all its events. The two watermarks are never
+// forgotten: they are two words, and what they say stays true.
 package revset

@@ -1,8 +1,15 @@
 package revset
 
 import (
+	"math"
+	"sync"
+	"sync/atomic"
+
 	"github.com/tocsin-auth/tocsin/pkg/events"
 )
+
+// Never is the time that doesn't come.
+const Never = math.MaxInt64
 
 // Credential is one credential as the set sees it: a token, or one parent of a derived token. Zero ids are absent.
 type Credential struct {
@@ -38,30 +45,90 @@ type UserState struct {
 	Disabled bool
 }
 
-// Set is the revocation set. The zero value isn't usable: call [New].
-type Set struct{}
+// Set is the revocation set. The zero value isn't usable: call [New]. All methods are safe for concurrent use.
+type Set struct {
+	version      atomic.Uint64
+	tokensBefore atomic.Int64 // milliseconds
+	keysBefore   atomic.Int64 // milliseconds
+	horizon      atomic.Int64 // microseconds: what is not needed beyond it is forgotten
+	writing      sync.Mutex   // held by Apply and Forget from the first content to the version
+	shards       [shardCount]shard
+}
 
 // New returns an empty set.
-func New() *Set { return &Set{} }
-
-// Apply takes one event, in any order and any number of times. Unknown events change nothing.
-func (s *Set) Apply(e events.Event) {}
+func New() *Set {
+	s := &Set{}
+	s.version.Store(1) // the zero stamp of a cache entry never matches
+	for i := range s.shards {
+		s.shards[i].soonest = Never
+	}
+	return s
+}
 
 // Version changes with every change of the set; see the package doc for what a reader may conclude from it.
-func (s *Set) Version() uint64 { return 0 }
+func (s *Set) Version() uint64 { return s.version.Load() }
 
-// Token judges a token, or one parent of one.
-func (s *Set) Token(c Credential) Verdict { return Verdict{} }
+// Token judges a token, or one parent of one. A token is alive only if it and each of its parents are.
+func (s *Set) Token(c Credential) Verdict {
+	v := Verdict{NotAfter: Never}
+	before := s.tokensBefore.Load()
+	switch {
+	case olderThan(c.JTI, before), olderThan(c.SessionID, before):
+		v.Revoked = true
+	case !c.JTI.IsZero() && s.shard(c.JTI).hasToken(c.JTI):
+		v.Revoked = true
+	case !c.SessionID.IsZero() && s.shard(c.SessionID).hasSession(c.SessionID):
+		v.Revoked = true
+	case !c.Subject.IsZero() && s.shard(c.Subject).user(c.Subject).tv > c.TV:
+		v.Revoked = true
+	case !c.KeyID.IsZero():
+		return s.judgeKey(c.KeyID, s.shard(c.KeyID).key(c.KeyID))
+	}
+	return v
+}
 
 // Key judges an API key by the feed and its resolution, whichever knows the later version.
 // A disabled owner is not judged here: see [Set.User].
-func (s *Set) Key(k Key) Verdict { return Verdict{} }
+func (s *Set) Key(k Key) Verdict {
+	entry := s.shard(k.ID).key(k.ID)
+	if k.KV > entry.kv {
+		entry.kv, entry.suspended = k.KV, k.Suspended
+	}
+	if k.NotAfter != 0 {
+		entry.notAfter = min(entry.notAfter, k.NotAfter)
+	}
+	v := s.judgeKey(k.ID, entry)
+	if s.shard(k.Owner).user(k.Owner).keysTV > k.TV {
+		v.Revoked = true
+	}
+	return v
+}
+
+func (s *Set) judgeKey(id events.ID, k keyEntry) Verdict {
+	dead := k.suspended || k.notAfter == deadAtOnce || olderThan(id, s.keysBefore.Load())
+	return Verdict{Revoked: dead, NotAfter: k.notAfter}
+}
+
+// olderThan holds for ids made before a watermark, and for ids that don't tell their time.
+func olderThan(id events.ID, watermark int64) bool {
+	return watermark != 0 && !id.IsZero() && (!id.IsV7() || id.Millis() < watermark)
+}
 
 // User returns the highest authorization state that the feed told about a user and that can still matter.
-func (s *Set) User(id events.ID) (UserState, bool) { return UserState{}, false }
+// A token or resolution with a higher RV knows better; one with the same or a lower RV doesn't.
+func (s *Set) User(id events.ID) (UserState, bool) {
+	state := s.shard(id).user(id).state
+	if state == nil {
+		return UserState{}, false
+	}
+	return *state, true
+}
 
-// Forget drops what can't concern a living credential any more; both times in microseconds.
-func (s *Set) Forget(clock, signed int64) {}
-
-// Len returns the number of entries.
-func (s *Set) Len() int { return 0 }
+// Len returns the number of entries: tokens, sessions, users and keys.
+func (s *Set) Len() int {
+	n := 0
+	for i := range s.shards {
+		n += s.shards[i].len()
+	}
+	return n
+}

@@ -1,0 +1,139 @@
+package revset
+
+import (
+	"slices"
+
+	"github.com/tocsin-auth/tocsin/pkg/events"
+)
+
+// Apply takes one event that [events.DecodeEvent] made, in any order and any number of times. When it returns, every
+// reader sees the event. Events past until, and unknown ones, change nothing.
+func (s *Set) Apply(e events.Event) {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	changed := false
+	switch p := e.Payload.(type) {
+	case events.TokenRevoked:
+		changed = s.applyRevoked(p, e.Until)
+	case events.RoleChanged:
+		changed = s.live(e.Until) && s.applyRole(p, e.Until)
+	case events.APIKeyRotated:
+		changed = s.live(e.Until) && s.applyKey(p, e.At, e.Until)
+	}
+	if changed {
+		s.version.Add(1) // after the content: a reader that sees the version sees the content
+	}
+}
+
+// live reports whether an event with this until can still concern anything.
+func (s *Set) live(until int64) bool { return until > s.horizon.Load() }
+
+func (s *Set) applyRevoked(p events.TokenRevoked, until int64) bool {
+	if p.Before > 0 { // never forgotten, so there is no question of until
+		return s.raiseWatermarks(p)
+	}
+	if !s.live(until) {
+		return false
+	}
+	changed := false
+	if id, ok := parse(p.JTI); ok {
+		changed = s.shard(id).addToken(id, until) || changed
+	}
+	if id, ok := parse(p.SessionID); ok {
+		changed = s.shard(id).addSession(id, until) || changed
+	}
+	if id, ok := parse(p.UserID); ok {
+		changed = s.applyCutOff(id, p, until) || changed
+	}
+	for _, user := range p.UserIDs {
+		if id, ok := parse(user); ok {
+			changed = s.applyCutOff(id, p, until) || changed
+		}
+	}
+	return changed
+}
+
+func (s *Set) raiseWatermarks(p events.TokenRevoked) bool {
+	changed := false
+	if p.Before > s.tokensBefore.Load() {
+		s.tokensBefore.Store(p.Before)
+		changed = true
+	}
+	if p.Keys && p.Before > s.keysBefore.Load() {
+		s.keysBefore.Store(p.Before)
+		changed = true
+	}
+	return changed
+}
+
+func (s *Set) applyCutOff(id events.ID, p events.TokenRevoked, until int64) bool {
+	return s.shard(id).changeUser(id, until, func(u *userEntry) bool {
+		changed := false
+		if p.TV > u.tv {
+			u.tv, changed = p.TV, true
+		}
+		if p.Keys && p.TV > u.keysTV {
+			u.keysTV, changed = p.TV, true
+		}
+		return changed
+	})
+}
+
+func (s *Set) applyRole(p events.RoleChanged, until int64) bool {
+	id, ok := parse(p.UserID)
+	if !ok {
+		return false
+	}
+	return s.shard(id).changeUser(id, until, func(u *userEntry) bool {
+		if u.state != nil && u.state.RV >= p.RV {
+			return false
+		}
+		u.state = &UserState{RV: p.RV, Roles: slices.Clone(p.Roles), Plan: p.Plan, Disabled: p.Disabled}
+		return true
+	})
+}
+
+func (s *Set) applyKey(p events.APIKeyRotated, at, until int64) bool {
+	id, ok := parse(p.KeyID)
+	if !ok {
+		return false
+	}
+	return s.shard(id).changeKey(id, until, func(k *keyEntry) bool {
+		changed := false
+		if p.NotAfter != nil {
+			end := *p.NotAfter
+			if end <= at {
+				end = deadAtOnce
+			}
+			if end < k.notAfter {
+				k.notAfter, changed = end, true
+			}
+		}
+		if p.Suspended != nil && p.KV > k.kv {
+			k.kv, k.suspended, changed = p.KV, *p.Suspended, true
+		}
+		return changed
+	})
+}
+
+// parse reads an id of a decoded event, where it is either absent or valid.
+func parse(s string) (events.ID, bool) {
+	if s == "" {
+		return events.ID{}, false
+	}
+	id, err := events.ParseID(s)
+	return id, err == nil
+}
+
+// Forget drops what can't concern a living credential any more. Both times are in microseconds: clock is the one that
+// judges exp, signed the greatest signed time of the issuer. It looks at every entry that may be due, holding one
+// shard's lock at a time; once in some seconds is often enough.
+func (s *Set) Forget(clock, signed int64) {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	horizon := max(s.horizon.Load(), min(clock, signed))
+	s.horizon.Store(horizon)
+	for i := range s.shards {
+		s.shards[i].forget(horizon)
+	}
+}

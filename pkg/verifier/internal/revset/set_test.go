@@ -1,0 +1,253 @@
+package revset
+
+import (
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/tocsin-auth/tocsin/pkg/events"
+	"pgregory.net/rapid"
+)
+
+func shuffledWithRepeats(t *rapid.T, list []events.Event) []events.Event {
+	if len(list) == 0 {
+		return nil
+	}
+	repeats := rapid.SliceOfN(rapid.SampledFrom(list), 0, 10).Draw(t, "repeats")
+	return rapid.Permutation(append(slices.Clone(list), repeats...)).Draw(t, "order")
+}
+
+func sameKey(got, want Verdict) bool {
+	if got.Revoked && want.Revoked {
+		return true // the end of what is dead says nothing
+	}
+	return got == want
+}
+
+func TestAnyOrderAndRepetitionGivesTheVerdictsOfTheWholeHistory(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		history := drawEvents(t)
+		set := New()
+		for _, e := range shuffledWithRepeats(t, history) {
+			set.Apply(e)
+		}
+		m := model(history)
+		for range 20 {
+			c := drawCredential(t)
+			if got, want := set.Token(c), m.token(c); !sameKey(got, want) {
+				t.Fatalf("token %+v: got %+v, want %+v", c, got, want)
+			}
+			k := drawKey(t)
+			if got, want := set.Key(k), m.key(k); !sameKey(got, want) {
+				t.Fatalf("key %+v: got %+v, want %+v", k, got, want)
+			}
+			id := drawID(t, "user")
+			got, ok := set.User(id)
+			want, wantOK := m.user(id)
+			if ok != wantOK || !cmp.Equal(got, want) {
+				t.Fatalf("user: got %+v %v, want %+v %v", got, ok, want, wantOK)
+			}
+		}
+	})
+}
+
+func TestAnyOrderEndsInTheSameContent(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		history := drawEvents(t)
+		a, b := New(), New()
+		for _, e := range history {
+			a.Apply(e)
+		}
+		for _, e := range shuffledWithRepeats(t, history) {
+			b.Apply(e)
+		}
+		for i := range a.shards {
+			x, y := &a.shards[i], &b.shards[i]
+			if !cmp.Equal(x.tokens, y.tokens) || !cmp.Equal(x.sessions, y.sessions) ||
+				!cmp.Equal(x.keys, y.keys, cmp.AllowUnexported(keyEntry{})) ||
+				!cmp.Equal(x.users, y.users, cmp.AllowUnexported(userEntry{})) {
+				t.Fatalf("shard %d differs", i)
+			}
+		}
+	})
+}
+
+func TestRepetitionKeepsTheVersion(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		history := drawEvents(t)
+		set := New()
+		for _, e := range history {
+			set.Apply(e)
+		}
+		before := set.Version()
+		for _, e := range shuffledWithRepeats(t, history) {
+			set.Apply(e)
+		}
+		if set.Version() != before {
+			t.Fatal("a repetition changed the version")
+		}
+	})
+}
+
+// A credential that lives on after the horizon is judged as if nothing had ever been forgotten, whatever arrives late.
+func TestForgettingNeverFreesALivingCredential(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		history := drawEvents(t)
+		set := New()
+		horizon := int64(0)
+		for _, e := range shuffledWithRepeats(t, history) {
+			set.Apply(e)
+			if rapid.IntRange(0, 4).Draw(t, "forget") == 0 {
+				signed := horizon + int64(rapid.IntRange(0, 60).Draw(t, "passes"))
+				set.Forget(signed+int64(rapid.IntRange(0, 50).Draw(t, "own clock")), signed)
+				horizon = signed
+			}
+		}
+		var relevant model
+		for _, e := range history {
+			if p, ok := e.Payload.(events.TokenRevoked); e.Until > horizon || ok && p.Before > 0 {
+				relevant = append(relevant, e)
+			}
+		}
+		for range 10 {
+			c := drawCredential(t)
+			if want := relevant.token(c); want.Revoked && !set.Token(c).Revoked {
+				t.Fatalf("forgot what kills %+v", c)
+			}
+			k := drawKey(t)
+			if want := relevant.key(k); want.Revoked && k.KV == 0 && !set.Key(k).Revoked {
+				t.Fatalf("forgot what kills %+v", k)
+			}
+		}
+	})
+}
+
+func TestForgetNeedsBothClocks(t *testing.T) {
+	id := poolID(1)
+	revoked := events.Event{Seq: 1, At: 10, Until: 100, Payload: events.TokenRevoked{JTI: id.String()}}
+	for _, c := range []struct {
+		name          string
+		clock, signed int64
+		gone          bool
+	}{
+		{"own clock runs ahead", 1000, 99, false},
+		{"signed time alone", 99, 1000, false},
+		{"both reach until", 100, 100, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			set := New()
+			set.Apply(revoked)
+			set.Forget(c.clock, c.signed)
+			if gone := set.Len() == 0; gone != c.gone {
+				t.Fatalf("gone %v, want %v", gone, c.gone)
+			}
+			set.Apply(revoked)
+			if stored := set.Len() == 1; stored == c.gone {
+				t.Fatalf("stored again: %v", stored)
+			}
+		})
+	}
+}
+
+func TestLaterUntilKeepsAnEntry(t *testing.T) {
+	id := poolID(1).String()
+	set := New()
+	set.Apply(events.Event{Seq: 1, At: 10, Until: 300, Payload: events.TokenRevoked{UserID: id, TV: 5}})
+	set.Apply(events.Event{Seq: 2, At: 10, Until: 100, Payload: events.TokenRevoked{UserID: id, TV: 4}})
+	set.Forget(200, 200)
+	if !set.Token(Credential{Subject: poolID(1), TV: 4}).Revoked {
+		t.Fatal("forgotten before its last until")
+	}
+	set.Forget(300, 300)
+	if set.Len() != 0 {
+		t.Fatal("kept beyond until")
+	}
+}
+
+func TestIDThatTellsNoTimeIsOlderThanAnyWatermark(t *testing.T) {
+	set := New()
+	odd := events.ID{6: 0x40, 8: 0x80, 15: 1}
+	if set.Token(Credential{JTI: odd}).Revoked {
+		t.Fatal("dead without a watermark")
+	}
+	set.Apply(events.Event{Seq: 1, At: 1, Until: 2, Payload: events.TokenRevoked{Before: 1}})
+	if !set.Token(Credential{JTI: odd}).Revoked {
+		t.Fatal("passed a watermark without telling its time")
+	}
+}
+
+// The contract of the package doc under real parallelism: a reader stamps before it looks, and while the stamp holds
+// after an Apply has returned (the "proof"), the verdict must include that Apply.
+func TestStampedMissNeverOutlivesAnAppliedEvent(t *testing.T) {
+	for range 200 {
+		set := New()
+		id := poolID(rand.IntN(poolSize))
+		var applied atomic.Bool
+		var wg sync.WaitGroup
+		for range 2 { // two writers of the same event: the second must not return before the first's version
+			wg.Go(func() {
+				set.Apply(events.Event{Seq: 1, At: 1, Until: 9, Payload: events.TokenRevoked{JTI: id.String()}})
+				applied.Store(true)
+			})
+		}
+		for range 2 {
+			wg.Go(func() {
+				stamp := set.Version()
+				missed := !set.Token(Credential{JTI: id}).Revoked
+				for range 1000 {
+					proven := applied.Load()
+					if proven && missed && set.Version() == stamp {
+						t.Error("a stamped miss was trusted after the event had been applied")
+					}
+					if proven {
+						return
+					}
+				}
+			})
+		}
+		wg.Wait()
+	}
+}
+
+func TestLookUpsDoNotAllocate(t *testing.T) {
+	set := New()
+	for i := range poolSize {
+		id := poolID(i).String()
+		set.Apply(events.Event{Seq: 1, At: 1, Until: 9, Payload: events.RoleChanged{UserID: id, RV: 1, Roles: []string{"user"}}})
+	}
+	c := Credential{JTI: poolID(1), SessionID: poolID(2), Subject: poolID(3), KeyID: poolID(4)}
+	k := Key{ID: poolID(1), Owner: poolID(2)}
+	got := testing.AllocsPerRun(100, func() {
+		set.Version()
+		set.Token(c)
+		set.Key(k)
+		set.User(c.Subject)
+	})
+	if got != 0 {
+		t.Fatalf("%v allocations", got)
+	}
+}
+
+func BenchmarkToken(b *testing.B) {
+	set := New()
+	for i := range 100_000 {
+		id := randomID()
+		set.Apply(events.Event{Seq: uint64(i + 1), At: 1, Until: 9, Payload: events.TokenRevoked{SessionID: id.String()}})
+	}
+	c := Credential{JTI: randomID(), SessionID: randomID(), Subject: randomID(), TV: 1}
+	b.ReportAllocs()
+	for b.Loop() {
+		set.Token(c)
+	}
+}
+
+func randomID() events.ID {
+	id := poolID(0)
+	for i := 9; i < len(id); i++ {
+		id[i] = byte(rand.Uint32())
+	}
+	return id
+}
