@@ -1,0 +1,235 @@
+package pgtest
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// Server is a PostgreSQL server in which databases can be made. It is safe for concurrent use.
+type Server struct {
+	admin *url.URL // of the database that exists in every server
+	// Of a private server only:
+	dir    string
+	binary string
+	cmd    *exec.Cmd
+	exited chan error
+}
+
+// Start starts a private server, or connects to the one that TOCSIN_TEST_POSTGRES_URL names. The caller MUST call
+// [Server.Stop]; should this process die before, the server dies with it (on Linux).
+func Start(ctx context.Context) (*Server, error) {
+	if given := os.Getenv(EnvURL); given != "" {
+		admin, err := url.Parse(given)
+		if err != nil {
+			return nil, errors.New(EnvURL + " is not a URL") // without its value, which may hold a password
+		}
+		return &Server{admin: admin}, nil
+	}
+	binary, err := findBinaries()
+	if err != nil {
+		return nil, err
+	}
+	return startPrivate(ctx, binary)
+}
+
+func startPrivate(ctx context.Context, binary string) (*Server, error) {
+	dir, err := os.MkdirTemp("", "pgtest-")
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{dir: dir, binary: binary}
+	password := rand.Text()
+	if err := s.initialize(ctx, password); err != nil {
+		return nil, errors.Join(err, os.RemoveAll(dir))
+	}
+	// The port was free a moment ago; should another process have taken it, another one is tried.
+	for range 3 {
+		if err = s.launch(ctx, password); err == nil {
+			return s, nil
+		}
+	}
+	return nil, errors.Join(err, os.RemoveAll(dir))
+}
+
+// initialize makes the data directory.
+func (s *Server) initialize(ctx context.Context, password string) error {
+	secret := filepath.Join(s.dir, "password")
+	if err := os.WriteFile(secret, []byte(password), 0o600); err != nil {
+		return err
+	}
+	owner, err := serverUser()
+	if err != nil {
+		return err
+	}
+	if owner != nil {
+		for _, path := range []string{s.dir, secret} {
+			if err := os.Chown(path, int(owner.Uid), int(owner.Gid)); err != nil {
+				return err
+			}
+		}
+	}
+	cmd := exec.CommandContext(ctx, filepath.Join(s.binary, "initdb"), "-D", s.data(), "-U", "postgres",
+		"--auth=scram-sha-256", "--pwfile="+secret, "--no-locale", "--encoding=UTF8", "--no-sync")
+	s.prepare(cmd, owner)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("initdb: %w: %s", err, out)
+	}
+	return nil
+}
+
+func (s *Server) data() string { return filepath.Join(s.dir, "data") }
+func (s *Server) log() string  { return filepath.Join(s.dir, "log") }
+
+// prepare lets a command run as the server's user, in a directory that this user may enter.
+func (s *Server) prepare(cmd *exec.Cmd, owner *syscall.Credential) {
+	cmd.Dir = s.dir
+	cmd.Env = append(os.Environ(), "LC_ALL=C", "TZ=UTC")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: owner}
+}
+
+// launch starts the server and waits until it answers.
+func (s *Server) launch(ctx context.Context, password string) error {
+	port, err := freePort()
+	if err != nil {
+		return err
+	}
+	owner, err := serverUser()
+	if err != nil {
+		return err
+	}
+	log, err := os.Create(s.log())
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	s.cmd = exec.Command(filepath.Join(s.binary, "postgres"), "-D", s.data(), "-p", strconv.Itoa(port),
+		"-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=", "-c", "max_connections=300",
+		"-c", "fsync=on", "-c", "synchronous_commit=on", "-c", "full_page_writes=on")
+	s.prepare(s.cmd, owner)
+	dieWithParent(s.cmd.SysProcAttr)
+	s.cmd.Stdout, s.cmd.Stderr = log, log
+	if err := s.spawn(); err != nil {
+		return err
+	}
+	s.admin = &url.URL{Scheme: "postgres", User: url.UserPassword("postgres", password), Path: "/postgres",
+		Host: net.JoinHostPort("127.0.0.1", strconv.Itoa(port)), RawQuery: "sslmode=disable"}
+	if err := s.ready(ctx); err != nil {
+		said, _ := os.ReadFile(s.log())
+		return fmt.Errorf("postgres: %w: %s", errors.Join(err, s.kill(syscall.SIGQUIT)), said)
+	}
+	return nil
+}
+
+// spawn starts the process and a goroutine that owns it until it has exited. The goroutine keeps its thread, because
+// the kernel's death signal is sent when the thread dies that started the process.
+func (s *Server) spawn() error {
+	started := make(chan error)
+	s.exited = make(chan error, 1)
+	go func() {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := s.cmd.Start()
+		started <- err
+		if err == nil {
+			s.exited <- s.cmd.Wait()
+		}
+	}()
+	return <-started
+}
+
+func (s *Server) ready(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	for tick := time.NewTicker(20 * time.Millisecond); ; {
+		conn, err := pgx.Connect(ctx, s.admin.String())
+		if err == nil {
+			tick.Stop()
+			return conn.Close(ctx)
+		}
+		select {
+		case exit := <-s.exited:
+			s.exited <- exit
+			return fmt.Errorf("exited at once: %w", err)
+		case <-ctx.Done():
+			return err
+		case <-tick.C:
+		}
+	}
+}
+
+// Stop stops a private server and removes its files. A server that was given is left alone.
+func (s *Server) Stop() error {
+	if s.cmd == nil {
+		return nil
+	}
+	return errors.Join(s.kill(syscall.SIGINT), os.RemoveAll(s.dir))
+}
+
+// kill ends the server: SIGINT in order, SIGQUIT at once.
+func (s *Server) kill(signal syscall.Signal) error {
+	if err := s.cmd.Process.Signal(signal); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return err
+	}
+	select {
+	case <-s.exited:
+		return nil
+	case <-time.After(30 * time.Second):
+		return errors.Join(errors.New("postgres didn't stop"), s.cmd.Process.Kill())
+	}
+}
+
+// URL returns the URL of the server's own database, in which tests should make nothing.
+func (s *Server) URL() string { return s.admin.String() }
+
+// CreateDatabase makes an empty database and returns its URL.
+func (s *Server) CreateDatabase(ctx context.Context) (string, error) {
+	name := "tocsin_test_" + strings.ToLower(rand.Text()[:16])
+	if err := s.exec(ctx, "CREATE DATABASE "+name+" TEMPLATE template0"); err != nil {
+		return "", err
+	}
+	database := *s.admin
+	database.Path = "/" + name
+	return database.String(), nil
+}
+
+// DropDatabase drops a database that [Server.CreateDatabase] made, whoever is still connected.
+func (s *Server) DropDatabase(ctx context.Context, database string) error {
+	u, err := url.Parse(database)
+	if err != nil || !strings.HasPrefix(u.Path, "/tocsin_test_") {
+		return errors.New("not a database of this package")
+	}
+	return s.exec(ctx, "DROP DATABASE "+pgx.Identifier{u.Path[1:]}.Sanitize()+" WITH (FORCE)")
+}
+
+func (s *Server) exec(ctx context.Context, statement string) error {
+	conn, err := pgx.Connect(ctx, s.admin.String())
+	if err != nil {
+		return err
+	}
+	defer conn.Close(ctx)
+	_, err = conn.Exec(ctx, statement)
+	return err
+}
+
+func freePort() (int, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return 0, err
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port, nil
+}
