@@ -1,0 +1,94 @@
+package store
+
+import (
+	"context"
+	"strconv"
+	"strings"
+
+	"github.com/tocsin-auth/tocsin/pkg/events"
+)
+
+// FeedRange reads numbered events from one seq to another, both included, and the chain before the first. It returns
+// fewer at the end of the feed, and [ErrNotFound] when there is none, or when what comes before or some of them was pruned.
+func (db *DB) FeedRange(ctx context.Context, issuer, epoch string, from, to uint64) (prev events.Hash, rows []FeedRow, err error) {
+	err = db.View(ctx, func(tx *Tx) error {
+		rows, err = queryAll(ctx, tx, scanFeedRow, `SELECT id, seq, type, body, chain FROM events
+			WHERE epoch = $1 AND seq >= $2 AND seq <= $3 ORDER BY seq`, epoch, max(from, 2)-1, to)
+		return err
+	})
+	switch {
+	case err != nil:
+		return prev, nil, err
+	case from <= 1:
+		from, prev = 1, events.ChainStart(issuer, epoch)
+	case len(rows) > 0 && rows[0].Seq == from-1:
+		prev, rows = rows[0].Chain, rows[1:]
+	default:
+		return prev, nil, ErrNotFound
+	}
+	if len(rows) == 0 || rows[0].Seq != from || rows[len(rows)-1].Seq-from != uint64(len(rows)-1) {
+		return prev, nil, ErrNotFound
+	}
+	return prev, rows, nil
+}
+
+func scanFeedRow(s scanner) (r FeedRow, err error) {
+	var chain []byte
+	if err = s.Scan(&r.ID, &r.Seq, &r.Type, &r.Body, &chain); err == nil {
+		r.Chain, err = asHash(chain)
+	}
+	return r, err
+}
+
+// EventState is how far an event has come.
+type EventState struct {
+	ID        string
+	Epoch     string // "" until numbered
+	Seq       uint64
+	Published bool
+}
+
+// EventStates reads how far events have come; those that don't exist any more are left out. It reads the primary.
+func (db *DB) EventStates(ctx context.Context, ids []string) (states []EventState, err error) {
+	marks, args := make([]string, len(ids)), make([]any, len(ids))
+	for i, id := range ids {
+		marks[i], args[i] = "$"+strconv.Itoa(i+1), id
+	}
+	scan := func(s scanner) (e EventState, err error) {
+		err = s.Scan(&e.ID, &e.Epoch, &e.Seq, &e.Published)
+		return e, err
+	}
+	err = db.View(ctx, func(tx *Tx) error {
+		states, err = queryAll(ctx, tx, scan, `SELECT id, COALESCE(epoch, ''), COALESCE(seq, 0), published_at IS NOT NULL
+			FROM events WHERE id IN (`+strings.Join(marks, ", ")+`)`, args...)
+		return err
+	})
+	return states, err
+}
+
+// FeedStanding reads how the feed stands now, without a lock. Before the first term it is [ErrNotFound].
+func (db *DB) FeedStanding(ctx context.Context) (Lease, error) {
+	var l Lease
+	err := db.View(ctx, func(tx *Tx) error {
+		s, err := tx.feedState(ctx, "")
+		l = s.lease(tx.Now())
+		return err
+	})
+	return l, err
+}
+
+// pruneLimit bounds one transaction that prunes.
+const pruneLimit = 1000
+
+// PruneEvents deletes a bounded number of events that nobody needs any more: those of an epoch below a seq, which MUST
+// not be above the epoch's floor, and lapsed ones of earlier epochs. It reports whether there may be more. Nothing is
+// numbered in earlier epochs any more and a floor never falls, so it needs no lock on the feed.
+func (db *DB) PruneEvents(ctx context.Context, epoch string, below uint64) (more bool, err error) {
+	err = db.Update(ctx, func(tx *Tx) error {
+		n, err := tx.exec(ctx, `DELETE FROM events WHERE id IN (SELECT id FROM events
+			WHERE (epoch = $1 AND seq < $2) OR (epoch < $1 AND until <= $3) LIMIT $4)`, epoch, below, tx.Now(), pruneLimit)
+		more = n == pruneLimit
+		return err
+	})
+	return more, err
+}
