@@ -17,6 +17,12 @@ const (
 	userReply = "auth_reply"
 )
 
+// Their seeds lie under names that no service can have.
+const (
+	seedFeed  = "authsvc.feed"
+	seedReply = "authsvc.reply"
+)
+
 // Config says which NATS to use.
 type Config struct {
 	// DataDir is authsvc's data directory, which this process holds the lock of. Only the embedded server uses it.
@@ -75,12 +81,12 @@ func startEmbedded(ctx context.Context, cfg Config, services []Service) (*Bus, e
 		return nil, err
 	}
 	b := &Bus{embedded: server, log: cfg.Log}
-	feed, err := credentials(seedPath(server.dir, userFeed))
+	feed, err := credentials(seedPath(server.dir, seedFeed))
 	if err != nil {
 		server.stop()
 		return nil, err
 	}
-	reply, err := credentials(seedPath(server.dir, userReply))
+	reply, err := credentials(seedPath(server.dir, seedReply))
 	if err != nil {
 		server.stop()
 		return nil, err

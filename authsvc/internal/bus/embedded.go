@@ -57,10 +57,10 @@ func embeddedSet(dir, listen string) (permissions, error) {
 		port = "-1" // nats-server's word for a free one; 0 would be its default
 	}
 	set.Listen = net.JoinHostPort(host, port)
-	if set.AuthFeed, err = ensureSeed(seedPath(dir, userFeed)); err != nil {
+	if set.AuthFeed, err = ensureSeed(seedPath(dir, seedFeed)); err != nil {
 		return set, err
 	}
-	set.AuthReply, err = ensureSeed(seedPath(dir, userReply))
+	set.AuthReply, err = ensureSeed(seedPath(dir, seedReply))
 	return set, err
 }
 

@@ -22,9 +22,16 @@ type Service struct {
 // account names the service's NATS account. Names have no upper-case letters, so two services never share one.
 func (s Service) account() string { return "SVC_" + strings.ToUpper(s.Name) }
 
-func (s Service) validate() error {
+func (s Service) validateName() error {
 	if !events.ValidService(s.Name) {
 		return fmt.Errorf("service name %q: want [a-z0-9_-]{1,32}", s.Name)
+	}
+	return nil
+}
+
+func (s Service) validate() error {
+	if err := s.validateName(); err != nil {
+		return err
 	}
 	// The decoder passes over line ends, which would break out of the line that the key stands in.
 	if !nkeys.IsValidPublicUserKey(s.NKey) || strings.ContainsAny(s.NKey, "\r\n") {

@@ -40,6 +40,9 @@ func newKey() (public, seed string, err error) {
 // missing. Main calls it at the first start of a database with an embedded server, so that resourcesvc can join at once.
 func LocalService(dataDir, name string) (Service, error) {
 	s := Service{Name: name}
+	if err := s.validateName(); err != nil {
+		return s, err
+	}
 	dir, err := natsDir(dataDir)
 	if err != nil {
 		return s, err
