@@ -93,7 +93,7 @@ func (tx *Tx) APIKeys(ctx context.Context, f KeyFilter, after string, limit int)
 	return queryAll(ctx, tx, scanKey, `SELECT `+keyColumns+` FROM api_keys
 		WHERE id > $1 AND ($2 = '' OR user_id = $2)
 		AND substr(prefix, 1, length(CAST($3 AS TEXT))) = CAST($3 AS TEXT)
-		AND ($4 = 0 OR (not_after > $5 AND not_after <= $4)) ORDER BY id LIMIT $6`,
+		AND (CAST($4 AS BIGINT) = 0 OR (not_after > $5 AND not_after <= $4)) ORDER BY id LIMIT $6`,
 		after, f.UserID, f.Prefix, f.ExpiringBy, tx.Now(), limit)
 }
 

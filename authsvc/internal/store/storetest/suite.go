@@ -1,0 +1,56 @@
+package storetest
+
+import (
+	"testing"
+
+	"github.com/tocsin-auth/tocsin/authsvc/internal/store"
+)
+
+// Run runs the whole suite on fresh databases of an engine.
+func Run(t *testing.T, engine store.Engine) {
+	tests := []struct {
+		name string
+		test func(*testing.T, *store.DB)
+	}{
+		{"a user is read as written", userIsReadAsWritten},
+		{"a username is taken once", usernameIsTakenOnce},
+		{"users are paged and searched", usersArePagedAndSearched},
+		{"versions only rise", versionsOnlyRise},
+		{"users with a role share one version", usersWithARoleShareOneVersion},
+		{"deleting a user deletes all that is the user's", deletingAUser},
+		{"a session is read as written and ends once", sessionEndsOnce},
+		{"a session lives only while everything lets it", sessionLife},
+		{"a refresh token is used once", refreshTokenIsUsedOnce},
+		{"old sessions are pruned", oldSessionsArePruned},
+		{"an API key is read as written", keyIsReadAsWritten},
+		{"an API key lives only while everything lets it", keyLife},
+		{"an API key's end only comes nearer", keyEndOnlyComesNearer},
+		{"API keys are listed and filtered", keysAreListed},
+		{"an event is read as written", eventIsReadAsWritten},
+		{"an event of many users is split", eventOfManyUsersIsSplit},
+		{"live revocations are paged", revocationsArePaged},
+		{"the audit log is paged", auditIsPaged},
+		{"services have unique names", servicesHaveUniqueNames},
+		{"a retired kid never comes back", retiredKidNeverComesBack},
+		{"secrets are kept once", secretsAreKeptOnce},
+		{"issuing raises the bounds first", issuingRaisesTheBounds},
+		{"ids ascend and stay above the watermark", idsAscend},
+		{"a failed transaction leaves nothing", failedTransactionLeavesNothing},
+		{"a view can't write", viewCannotWrite},
+		{"a view sees one snapshot", viewSeesOneSnapshot},
+		{"a cancelled context ends a transaction", cancelledContext},
+		{"parallel: the last admin stays", lastAdminStays},
+		{"parallel: versions are never used twice", versionsAreNeverUsedTwice},
+		{"parallel: a refresh token has one first use", refreshTokenHasOneFirstUse},
+		{"parallel: one of many gets a username", oneGetsAUsername},
+		{"parallel: no issuing straddles a revocation of everything", noIssuingStraddles},
+		{"parallel: revoking everything isn't starved", revokingIsNotStarved},
+		{"parallel: deadlocks are retried", deadlocksAreRetried},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			tt.test(t, Open(t, URL(t, engine)))
+		})
+	}
+}
