@@ -118,14 +118,16 @@ type SnapshotRequest struct {
 	From  uint64 `json:"from"`
 }
 
-// HeaderError marks an unsigned refusal of a request: "busy" (try again) or "gone" (no such epoch or seq).
+// HeaderError marks an unsigned refusal of a request: "busy" (try again), "gone" (no such epoch or seq) or "invalid" (the
+// request can't be understood).
 // It is advice only: whoever acts on it must fail closed.
 const HeaderError = "Tocsin-Error"
 
 // The values of [HeaderError].
 const (
-	ErrorBusy = "busy"
-	ErrorGone = "gone"
+	ErrorBusy    = "busy"
+	ErrorGone    = "gone"
+	ErrorInvalid = "invalid"
 )
 
 // DecodeCheckRequest reads an unsigned question and checks every field.

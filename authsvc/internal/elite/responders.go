@@ -1,0 +1,295 @@
+package elite
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/tocsin-auth/tocsin/pkg/events"
+)
+
+// Question is one of the four kinds; it is the third token of the subject.
+type Question string
+
+// The questions.
+const (
+	Check    Question = "check"
+	Resolve  Question = "resolve"
+	Keys     Question = "keys"
+	Snapshot Question = "snapshot"
+)
+
+// subjects are what is subscribed to, for every service.
+var subjects = map[Question]string{
+	Check:    events.CheckSubject("*"),
+	Resolve:  events.ResolveSubject("*"),
+	Keys:     events.KeysSubject("*"),
+	Snapshot: events.SnapshotSubject("*"),
+}
+
+const (
+	// patience is how long askers wait. A question that has waited longer for a worker is dropped.
+	patience = time.Second
+	// queryTimeout leaves time to answer before the asker gives up.
+	queryTimeout  = 900 * time.Millisecond
+	probeInterval = 500 * time.Millisecond
+	probeTimeout  = 400 * time.Millisecond
+	// pendingLimit bounds what waits for the callbacks, which only sort questions into queues.
+	pendingLimit = 4096
+)
+
+// defaultShares keep a quarter of the workers out of any one service's reach.
+var defaultShares = shares{workers: 16, running: 12, queued: 128, total: 1024}
+
+// Config is what the responders need.
+type Config struct {
+	// Conn answers questions; it must be allowed to subscribe to them in the queue group [events.QueueGroup].
+	Conn  *nats.Conn
+	Store Store
+	Ring  Ring
+	Pages Pages
+	Log   *slog.Logger
+	// Observe is called after each question with how it ended and how long it took from arrival. It may be nil.
+	Observe func(q Question, outcome Outcome, took time.Duration)
+
+	shares        shares
+	probeInterval time.Duration
+}
+
+// Outcome is how a question ended.
+type Outcome string
+
+// The outcomes.
+const (
+	Answered Outcome = "answered"
+	Refused  Outcome = "refused" // it can't be understood
+	Gone     Outcome = "gone"
+	Busy     Outcome = "busy"
+	Failed   Outcome = "failed" // the database
+	Late     Outcome = "late"   // nobody waits for it any more
+)
+
+// Responders answer until they are closed. They are safe for concurrent use.
+type Responders struct {
+	cfg     Config
+	answers responder
+	pool    *pool
+	suspect chan struct{} // a query failed: probe now
+	stop    chan struct{}
+	watched sync.WaitGroup
+	// queries ends the queries that are running when Close has no time left.
+	queries context.Context
+	cancel  context.CancelFunc
+
+	serving atomic.Bool
+	subs    []*subscription // owned by the watch, and by Close after it
+}
+
+// subscription is one that tells when its last message was handled.
+type subscription struct {
+	*nats.Subscription
+	closed chan struct{}
+}
+
+// Start begins to answer, unless the database can't be read: then it begins as soon as that can be done. The error is of
+// the subscriptions.
+func Start(ctx context.Context, cfg Config) (*Responders, error) {
+	if cfg.shares == (shares{}) {
+		cfg.shares = defaultShares
+	}
+	if cfg.probeInterval == 0 {
+		cfg.probeInterval = probeInterval
+	}
+	if cfg.Observe == nil {
+		cfg.Observe = func(Question, Outcome, time.Duration) {}
+	}
+	r := &Responders{
+		cfg:     cfg,
+		answers: responder{store: cfg.Store, ring: cfg.Ring, pages: cfg.Pages},
+		pool:    newPool(cfg.shares),
+		suspect: make(chan struct{}, 1),
+		stop:    make(chan struct{}),
+	}
+	r.queries, r.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	if err := r.look(); err != nil {
+		r.cancel()
+		r.pool.close()
+		return nil, err
+	}
+	r.watched.Go(r.watch)
+	return r, nil
+}
+
+// Serving reports whether questions are taken now.
+func (r *Responders) Serving() bool { return r.serving.Load() }
+
+// watch withdraws the subscriptions while the database can't be read.
+func (r *Responders) watch() {
+	ticker := time.NewTicker(r.cfg.probeInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-r.stop:
+			return
+		case <-ticker.C:
+		case <-r.suspect:
+		}
+		if err := r.look(); err != nil {
+			r.cfg.Log.Error("elite: can't subscribe", "error", err)
+		}
+	}
+}
+
+// look probes the database and makes the subscriptions follow. A single failed query isn't enough to withdraw: it
+// might be the question's own fault, and then one service could silence the responders for all.
+func (r *Responders) look() error {
+	ctx, cancel := context.WithTimeout(r.queries, probeTimeout)
+	defer cancel()
+	err := r.cfg.Store.Readable(ctx)
+	switch {
+	case err != nil && r.serving.Load():
+		r.cfg.Log.Warn("elite: the database can't be read; responders withdrawn", "error", err)
+		r.withdraw()
+	case err == nil && !r.serving.Load():
+		return r.subscribe()
+	}
+	return nil
+}
+
+func (r *Responders) subscribe() error {
+	for question, subject := range subjects {
+		sub, err := r.subscribeTo(question, subject)
+		if err != nil {
+			r.withdraw()
+			return err
+		}
+		r.subs = append(r.subs, sub)
+	}
+	r.serving.Store(true)
+	r.cfg.Log.Info("elite: answering")
+	if !r.cfg.Conn.IsConnected() {
+		return nil // the subscriptions are sent when it is
+	}
+	ctx, cancel := context.WithTimeout(r.queries, patience)
+	defer cancel()
+	if err := r.cfg.Conn.FlushWithContext(ctx); err != nil {
+		r.cfg.Log.Warn("elite: the bus is slow to take the subscriptions", "error", err)
+	}
+	return nil
+}
+
+func (r *Responders) subscribeTo(question Question, subject string) (*subscription, error) {
+	sub, err := r.cfg.Conn.QueueSubscribe(subject, events.QueueGroup, func(m *nats.Msg) { r.take(question, m) })
+	if err != nil {
+		return nil, fmt.Errorf("subscribe to %s: %w", subject, err)
+	}
+	s := &subscription{Subscription: sub, closed: make(chan struct{})}
+	sub.SetClosedHandler(func(string) { close(s.closed) })
+	return s, errors.Join(sub.SetPendingLimits(pendingLimit, -1))
+}
+
+// withdraw ends the subscriptions; what has arrived is still handled. The returned channels tell when.
+func (r *Responders) withdraw() (ended []<-chan struct{}) {
+	r.serving.Store(false)
+	for _, sub := range r.subs {
+		end := sub.Drain
+		if !r.cfg.Conn.IsConnected() {
+			end = sub.Unsubscribe // a drain would wait for the server
+		}
+		if err := end(); err != nil {
+			continue // the connection has closed, and the subscription with it
+		}
+		ended = append(ended, sub.closed)
+	}
+	r.subs = nil
+	return ended
+}
+
+// take is the callback of every subscription: it sorts a question into its service's queue and never blocks.
+func (r *Responders) take(question Question, m *nats.Msg) {
+	arrived := time.Now()
+	service := m.Subject[strings.LastIndexByte(m.Subject, '.')+1:]
+	if m.Reply == "" || !events.ValidService(service) {
+		return // nobody to answer
+	}
+	if !r.pool.submit(service, func() { r.work(question, m, arrived) }) {
+		r.finish(question, m, arrived, Page{}, ErrBusy)
+	}
+}
+
+func (r *Responders) work(question Question, m *nats.Msg, arrived time.Time) {
+	if time.Since(arrived) > patience {
+		r.cfg.Observe(question, Late, time.Since(arrived))
+		return
+	}
+	ctx, cancel := context.WithTimeout(r.queries, queryTimeout)
+	defer cancel()
+	page, err := r.answers.answer(ctx, question, m.Data)
+	r.finish(question, m, arrived, page, err)
+}
+
+func (r *Responders) finish(question Question, m *nats.Msg, arrived time.Time, page Page, err error) {
+	outcome, answer := r.reply(question, page, err)
+	if err := m.RespondMsg(answer); err != nil {
+		r.cfg.Log.Debug("elite: answer not sent", "question", question, "error", err)
+	}
+	r.cfg.Observe(question, outcome, time.Since(arrived))
+}
+
+// reply makes the message for a page or an error: the one place that knows the bus's codes.
+func (r *Responders) reply(question Question, page Page, err error) (Outcome, *nats.Msg) {
+	switch {
+	case err == nil:
+		return Answered, &nats.Msg{Data: page.Body, Header: nats.Header{
+			events.HeaderKey: {page.KID}, events.HeaderSignature: {page.Signature}}}
+	case errors.Is(err, ErrBusy):
+		return Busy, refusal(events.ErrorBusy)
+	case errors.Is(err, ErrGone):
+		return Gone, refusal(events.ErrorGone)
+	case errors.Is(err, events.ErrInvalid):
+		return Refused, refusal(events.ErrorInvalid)
+	}
+	r.cfg.Log.Warn("elite: question failed", "question", question, "error", err)
+	select {
+	case r.suspect <- struct{}{}:
+	default:
+	}
+	return Failed, refusal(events.ErrorBusy) // another replica may be able to
+}
+
+func refusal(code string) *nats.Msg {
+	return &nats.Msg{Header: nats.Header{events.HeaderError: {code}}}
+}
+
+// Close takes no more questions, answers those that have arrived, and returns when the answers are on their way. When ctx
+// ends first, running queries are cancelled.
+func (r *Responders) Close(ctx context.Context) error {
+	defer r.cancel()
+	close(r.stop)
+	r.watched.Wait()
+	stopHurrying := context.AfterFunc(ctx, r.cancel)
+	defer stopHurrying()
+	for _, ended := range r.withdraw() {
+		select {
+		case <-ended:
+		case <-ctx.Done():
+		}
+	}
+	r.pool.close()
+	if !r.cfg.Conn.IsConnected() {
+		return ctx.Err()
+	}
+	flushing, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	if err := r.cfg.Conn.FlushWithContext(flushing); err != nil {
+		return fmt.Errorf("close elite responders: %w", err)
+	}
+	return nil
+}
