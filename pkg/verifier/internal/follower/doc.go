@@ -1,2 +1,50 @@
-// Package follower is the verifier's side of the feed as a pure state machine.
+// Package follower is the verifier's side of the feed as a pure state machine: it applies events, asks "how far is the
+// feed?", and decides when the signed answer proves that the set is complete. It does no I/O, starts no goroutine and
+// reads no clock; package link drives it.
+//
+// # Coverage
+//
+// For each epoch the follower keeps runs: stretches of seqs, every one of them applied, linked by the hash chain
+// chain(n) = SHA-256(chain(n−1) ‖ event n). Messages may come in any order; runs grow at both ends and join where they
+// touch and their chains agree. An event that this version doesn't understand is left out of every run, unless it is
+// ignorable, so a run ends before it.
+//
+// An answer {floor, head, chain} is accepted if one run of its epoch covers every seq from floor to head and has that
+// chain at head. If floor is head + 1, nothing lives, so nothing has to be covered.
+//
+// # Why an accepted answer means completeness
+//
+// Let S be the reading taken before the question was published, and let a revoking call have returned before S.
+//
+//  1. Its event was committed before the question was sent, so before the dispatcher received it, so before the
+//     numbering transaction that the answer rests on began. That transaction sees and numbers every committed event. So
+//     the event's seq is at most head. (That the answer is to this question, nonce and request hash under the feed
+//     key's signature say; a recorded or foreign answer has another nonce.)
+//  2. If its seq is below floor, its until has passed by the database's clock, read in the same transaction: it
+//     concerns no living credential. Resolutions of API keys that could have missed it are dropped, because [Config]'s
+//     Skipped runs before the acceptance whenever the covering run doesn't continue the one proven last.
+//  3. Otherwise its seq is in the covering run. chain(head) equals the answer's, and SHA-256 is collision-resistant, so
+//     event head and chain(head − 1) are the dispatcher's own, and so on down to floor: what was applied under each seq
+//     is what the dispatcher numbered, without trusting whoever delivered it. The chain before the run's first event
+//     comes from a signed message, but the argument doesn't need it.
+//  4. Events are applied before they are covered, and S is stored last. So a reader that loads [Follower.Fresh] first
+//     and the set second sees the event. The same holds for the token key set, whose hash the answer names.
+//
+// S is never changed, and of two answers the one asked later wins. So from S on, for the bound, "not in the set" means
+// "not revoked before S".
+//
+// What isn't accepted costs nothing: a hole, a mismatch or a new epoch never cancels what was proven, it only keeps the
+// next answer waiting. An answer ahead of the events is held with its S, because events and answers come over different
+// connections.
+//
+// # Contradictions
+//
+// Two chains in one epoch exist only if the database lost commits. If a message contradicts a run that a proof rests
+// on, the run stays (the message's events are applied all the same): only an answer to an own question, which nobody
+// can replay, makes the follower drop its position in an epoch and read again. Of unproven runs the later one wins.
+//
+// # Memory
+//
+// Chains are kept for each seq as long as any question can still be answered, a little more than [events.MaxBound];
+// after that a run is two numbers and two hashes. The answers to older questions are useless and are refused.
 package follower

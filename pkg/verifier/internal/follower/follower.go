@@ -1,6 +1,8 @@
 package follower
 
 import (
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/tocsin-auth/tocsin/pkg/events"
@@ -30,7 +32,6 @@ func (f *Freshness) Time(now clock.Reading) int64 {
 
 // Config is what a follower needs. All fields are required.
 type Config struct {
-	Issuer     string
 	Instance   string
 	StartNonce string
 	// Bound is the largest staleness bound of any route, told in questions; see [Follower.SetBound].
@@ -39,34 +40,142 @@ type Config struct {
 	Apply func(events.Event)
 	// KeySetHash returns the hash of the token key set that readers see now.
 	KeySetHash func() events.Hash
-	// Skipped is called before a proof is accepted that leaps over events never seen (they are past until): caches of
-	// resolved API keys MUST be empty when it returns. It MUST NOT call the follower.
+	// Skipped is called before a proof is accepted whose run doesn't continue the proven one, so that events past until
+	// may never have been seen: caches of resolved API keys MUST be empty when it returns. So it is before the first
+	// proof. None of the three functions may call the follower.
 	Skipped func()
 }
 
 // Follower is the state machine. All methods are safe for concurrent use.
-type Follower struct{}
+type Follower struct {
+	cfg   Config
+	fresh atomic.Pointer[Freshness]
+
+	mu        sync.Mutex
+	bound     time.Duration
+	epoch     string            // the greatest proven one
+	tracks    map[string]*track // by epoch
+	asked     uint64            // questions ever asked
+	questions []question        // unanswered, in the order of asking
+	held      []answer          // verified, not yet accepted, in the order of asking
+	stats     Stats
+}
 
 // New returns a follower that has proven nothing.
-func New(cfg Config) *Follower { return &Follower{} }
+func New(cfg Config) *Follower {
+	return &Follower{cfg: cfg, bound: cfg.Bound, tracks: make(map[string]*track)}
+}
 
 // Fresh returns the last accepted proof, nil before the first. It is one atomic load.
-func (f *Follower) Fresh() *Freshness { return nil }
+func (f *Follower) Fresh() *Freshness { return f.fresh.Load() }
+
+// SetBound changes the largest staleness bound that questions tell.
+func (f *Follower) SetBound(bound time.Duration) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.bound = bound
+}
+
+// Applied is what a batch brought.
+type Applied struct {
+	// Advanced: the contiguous end of the proven epoch rose.
+	Advanced bool
+	// Gap: the batch lies beyond a hole.
+	Gap bool
+	// KeysChanged: a new event names a token key set that isn't held.
+	KeysChanged bool
+	// Accepted: an answer that was held is now accepted.
+	Accepted bool
+}
+
+// Batch applies a batch whose signature was verified; it may come from the live feed, the stream or a snapshot, late,
+// early or again. All its events are in the set when it returns.
+func (f *Follower) Batch(b events.Batch, now clock.Reading) Applied {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, e := range b.Events {
+		f.cfg.Apply(e)
+	}
+	f.stats.Events += uint64(len(b.Events))
+	t := f.track(b.Epoch)
+	if t == nil {
+		return Applied{}
+	}
+	result := Applied{KeysChanged: f.namesOtherKeys(t, b)}
+	_, before, _ := f.position()
+	grew := f.cover(t, b, now)
+	if p := t.proven(); p != nil {
+		result.Advanced = p.last() > before
+		result.Gap = b.FirstSeq() > p.last()+1
+	}
+	if result.Gap {
+		f.stats.Gaps++
+	}
+	if grew {
+		result.Accepted = f.settle()
+	}
+	return result
+}
+
+// cover adds a batch to the runs of its epoch and reports whether that told anything new.
+func (f *Follower) cover(t *track, b events.Batch, now clock.Reading) bool {
+	any := false
+	for _, r := range runsOf(b, now) {
+		if p := t.proven(); p != nil && r.last()+1 < p.first {
+			continue // not needed any more: see prove
+		}
+		grew, contradiction := t.add(r)
+		any = any || grew
+		if contradiction {
+			f.stats.Mismatches++
+		}
+	}
+	return any
+}
+
+// namesOtherKeys reports whether a batch has a keys.changed event, not seen before, for a set that isn't held.
+func (f *Follower) namesOtherKeys(t *track, b events.Batch) bool {
+	for _, e := range b.Events {
+		if p, ok := e.Payload.(events.KeysChanged); ok && !t.covers(e.Seq) && p.Hash != f.cfg.KeySetHash() {
+			return true
+		}
+	}
+	return false
+}
 
 // Stats is a snapshot for people and metrics.
 type Stats struct {
-	Epoch      string
+	Epoch      string // the greatest proven one
 	Term       int64
-	Applied    uint64 // end of what is applied without a hole
-	Head       uint64 // greatest head of any answer in Epoch
+	Applied    uint64 // end of what is applied in Epoch without a hole
+	Head       uint64 // of the last accepted answer, or a greater one of an answer that is held
 	Proofs     uint64 // accepted answers
 	Held       int    // answers waiting for events or keys
+	Asked      int    // unanswered questions
 	Events     uint64 // applied, repetitions included
 	Gaps       uint64 // messages that arrived beyond a hole
 	Mismatches uint64 // answers or messages whose chain contradicted ours
-	Skips      uint64
-	LastEvent  int64 // time of the newest contiguous event, microseconds
+	Skips      uint64 // proofs that didn't continue the proven run, the first included
+	LastEvent  int64  // time of the newest contiguous event, microseconds
 }
 
 // Stats returns a snapshot.
-func (f *Follower) Stats() Stats { return Stats{} }
+func (f *Follower) Stats() Stats {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	s := f.stats
+	s.Epoch, s.Applied, _ = f.position()
+	s.Held, s.Asked = len(f.held), len(f.questions)
+	if fresh := f.fresh.Load(); fresh != nil {
+		s.Head, s.Term = fresh.Head, fresh.Term
+	}
+	for _, a := range f.held {
+		if a.Epoch == f.epoch {
+			s.Head = max(s.Head, a.Head)
+		}
+	}
+	if r := f.provenRun(); r != nil {
+		s.LastEvent = r.lastAt
+	}
+	return s
+}
