@@ -1,0 +1,255 @@
+package verifier
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/tocsin-auth/tocsin/pkg/events"
+	"github.com/tocsin-auth/tocsin/pkg/verifier/internal/clock"
+	"github.com/tocsin-auth/tocsin/pkg/verifier/internal/follower"
+	"github.com/tocsin-auth/tocsin/pkg/verifier/internal/revset"
+	"github.com/tocsin-auth/tocsin/pkg/verifier/internal/token"
+)
+
+// Verify decides one credential for a route; a nil route has no requirements and the verifier's defaults. The principal
+// MUST NOT be changed. Errors wrap exactly one of the package's refusals.
+//
+// It asks authsvc, and so may block for up to a second or until ctx ends, only for elite routes, for API keys that
+// aren't in the cache, for token keys that it doesn't hold, and under the policy [Ask]. All else is decided in-process.
+func (v *Verifier) Verify(ctx context.Context, c Credential, route *Route) (*Principal, error) {
+	if route == nil {
+		route = &v.base
+	}
+	p, stripe, err := v.verify(ctx, c, route)
+	if err != nil {
+		v.counters.refused(stripe, err)
+		return nil, err
+	}
+	v.counters.accepted(stripe)
+	return p, nil
+}
+
+// verify also returns on which stripe to count.
+func (v *Verifier) verify(ctx context.Context, c Credential, route *Route) (*Principal, uint8, error) {
+	switch {
+	case c.method == MethodBearer:
+		return v.verifyToken(ctx, c.value, route)
+	case c.method == MethodAPIKey && route.elite:
+		p, err := v.verifyKeyElite(ctx, c.value, route)
+		return p, 0, err
+	case c.method == MethodAPIKey:
+		return v.verifyKey(ctx, c.value, route)
+	}
+	return nil, 0, ErrMissingCredential
+}
+
+func (v *Verifier) verifyToken(ctx context.Context, raw string, route *Route) (*Principal, uint8, error) {
+	h, err := v.token(ctx, raw, route)
+	if err != nil {
+		return nil, 0, err
+	}
+	if route.elite {
+		p, err := v.askToken(ctx, h, route)
+		return p, h.stripe, err
+	}
+	p, err := v.judge(h, route)
+	if err == errStaleAsk {
+		p, err = v.askBounded(func() (*Principal, error) { return v.askToken(ctx, h, route) })
+	}
+	return p, h.stripe, err
+}
+
+// token returns the verified claims of a token: from the cache if exactly this token was verified before.
+func (v *Verifier) token(ctx context.Context, raw string, route *Route) (*holding, error) {
+	if len(raw) > token.MaxLength {
+		return nil, ErrMalformed
+	}
+	if h := v.tokens.Get(raw); h != nil {
+		v.counters.hit(h.stripe)
+		return h, nil
+	}
+	v.counters.miss()
+	t, err := token.Parse(raw)
+	if err != nil {
+		return nil, tokenError(err)
+	}
+	key, err := v.tokenKey(ctx, t.KeyID, route)
+	if err != nil {
+		return nil, err
+	}
+	claims, err := t.Verify(key, v.issuer, v.audience)
+	if err != nil {
+		return nil, tokenError(err)
+	}
+	h := holdToken(claims)
+	if now := v.clock.Now().Micros(); now < h.expires {
+		v.tokens.Put(raw, h, now, h.expires)
+	}
+	return h, nil
+}
+
+// errUnknownKid: the verifier holds exactly the set that authsvc has, and the key isn't in it.
+var errUnknownKid = fmt.Errorf("%w: unknown key", ErrInvalidToken)
+
+// tokenKey finds the key that a token names. An unknown one is looked for once (the link shares and limits that); it is
+// the token's fault only while the verifier is fresh, because a proof vouches for the key set too.
+func (v *Verifier) tokenKey(ctx context.Context, kid string, route *Route) (token.Key, error) {
+	if key, ok := v.link.Keys().ByKID[kid]; ok {
+		return token.Key{Algorithm: key.Alg, Public: key.Key}, nil
+	}
+	if !route.elite && route.policy == Deny && !v.fresh(route) {
+		return token.Key{}, ErrStale // whatever the set would say
+	}
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	err := v.link.RefreshKeys(ctx)
+	if key, ok := v.link.Keys().ByKID[kid]; ok {
+		return token.Key{Algorithm: key.Alg, Public: key.Key}, nil
+	}
+	switch {
+	case v.fresh(route):
+		return token.Key{}, errUnknownKid
+	case route.elite || route.policy == Ask:
+		return token.Key{}, errors.Join(ErrAuthUnavailable, err)
+	}
+	return token.Key{}, ErrStale
+}
+
+// fresh reports whether the verifier is fresh enough for a route at this moment.
+func (v *Verifier) fresh(route *Route) bool { return v.link.Fresh().Within(v.clock.Now(), route.bound) }
+
+// tokenError names the refusal for an error of package token.
+func tokenError(err error) error {
+	switch {
+	case errors.Is(err, token.ErrMalformed):
+		return ErrMalformed
+	case errors.Is(err, token.ErrAudience):
+		return ErrWrongAudience
+	}
+	return fmt.Errorf("%w: %w", ErrInvalidToken, err)
+}
+
+// Refusals of judge that are not final.
+var (
+	errStaleAsk = errors.New("stale: ask authsvc")
+	errOutlived = errors.New("resolution has outlived its time")
+)
+
+// judge decides a credential in hand from what this process knows. The order of the loads is the promise: the proof
+// is loaded before the set and the key set, so that they hold at least what the proof vouches for; and the one clock
+// reading comes after both, so that a process that slept in between sees that it did. The order of the refusals is
+// that of the design: fresh, still known, not revoked, mode, roles, (quota,) time.
+func (v *Verifier) judge(h *holding, route *Route) (*Principal, error) {
+	proof := v.link.Fresh()
+	s := v.look(h)
+	now := v.clock.Now()
+	if !proof.Within(now, route.bound) {
+		if err := v.whenStale(proof, now, route); err != nil {
+			return nil, err
+		}
+	}
+	if v.outlived(h, now) {
+		return nil, errOutlived
+	}
+	if s.refusal != nil {
+		return nil, s.refusal
+	}
+	if err := v.admit(s.principal, route); err != nil {
+		return nil, err
+	}
+	// Quotas will be taken here: after everything that refuses for good, before the time.
+	return s.principal, h.inTime(proof.Time(now), s.notAfter)
+}
+
+// whenStale applies the route's policy. It returns nil to go on with what is known.
+func (v *Verifier) whenStale(proof *follower.Freshness, now clock.Reading, route *Route) error {
+	switch {
+	case route.policy == Ask:
+		return errStaleAsk
+	case proof.Within(now, route.policy.serveFor()) && route.policy.serveFor() > 0:
+		return nil
+	}
+	return ErrStale
+}
+
+// admit checks what depends on the caller and the route, not on time.
+func (v *Verifier) admit(p *Principal, route *Route) error {
+	switch {
+	case p.Mode != v.mode:
+		return ErrWrongMode
+	case !route.permits(p.Roles):
+		return ErrForbidden
+	}
+	return nil
+}
+
+var errNotYet = fmt.Errorf("%w: not yet valid", ErrInvalidToken)
+
+// inTime checks nbf, iat and exp at a time of the guarded clock, in microseconds.
+func (h *holding) inTime(now, notAfter int64) error {
+	switch {
+	case now >= h.expires || now >= notAfter:
+		return ErrExpired
+	case now < h.notBefore:
+		return errNotYet
+	}
+	return nil
+}
+
+// look asks the set and the key set about a holding. While neither has changed since it last asked, the answer is the
+// same: that is the only short cut. The version is read before the content, so a sight is never newer than its stamp.
+func (v *Verifier) look(h *holding) *sight {
+	version, keys := v.set.Version(), v.link.Keys()
+	if s := h.seen.Load(); s != nil && s.version == version && s.keys == keys {
+		return s
+	}
+	s := &sight{version: version, keys: keys, notAfter: never}
+	s.refusal = v.standing(h, s)
+	h.seen.Store(s)
+	return s
+}
+
+// standing fills a sight, and returns why the credential is dead, if it is.
+func (v *Verifier) standing(h *holding, s *sight) error {
+	if _, ok := s.keys.ByKID[h.kid]; !ok && !h.isKey() {
+		return errUnknownKid
+	}
+	for i := range h.chain {
+		if !s.survives(v.set.Token(h.chain[i])) {
+			return ErrRevoked
+		}
+	}
+	if h.isKey() && !s.survives(v.set.Key(h.key)) {
+		return ErrRevoked
+	}
+	if v.parentDisabled(h) {
+		return ErrRevoked
+	}
+	disabled := h.disabled
+	s.principal = &h.principal
+	if u, ok := v.set.User(h.subject); ok && u.RV >= h.rv {
+		s.principal, disabled = h.as(u.Roles, u.Plan), u.Disabled
+	}
+	if disabled {
+		return ErrRevoked
+	}
+	return nil
+}
+
+func (s *sight) survives(verdict revset.Verdict) bool {
+	s.notAfter = min(s.notAfter, verdict.NotAfter)
+	return !verdict.Revoked
+}
+
+// parentDisabled reports whether the user of a parent was disabled. The token's own user is judged with its versions.
+func (v *Verifier) parentDisabled(h *holding) bool {
+	for i := range h.chain {
+		if parent := h.chain[i].Subject; parent != h.subject && parent != (events.ID{}) {
+			if u, ok := v.set.User(parent); ok && u.Disabled {
+				return true
+			}
+		}
+	}
+	return false
+}

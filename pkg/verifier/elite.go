@@ -1,0 +1,167 @@
+package verifier
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"github.com/tocsin-auth/tocsin/pkg/events"
+	"github.com/tocsin-auth/tocsin/pkg/events/apikey"
+	"github.com/tocsin-auth/tocsin/pkg/verifier/internal/revset"
+)
+
+// askBounded runs an elite question for a route that is only stale, if not too many run already.
+func (v *Verifier) askBounded(ask func() (*Principal, error)) (*Principal, error) {
+	select {
+	case v.asking <- struct{}{}:
+		defer func() { <-v.asking }()
+		return ask()
+	default:
+		return nil, ErrStale
+	}
+}
+
+// askToken has authsvc decide a token whose signature and claims were verified here.
+func (v *Verifier) askToken(ctx context.Context, h *holding, route *Route) (*Principal, error) {
+	if v.deadForGood(h) {
+		return nil, ErrRevoked
+	}
+	answer, err := v.check(ctx, h.question())
+	if err != nil {
+		return nil, err
+	}
+	if answer.User.ID != h.principal.Subject {
+		return nil, fmt.Errorf("%w: %w", ErrAuthUnavailable, errOtherQuestion)
+	}
+	p := h.as(answer.User.Roles, answer.User.Plan)
+	if err := v.admit(p, route); err != nil {
+		return nil, err
+	}
+	return p, h.inTime(v.timeBy(answer), never)
+}
+
+// deadForGood reports whether the set knows a revocation that nothing can undo, so that authsvc needn't be asked.
+// Suspensions and roles are left to it: what this process knows of them may be older than the question.
+func (v *Verifier) deadForGood(h *holding) bool {
+	for _, c := range h.chain {
+		c.KeyID = events.ID{}
+		if v.set.Token(c).Revoked {
+			return true
+		}
+	}
+	return false
+}
+
+// question is what authsvc has to know of a token.
+func (h *holding) question() events.CheckRequest {
+	own := h.chain[0]
+	q := events.CheckRequest{
+		Kid: h.kid, JTI: own.JTI.String(), SessionID: text(own.SessionID), Subject: own.Subject.String(), TV: own.TV,
+		KeyID: text(own.KeyID), Mode: h.principal.Mode,
+	}
+	for _, c := range h.chain[1:] {
+		q.Parents = append(q.Parents, parentOf(c))
+	}
+	return q
+}
+
+func parentOf(c revset.Credential) events.Parent {
+	return events.Parent{JTI: text(c.JTI), SessionID: text(c.SessionID), Subject: text(c.Subject), TV: c.TV, KeyID: text(c.KeyID)}
+}
+
+func (v *Verifier) verifyKeyElite(ctx context.Context, raw string, route *Route) (*Principal, error) {
+	if len(raw) != apikey.Length {
+		return nil, ErrMalformed
+	}
+	if err := v.precheckKey(raw); err != nil {
+		return nil, err
+	}
+	return v.askKey(ctx, raw, route)
+}
+
+// askKey has authsvc decide an API key whose checksum was verified here.
+func (v *Verifier) askKey(ctx context.Context, raw string, route *Route) (*Principal, error) {
+	hash, asked := events.HashOf([]byte(raw)), v.clock.Now()
+	answer, err := v.check(ctx, events.CheckRequest{KeyHash: &hash})
+	if err == ErrUnknownKey {
+		v.unknown.Put(raw, &unknown{asked}, asked.Boot, asked.Boot+int64(unknownLife))
+	}
+	if err != nil {
+		return nil, err
+	}
+	if answer.Key == nil {
+		return nil, fmt.Errorf("%w: active key without its description", ErrAuthUnavailable)
+	}
+	h, err := holdKey(answer.User, answer.Key)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrAuthUnavailable, err)
+	}
+	if h.disabled || h.key.Suspended {
+		return nil, ErrRevoked
+	}
+	if err := v.admit(&h.principal, route); err != nil {
+		return nil, err
+	}
+	notAfter := int64(never)
+	if h.key.NotAfter > 0 {
+		notAfter = h.key.NotAfter
+	}
+	return &h.principal, h.inTime(v.timeBy(answer), notAfter)
+}
+
+// timeBy is the guarded clock of an elite decision: the later of own wall time and authsvc's.
+func (v *Verifier) timeBy(answer events.CheckAnswer) int64 {
+	return max(v.clock.Now().Micros(), answer.Now)
+}
+
+// check asks, and returns an answer that is active and belongs to the question. Whatever isn't a plain refusal or a
+// plain yes is [ErrAuthUnavailable].
+func (v *Verifier) check(ctx context.Context, q events.CheckRequest) (events.CheckAnswer, error) {
+	v.counters.elite.Add(1)
+	answer, err := v.askCheck(ctx, q)
+	if err != nil {
+		v.counters.unavailable.Add(1)
+		return answer, fmt.Errorf("%w: %w", ErrAuthUnavailable, err)
+	}
+	if !answer.Active {
+		return answer, refusalFor(answer.Reason)
+	}
+	if answer.User.Disabled {
+		return answer, ErrRevoked
+	}
+	return answer, nil
+}
+
+func (v *Verifier) askCheck(ctx context.Context, q events.CheckRequest) (events.CheckAnswer, error) {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	q.Nonce = events.NewNonce()
+	request, err := json.Marshal(q)
+	if err != nil {
+		return events.CheckAnswer{}, err
+	}
+	body, err := v.link.Request(ctx, events.KindCheck, events.CheckSubject(v.service), request)
+	if err != nil {
+		return events.CheckAnswer{}, err
+	}
+	answer, err := events.DecodeCheckAnswer(body)
+	if err == nil && (answer.Nonce != q.Nonce || answer.Request != events.HashOf(request)) {
+		err = errOtherQuestion
+	}
+	return answer, err
+}
+
+// refusalFor maps the reasons that authsvc gives. One that this version doesn't know is no permission.
+func refusalFor(reason events.Reason) error {
+	switch reason {
+	case events.ReasonRevoked:
+		return ErrRevoked
+	case events.ReasonExpired:
+		return ErrExpired
+	case events.ReasonUnknownKey:
+		return ErrUnknownKey
+	case events.ReasonInvalidToken:
+		return ErrInvalidToken
+	}
+	return fmt.Errorf("%w: refused for an unknown reason", ErrAuthUnavailable)
+}

@@ -1,0 +1,201 @@
+package verifier
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/tocsin-auth/tocsin/pkg/events"
+	"github.com/tocsin-auth/tocsin/pkg/events/apikey"
+	"github.com/tocsin-auth/tocsin/pkg/verifier/internal/clock"
+)
+
+const (
+	// keyLife is how long a resolution may be used. Events that concern keys live at least twice as long, so that no
+	// resolution outlives one that would have killed it.
+	keyLife = events.KeyRetention / 2
+	// renewAfter leaves more than the largest B of life: an outage shorter than B costs no key in use.
+	renewAfter = keyLife / 2
+	// dropAfter removes what nobody used, so that whatever is in the cache has the largest B of life left.
+	dropAfter = keyLife - events.MaxBound
+	// unknownLife is how long authsvc isn't asked again about a key that it doesn't know.
+	unknownLife = 10 * time.Second
+	// unknownKeys bounds how many such keys are remembered. They have a cache of their own.
+	unknownKeys = 1 << 12
+	// askTimeout bounds each question to authsvc.
+	askTimeout = time.Second
+	// resolveLimit bounds the resolutions in flight, renewals aside.
+	resolveLimit = 64
+)
+
+// unknown marks a key that authsvc didn't know.
+type unknown struct{ asked clock.Reading }
+
+func (v *Verifier) verifyKey(ctx context.Context, raw string, route *Route) (*Principal, uint8, error) {
+	h, err := v.key(ctx, raw, route)
+	if err != nil {
+		return nil, 0, err
+	}
+	p, err := v.judge(h, route)
+	if err == errOutlived {
+		v.keys.Delete(raw, h)
+		if h, err = v.key(ctx, raw, route); err != nil {
+			return nil, 0, err
+		}
+		p, err = v.judge(h, route)
+	}
+	switch err {
+	case errStaleAsk:
+		p, err = v.askBounded(func() (*Principal, error) { return v.askKey(ctx, raw, route) })
+	case errOutlived:
+		err = ErrAuthUnavailable // outlived as soon as it came: this process hardly runs, so don't insist
+	}
+	return p, h.stripe, err
+}
+
+// key returns whose a key is: from the cache if exactly this key was resolved lately, else from authsvc.
+func (v *Verifier) key(ctx context.Context, raw string, route *Route) (*holding, error) {
+	if len(raw) != apikey.Length {
+		return nil, ErrMalformed
+	}
+	if h := v.keys.Get(raw); h != nil {
+		v.counters.hit(h.stripe)
+		if !h.used.Load() {
+			h.used.Store(true)
+		}
+		return h, nil
+	}
+	v.counters.miss()
+	if err := v.precheckKey(raw); err != nil {
+		return nil, err
+	}
+	if route.policy == Deny && !v.fresh(route) {
+		return nil, ErrStale // whatever authsvc would say: spare it the question
+	}
+	return v.resolve(ctx, raw)
+}
+
+// precheckKey refuses what needs no question: a bad checksum, and keys that authsvc didn't know a moment ago.
+func (v *Verifier) precheckKey(raw string) error {
+	if _, err := apikey.Parse(raw); err != nil {
+		return ErrMalformed
+	}
+	if u := v.unknown.Get(raw); u != nil && v.clock.Now().Since(u.asked) < unknownLife {
+		return ErrUnknownKey
+	}
+	return nil
+}
+
+// outlived reports whether a resolution is too old to be used, or was made before the feed leapt over events that
+// could have concerned it.
+func (v *Verifier) outlived(h *holding, now clock.Reading) bool {
+	return h.isKey() && (h.generation != v.generation.Load() || now.Since(h.asked) >= keyLife)
+}
+
+// resolve asks authsvc whose a key is. Callers with the same key share one question.
+func (v *Verifier) resolve(ctx context.Context, raw string) (*holding, error) {
+	flight := v.flights.DoChan(raw, func() (any, error) {
+		if !v.begin() {
+			return nil, ErrAuthUnavailable
+		}
+		defer v.end()
+		ctx, cancel := context.WithTimeout(v.life, askTimeout)
+		defer cancel()
+		select {
+		case v.resolving <- struct{}{}:
+		case <-ctx.Done():
+			return nil, ErrAuthUnavailable
+		}
+		defer func() { <-v.resolving }()
+		return v.fetchKey(ctx, raw)
+	})
+	select {
+	case r := <-flight:
+		if r.Err != nil {
+			return nil, r.Err
+		}
+		return r.Val.(*holding), nil
+	case <-ctx.Done():
+		return nil, fmt.Errorf("%w: %w", ErrAuthUnavailable, ctx.Err())
+	}
+}
+
+// fetchKey asks, and remembers what it learns. The generation and the clock are read before the question is sent, so
+// that what happens meanwhile counts against the answer.
+func (v *Verifier) fetchKey(ctx context.Context, raw string) (*holding, error) {
+	generation, asked := v.generation.Load(), v.clock.Now()
+	v.counters.resolves.Add(1)
+	answer, err := v.askResolve(ctx, raw)
+	switch {
+	case errors.Is(err, ErrUnknownKey):
+		v.unknown.Put(raw, &unknown{asked}, asked.Boot, asked.Boot+int64(unknownLife))
+		return nil, err
+	case err != nil:
+		v.counters.unavailable.Add(1)
+		return nil, err
+	}
+	h, err := holdKey(answer.User, answer.Key)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrAuthUnavailable, err)
+	}
+	h.generation, h.asked = generation, asked
+	v.keys.Put(raw, h, asked.Boot, asked.Boot+int64(keyLife))
+	return h, nil
+}
+
+func (v *Verifier) askResolve(ctx context.Context, raw string) (events.ResolveAnswer, error) {
+	nonce := events.NewNonce()
+	request, err := json.Marshal(events.ResolveRequest{Nonce: nonce, KeyHash: events.HashOf([]byte(raw))})
+	if err != nil {
+		return events.ResolveAnswer{}, fmt.Errorf("%w: %w", ErrAuthUnavailable, err)
+	}
+	body, err := v.link.Request(ctx, events.KindResolve, events.ResolveSubject(v.service), request)
+	if err != nil {
+		return events.ResolveAnswer{}, fmt.Errorf("%w: %w", ErrAuthUnavailable, err)
+	}
+	answer, err := events.DecodeResolveAnswer(body)
+	switch {
+	case err != nil:
+		return answer, fmt.Errorf("%w: %w", ErrAuthUnavailable, err)
+	case answer.Nonce != nonce || answer.Request != events.HashOf(request):
+		return answer, fmt.Errorf("%w: %w", ErrAuthUnavailable, errOtherQuestion)
+	case !answer.Found:
+		return answer, ErrUnknownKey
+	}
+	return answer, nil
+}
+
+// errOtherQuestion marks an answer that is signed but belongs to another question.
+var errOtherQuestion = errors.New("answer to another question")
+
+// tendKeys renews the resolutions that are in use and half over, and drops those that nobody used. It stops at the
+// first sign that authsvc is away; the next round goes on.
+func (v *Verifier) tendKeys(ctx context.Context) {
+	now := v.clock.Now()
+	v.unknown.Sweep(now.Boot)
+	for raw, h := range v.keys.All() {
+		age := now.Since(h.asked)
+		switch {
+		case h.generation != v.generation.Load() || age >= dropAfter && !h.used.Load():
+			v.keys.Delete(raw, h)
+		case age >= renewAfter && h.used.Load():
+			if !v.renew(ctx, raw, h) {
+				return
+			}
+		}
+	}
+}
+
+// renew reports whether authsvc could be asked.
+func (v *Verifier) renew(ctx context.Context, raw string, h *holding) bool {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	_, err := v.fetchKey(ctx, raw)
+	if errors.Is(err, ErrUnknownKey) {
+		v.keys.Delete(raw, h)
+		return true
+	}
+	return err == nil
+}

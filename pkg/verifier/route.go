@@ -1,0 +1,137 @@
+package verifier
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/tocsin-auth/tocsin/pkg/events"
+)
+
+// StalePolicy says what a route does while the verifier isn't fresh: [Deny], [Ask] or [ServeStale].
+type StalePolicy int64
+
+const (
+	// Deny refuses with [ErrStale].
+	Deny StalePolicy = 0
+	// Ask has authsvc decide each request, as for [Elite] routes, with a bounded number in flight ([WithAskLimit]).
+	Ask StalePolicy = -1
+)
+
+// ServeStale goes on with what is known until limit after the last proof was asked for. It is outside the promise:
+// a credential that was revoked meanwhile is accepted for that long. At most 24 h.
+func ServeStale(limit time.Duration) StalePolicy { return StalePolicy(limit) }
+
+// serveFor returns the limit of [ServeStale], or 0.
+func (p StalePolicy) serveFor() time.Duration { return time.Duration(max(p, 0)) }
+
+func (p StalePolicy) validate() error {
+	if p != Deny && p != Ask && (p < 0 || p.serveFor() > maxServeStale) {
+		return fmt.Errorf("stale policy: serve-stale must be above 0 and at most %v", maxServeStale)
+	}
+	return nil
+}
+
+// Route is what one kind of endpoint requires. Make it once with [Verifier.Route]; it is safe for concurrent use.
+type Route struct {
+	elite  bool
+	roles  [][]string // all of them, each by any of its names
+	bound  time.Duration
+	policy StalePolicy
+}
+
+// RouteOption adds one requirement, or changes one default of [Verifier.Require].
+type RouteOption func(*Route) error
+
+// Elite has authsvc decide each request afresh. Default: ordinary, decided in-process.
+func Elite() RouteOption {
+	return func(r *Route) error {
+		r.elite = true
+		return nil
+	}
+}
+
+// Role requires a role. Given more than once, all of them. Default: any good credential will do.
+func Role(name string) RouteOption { return AnyRole(name) }
+
+// AnyRole requires one of several roles.
+func AnyRole(names ...string) RouteOption {
+	return func(r *Route) error {
+		if len(names) == 0 || !allRoles(names) {
+			return errors.New("roles must match [a-z0-9_-]{1,32}")
+		}
+		r.roles = append(r.roles, slices.Clone(names))
+		return nil
+	}
+}
+
+// allRoles: roles have the same form as services.
+func allRoles(names []string) bool {
+	for _, name := range names {
+		if !events.ValidService(name) {
+			return false
+		}
+	}
+	return true
+}
+
+// MaxStaleness sets the route's own B, from 1 s to the verifier's. Default: the verifier's.
+func MaxStaleness(b time.Duration) RouteOption {
+	return func(r *Route) error {
+		if b < events.MinBound || b > r.bound {
+			return fmt.Errorf("max staleness of a route must be from %v to the verifier's %v", events.MinBound, r.bound)
+		}
+		r.bound = b
+		return nil
+	}
+}
+
+// OnStale sets the route's own policy. Default: the verifier's.
+func OnStale(p StalePolicy) RouteOption {
+	return func(r *Route) error {
+		r.policy = p
+		return p.validate()
+	}
+}
+
+// Route makes a route for [Verifier.Verify]. Its errors wrap [ErrConfig].
+func (v *Verifier) Route(opts ...RouteOption) (*Route, error) {
+	r := v.base
+	for _, opt := range opts {
+		if err := opt(&r); err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrConfig, err)
+		}
+	}
+	v.noteBound(r.bound)
+	return &r, nil
+}
+
+// noteBound has questions asked often enough for the smallest bound of all routes.
+func (v *Verifier) noteBound(b time.Duration) {
+	v.boundMu.Lock()
+	defer v.boundMu.Unlock()
+	if b < v.smallest {
+		v.smallest = b
+		v.link.SetBounds(b, v.base.bound)
+	}
+}
+
+// permits reports whether roles meet all requirements.
+func (r *Route) permits(roles []string) bool {
+	for _, names := range r.roles {
+		if !intersect(names, roles) {
+			return false
+		}
+	}
+	return true
+}
+
+func intersect(a, b []string) bool {
+	for _, x := range a {
+		if slices.Contains(b, x) {
+			return true
+		}
+	}
+	return false
+}
