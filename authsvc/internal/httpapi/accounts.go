@@ -1,0 +1,89 @@
+package httpapi
+
+import (
+	"context"
+
+	"github.com/tocsin-auth/tocsin/authsvc/internal/auth"
+	"github.com/tocsin-auth/tocsin/pkg/events"
+)
+
+const tagAccount = "Account"
+
+type registerInput struct {
+	Body struct {
+		Username string `json:"username" doc:"[a-z0-9][a-z0-9._@-]{2,63} after lower-casing"`
+		Password string `json:"password" format:"password"`
+		Email    string `json:"email,omitempty"`
+	}
+}
+
+type registration struct {
+	User    auth.User        `json:"user"`
+	APIKeys []auth.IssuedKey `json:"api_keys" doc:"A live and a test key. The secrets are shown this once."`
+}
+
+type loginInput struct {
+	Body struct {
+		Username string `json:"username"`
+		Password string `json:"password" format:"password"`
+		Mode     string `json:"mode,omitempty" enum:"live,test" doc:"test issues a test token; default live"`
+	}
+}
+
+type refreshInput struct {
+	Body struct {
+		RefreshToken string `json:"refresh_token"`
+	}
+}
+
+type passwordInput struct {
+	waitQuery
+	Body struct {
+		Current string `json:"current" format:"password"`
+		New     string `json:"new" format:"password"`
+	}
+}
+
+func (s *Server) registerAccounts() {
+	public(s, call{method: post, path: "/v1/register", id: "register", summary: "Create a user with a live and a test API key", tag: tagAccount, status: 201}, s.postRegister)
+	public(s, call{method: post, path: "/v1/login", id: "login", summary: "Open a session", tag: tagAccount}, s.postLogin)
+	public(s, call{method: post, path: "/v1/token/refresh", id: "refresh", summary: "Exchange a refresh token for its successor and a new access token", tag: tagAccount}, s.postRefresh)
+	register(s, call{method: post, path: "/v1/me/password", id: "change-password", summary: "Change the password; every other session dies", tag: tagAccount, access: bearer}, s.postPassword)
+	register(s, call{method: get, path: "/v1/users/{id}", id: "get-directory-entry", summary: "What services may know of a user beyond the token", tag: "Directory", access: directory}, s.getDirectory)
+}
+
+func (s *Server) postRegister(ctx context.Context, in *registerInput) (*answer[registration], error) {
+	made, err := s.auth.Register(ctx, auth.Registration{Username: in.Body.Username, Password: in.Body.Password, Email: in.Body.Email}, clientFrom(ctx))
+	if err != nil {
+		return nil, err
+	}
+	return &answer[registration]{Body: registration{User: made.User, APIKeys: made.Keys}}, nil
+}
+
+func (s *Server) postLogin(ctx context.Context, in *loginInput) (*answer[auth.Tokens], error) {
+	tokens, err := s.auth.Login(ctx, auth.Login{Username: in.Body.Username, Password: in.Body.Password, Mode: events.Mode(in.Body.Mode)}, clientFrom(ctx))
+	if err != nil {
+		return nil, err
+	}
+	return &answer[auth.Tokens]{Body: tokens}, nil
+}
+
+func (s *Server) postRefresh(ctx context.Context, in *refreshInput) (*answer[auth.Tokens], error) {
+	tokens, err := s.auth.Refresh(ctx, in.Body.RefreshToken, clientFrom(ctx))
+	if err != nil {
+		return nil, err
+	}
+	return &answer[auth.Tokens]{Body: tokens}, nil
+}
+
+func (s *Server) postPassword(ctx context.Context, c auth.Caller, in *passwordInput) (*receiptHeader, error) {
+	_, header, err := s.narrow(ctx, in.waitQuery, func() (auth.Change, error) {
+		return s.auth.ChangePassword(ctx, c, in.Body.Current, in.Body.New)
+	})
+	return &header, err
+}
+
+func (s *Server) getDirectory(ctx context.Context, c auth.Caller, in *idPath) (*answer[auth.DirectoryEntry], error) {
+	entry, err := s.auth.Directory(ctx, c, in.ID)
+	return &answer[auth.DirectoryEntry]{Body: entry}, err
+}

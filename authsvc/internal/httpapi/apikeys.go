@@ -1,0 +1,100 @@
+package httpapi
+
+import (
+	"context"
+	"time"
+
+	"github.com/tocsin-auth/tocsin/authsvc/internal/auth"
+	"github.com/tocsin-auth/tocsin/pkg/events"
+)
+
+const tagKeys = "API keys"
+
+type createKeyInput struct {
+	Body struct {
+		Name      string     `json:"name"`
+		Mode      string     `json:"mode" enum:"live,test"`
+		ExpiresAt *time.Time `json:"expires_at,omitempty"`
+		Scopes    []string   `json:"scopes,omitempty" doc:"Narrow the user's roles for this key"`
+	}
+}
+
+type createdKey struct {
+	APIKey auth.IssuedKey `json:"api_key" doc:"The secret is shown this once"`
+}
+
+type updateKeyInput struct {
+	objectChange
+	Body struct {
+		Name     *string `json:"name,omitempty"`
+		Disabled *bool   `json:"disabled,omitempty" doc:"Suspends at once, and can be undone"`
+	}
+}
+
+type rotateKeyInput struct {
+	objectChange
+	Body *struct {
+		Overlap string `json:"overlap,omitempty" maxLength:"32" doc:"How long the old key lives on, such as 24h, the default; 0s: not at all"`
+	}
+}
+
+type rotatedKey struct {
+	APIKey   auth.IssuedKey   `json:"api_key" doc:"The secret is shown this once"`
+	Previous auth.PreviousKey `json:"previous"`
+}
+
+// receiptAnswer is a body with a receipt in the header.
+type receiptAnswer[T any] struct {
+	receiptHeader
+	Body T
+}
+
+func (s *Server) registerAPIKeys() {
+	register(s, call{method: get, path: "/v1/me/api-keys", id: "list-api-keys", summary: "The caller's keys, without secrets", tag: tagKeys, access: bearer}, s.getKeys)
+	register(s, call{method: post, path: "/v1/me/api-keys", id: "create-api-key", summary: "Issue a key", tag: tagKeys, access: bearer, status: 201}, s.postKey)
+	register(s, call{method: patch, path: "/v1/me/api-keys/{id}", id: "update-api-key", summary: "Rename, suspend or resume a key", tag: tagKeys, access: bearer}, s.patchKey)
+	register(s, call{method: post, path: "/v1/me/api-keys/{id}/rotate", id: "rotate-api-key", summary: "Issue a key's successor", tag: tagKeys, access: bearer}, s.rotateKey)
+	register(s, call{method: remove, path: "/v1/me/api-keys/{id}", id: "delete-api-key", summary: "End a key for good", tag: tagKeys, access: bearer}, s.deleteKey)
+}
+
+func (s *Server) getKeys(ctx context.Context, c auth.Caller, in *pageQuery) (*answer[auth.Page[auth.APIKey]], error) {
+	return pageOf(s.auth.APIKeys(ctx, c, in.request()))
+}
+
+func (s *Server) postKey(ctx context.Context, c auth.Caller, in *createKeyInput) (*answer[createdKey], error) {
+	key, err := s.auth.CreateAPIKey(ctx, c, auth.NewAPIKey{Name: in.Body.Name, Mode: events.Mode(in.Body.Mode), ExpiresAt: in.Body.ExpiresAt, Scopes: in.Body.Scopes})
+	return &answer[createdKey]{Body: createdKey{APIKey: key}}, err
+}
+
+func (s *Server) patchKey(ctx context.Context, c auth.Caller, in *updateKeyInput) (*receiptAnswer[auth.APIKey], error) {
+	var out receiptAnswer[auth.APIKey]
+	var err error
+	_, out.receiptHeader, err = s.narrow(ctx, in.waitQuery, func() (change auth.Change, err error) {
+		out.Body, change, err = s.auth.UpdateAPIKey(ctx, c, in.ID, auth.APIKeyPatch{Name: in.Body.Name, Disabled: in.Body.Disabled})
+		return change, err
+	})
+	return &out, err
+}
+
+func (s *Server) rotateKey(ctx context.Context, c auth.Caller, in *rotateKeyInput) (*receiptAnswer[rotatedKey], error) {
+	overlap := auth.DefaultOverlap
+	if in.Body != nil && in.Body.Overlap != "" {
+		var err error
+		if overlap, err = time.ParseDuration(in.Body.Overlap); err != nil {
+			return nil, invalidField("overlap", "must be a duration such as 24h")
+		}
+	}
+	var out receiptAnswer[rotatedKey]
+	var err error
+	_, out.receiptHeader, err = s.narrow(ctx, in.waitQuery, func() (auth.Change, error) {
+		rotation, change, err := s.auth.RotateAPIKey(ctx, c, in.ID, overlap)
+		out.Body = rotatedKey{APIKey: rotation.Key, Previous: rotation.Previous}
+		return change, err
+	})
+	return &out, err
+}
+
+func (s *Server) deleteKey(ctx context.Context, c auth.Caller, in *objectChange) (*receiptHeader, error) {
+	_, header, err := s.narrow(ctx, in.waitQuery, func() (auth.Change, error) { return s.auth.DeleteAPIKey(ctx, c, in.ID) })
+	return &header, err
+}

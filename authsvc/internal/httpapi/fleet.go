@@ -1,0 +1,95 @@
+package httpapi
+
+import (
+	"context"
+	"time"
+
+	"github.com/tocsin-auth/tocsin/authsvc/internal/auth"
+)
+
+const tagOperation = "Operation"
+
+type keysQuery struct {
+	pageQuery
+	Prefix   string `query:"prefix" maxLength:"32" doc:"Leading characters of the key"`
+	User     string `query:"user" maxLength:"36" doc:"User id"`
+	Expiring string `query:"expiring" maxLength:"16" doc:"Only living keys that die within this duration, such as 168h"`
+}
+
+type serviceInput struct {
+	Body struct {
+		Name string `json:"name" doc:"[a-z0-9_-]{1,32}"`
+	}
+}
+
+type serviceName struct {
+	Name string `path:"name" pattern:"^[a-z0-9_-]{1,32}$" patternDescription:"1 to 32 of a-z, 0-9, _ and -"`
+}
+
+type rotateInput struct {
+	waitQuery
+	Body *struct {
+		Emergency bool `json:"emergency,omitempty" doc:"Drops the old keys everywhere at once: every living access token dies"`
+	}
+}
+
+type rotatedSigningKey struct {
+	KID string `json:"kid"`
+}
+
+func (s *Server) registerFleet() {
+	register(s, call{method: get, path: "/v1/admin/verifiers", id: "list-verifiers", summary: "Every living verifier", tag: tagOperation, access: admin}, s.getVerifiers)
+	register(s, call{method: get, path: "/v1/admin/audit", id: "list-audit", summary: "The audit log", tag: tagOperation, access: admin}, s.getAudit)
+	register(s, call{method: get, path: "/v1/admin/api-keys", id: "list-all-api-keys", summary: "Keys of all users, without secrets", tag: tagKeys, access: admin}, s.getAllKeys)
+	register(s, call{method: get, path: "/v1/admin/services", id: "list-services", summary: "Resource services that may join the bus", tag: tagOperation, access: admin}, s.getServices)
+	register(s, call{method: post, path: "/v1/admin/services", id: "add-service", summary: "Let a resource service join the bus", tag: tagOperation, access: admin, status: 201}, s.postService)
+	register(s, call{method: remove, path: "/v1/admin/services/{name}", id: "remove-service", summary: "Shut a resource service out", tag: tagOperation, access: admin}, s.deleteService)
+	register(s, call{method: post, path: "/v1/admin/signing-keys/rotate", id: "rotate-signing-key", summary: "Make a new token signing key", tag: tagOperation, access: admin}, s.postRotate)
+}
+
+func (s *Server) getVerifiers(ctx context.Context, c auth.Caller, _ *empty) (*answer[auth.Page[Verifier]], error) {
+	if err := s.auth.RequireAdmin(c); err != nil {
+		return nil, err
+	}
+	return pageOf(auth.Page[Verifier]{Items: s.fleets.Verifiers()}, nil)
+}
+
+func (s *Server) getAudit(ctx context.Context, c auth.Caller, in *pageQuery) (*answer[auth.Page[auth.AuditEntry]], error) {
+	return pageOf(s.auth.Audit(ctx, c, in.request()))
+}
+
+func (s *Server) getAllKeys(ctx context.Context, c auth.Caller, in *keysQuery) (*answer[auth.Page[auth.APIKey]], error) {
+	q := auth.KeyQuery{PageRequest: in.request(), Prefix: in.Prefix, User: in.User}
+	if in.Expiring != "" {
+		within, err := time.ParseDuration(in.Expiring)
+		if err != nil || within < 0 {
+			return nil, invalidField("expiring", "must be a duration such as 168h")
+		}
+		q.ExpiringBefore = s.now().Add(within)
+	}
+	return pageOf(s.auth.AllAPIKeys(ctx, c, q))
+}
+
+func (s *Server) getServices(ctx context.Context, c auth.Caller, _ *empty) (*answer[auth.Page[auth.BusService]], error) {
+	services, err := s.auth.Services(ctx, c)
+	return pageOf(auth.Page[auth.BusService]{Items: services}, err)
+}
+
+func (s *Server) postService(ctx context.Context, c auth.Caller, in *serviceInput) (*answer[auth.AddedService], error) {
+	added, err := s.auth.AddService(ctx, c, in.Body.Name)
+	return &answer[auth.AddedService]{Body: added}, err
+}
+
+func (s *Server) deleteService(ctx context.Context, c auth.Caller, in *serviceName) (*empty, error) {
+	return &empty{}, s.auth.RemoveService(ctx, c, in.Name)
+}
+
+func (s *Server) postRotate(ctx context.Context, c auth.Caller, in *rotateInput) (*receiptAnswer[rotatedSigningKey], error) {
+	var out receiptAnswer[rotatedSigningKey]
+	var err error
+	_, out.receiptHeader, err = s.narrow(ctx, in.waitQuery, func() (change auth.Change, err error) {
+		out.Body.KID, change, err = s.auth.RotateSigningKey(ctx, c, in.Body != nil && in.Body.Emergency)
+		return change, err
+	})
+	return &out, err
+}

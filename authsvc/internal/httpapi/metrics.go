@@ -1,0 +1,36 @@
+package httpapi
+
+import (
+	"errors"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// metrics are what an operator watches of HTTP. Labels come from closed sets: routes, methods, statuses and codes.
+type metrics struct {
+	requests *prometheus.CounterVec
+	seconds  *prometheus.HistogramVec
+	refusals *prometheus.CounterVec
+}
+
+func newMetrics(registry *prometheus.Registry) (*metrics, error) {
+	m := &metrics{
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "tocsin_http_requests_total", Help: "Requests by method, route and status."},
+			[]string{"method", "route", "status"}),
+		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "tocsin_http_request_duration_seconds", Help: "Time to answer, by method and route.",
+			Buckets: []float64{.0005, .001, .002, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30}}, []string{"method", "route"}),
+		refusals: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "tocsin_http_refusals_total", Help: "Refused requests by code."}, []string{"code"}),
+	}
+	return m, errors.Join(registry.Register(m.requests), registry.Register(m.seconds), registry.Register(m.refusals))
+}
+
+func (m *metrics) count(method, route string, status int, code string, took time.Duration) {
+	method = knownMethod(method)
+	m.requests.WithLabelValues(method, route, strconv.Itoa(status)).Inc()
+	m.seconds.WithLabelValues(method, route).Observe(took.Seconds())
+	if code != "" {
+		m.refusals.WithLabelValues(code).Inc()
+	}
+}

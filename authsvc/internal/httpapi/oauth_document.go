@@ -1,0 +1,72 @@
+package httpapi
+
+import (
+	"net/http"
+	"reflect"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/tocsin-auth/tocsin/authsvc/internal/auth"
+)
+
+const tagOAuth = "OAuth 2.0"
+
+// parameter describes a form field for the document.
+type parameter struct {
+	name, doc string
+	required  bool
+}
+
+func (s *Server) mountOAuth() {
+	token := parameter{"token", "", true}
+	hint := parameter{"token_type_hint", "Ignored: every kind is looked for", false}
+	s.mountForm("/oauth2/introspect", "introspect", "RFC 7662: the caller's own tokens and keys, or all with the role introspect", reflect.TypeFor[auth.Introspection](),
+		s.oauth(s.introspect), token, hint)
+	s.mountForm("/oauth2/revoke", "revoke-token", "RFC 7009; takes wait and timeout in the query and answers with Tocsin-Receipt", nil,
+		s.oauth(s.revokeToken, "wait", "timeout"), token, hint)
+	s.mountForm("/oauth2/token", "token", "RFC 6749: grant refresh_token", reflect.TypeFor[auth.Tokens](), s.oauth(s.token),
+		parameter{"grant_type", "refresh_token", true}, parameter{"refresh_token", "", true}, parameter{"client_id", clientLogins + ", if given", false})
+}
+
+// mountForm routes a call of /oauth2 and describes it.
+func (s *Server) mountForm(path, id, summary string, out reflect.Type, handler http.HandlerFunc, fields ...parameter) {
+	s.router.Post(path, handler)
+	schema := &huma.Schema{Type: huma.TypeObject, Properties: map[string]*huma.Schema{}}
+	for _, f := range fields {
+		schema.Properties[f.name] = &huma.Schema{Type: huma.TypeString, Description: f.doc}
+		if f.required {
+			schema.Required = append(schema.Required, f.name)
+		}
+	}
+	op := &huma.Operation{Method: post, Path: path, OperationID: id, Summary: summary, Tags: []string{tagOAuth},
+		RequestBody: &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{"application/x-www-form-urlencoded": {Schema: schema}}},
+		Responses:   map[string]*huma.Response{"200": s.described(out), "default": s.described(reflect.TypeFor[oauthError]())}}
+	if id != "token" {
+		op.Security = []map[string][]string{{documentBasic: {}}, {documentAPIKey: {}}}
+	}
+	s.api.OpenAPI().AddOperation(op)
+}
+
+// mountGet routes a call without parameters and describes it. Out nil: not JSON.
+func (s *Server) mountGet(path, id, summary, tag string, out reflect.Type, handler http.HandlerFunc) {
+	s.router.Get(path, handler)
+	s.describe(path, id, summary, tag, out)
+}
+
+// describe adds a call without parameters to the document.
+func (s *Server) describe(path, id, summary, tag string, out reflect.Type) {
+	s.api.OpenAPI().AddOperation(&huma.Operation{Method: get, Path: path, OperationID: id, Summary: summary, Tags: []string{tag},
+		Responses: map[string]*huma.Response{"200": s.described(out)}})
+}
+
+func (s *Server) described(out reflect.Type) *huma.Response {
+	r := &huma.Response{Description: "OK"}
+	if out == nil {
+		return r
+	}
+	if out == reflect.TypeFor[oauthError]() {
+		r.Description = "Error"
+	}
+	r.Content = map[string]*huma.MediaType{"application/json": {Schema: s.api.OpenAPI().Components.Schemas.Schema(out, true, out.Name())}}
+	return r
+}

@@ -1,0 +1,57 @@
+package httpapi
+
+import (
+	"context"
+	"time"
+
+	"github.com/tocsin-auth/tocsin/authsvc/internal/auth"
+)
+
+const tagRevocation = "Revocation"
+
+type revocationInput struct {
+	waitQuery
+	Body struct {
+		Token        *string    `json:"token,omitempty"`
+		JTI          *string    `json:"jti,omitempty"`
+		SessionID    *string    `json:"session_id,omitempty"`
+		UserID       *string    `json:"user_id,omitempty"`
+		UserIDs      []string   `json:"user_ids,omitempty"`
+		Role         *string    `json:"role,omitempty"`
+		APIKeyID     *string    `json:"api_key_id,omitempty"`
+		IssuedBefore *time.Time `json:"issued_before,omitempty"`
+		All          bool       `json:"all,omitempty"`
+		Keys         *bool      `json:"keys,omitempty" doc:"Extends issued_before and all to API keys"`
+		Reason       string     `json:"reason,omitempty"`
+	}
+}
+
+func (s *Server) registerRevocations() {
+	register(s, call{method: post, path: "/v1/admin/users/{id}/revoke", id: "revoke-user", summary: "End all sessions and tokens of a user; API keys live on", tag: tagRevocation, access: admin}, s.postRevokeUser)
+	register(s, call{method: post, path: "/v1/admin/revocations", id: "revoke", summary: "End what exactly one selector names", tag: tagRevocation, access: admin}, s.postRevocation)
+	register(s, call{method: get, path: "/v1/admin/revocations", id: "list-revocations", summary: "Revocations that still matter to verifiers", tag: tagRevocation, access: admin}, s.getRevocations)
+}
+
+func (s *Server) postRevokeUser(ctx context.Context, c auth.Caller, in *objectChange) (*receiptAnswer[Receipt], error) {
+	return s.revoke(ctx, in.waitQuery, func() (auth.Change, error) { return s.auth.RevokeUser(ctx, c, in.ID) })
+}
+
+func (s *Server) postRevocation(ctx context.Context, c auth.Caller, in *revocationInput) (*receiptAnswer[Receipt], error) {
+	b := in.Body
+	return s.revoke(ctx, in.waitQuery, func() (auth.Change, error) {
+		return s.auth.Revoke(ctx, c, auth.Revocation{Token: b.Token, JTI: b.JTI, SessionID: b.SessionID, UserID: b.UserID, UserIDs: b.UserIDs,
+			Role: b.Role, APIKeyID: b.APIKeyID, IssuedBefore: b.IssuedBefore, All: b.All, Keys: b.Keys, Reason: b.Reason})
+	})
+}
+
+// revoke answers with the receipt as body too.
+func (s *Server) revoke(ctx context.Context, q waitQuery, do func() (auth.Change, error)) (*receiptAnswer[Receipt], error) {
+	var out receiptAnswer[Receipt]
+	var err error
+	out.Body, out.receiptHeader, err = s.narrow(ctx, q, do)
+	return &out, err
+}
+
+func (s *Server) getRevocations(ctx context.Context, c auth.Caller, in *pageQuery) (*answer[auth.Page[auth.RevocationEntry]], error) {
+	return pageOf(s.auth.Revocations(ctx, c, in.request()))
+}

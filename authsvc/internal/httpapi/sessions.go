@@ -1,0 +1,67 @@
+package httpapi
+
+import (
+	"context"
+	"time"
+
+	"github.com/tocsin-auth/tocsin/authsvc/internal/auth"
+	"github.com/tocsin-auth/tocsin/pkg/events"
+)
+
+const tagSession = "Sessions"
+
+// me is the caller's user and how they authenticated.
+type me struct {
+	auth.User
+	Method    string      `json:"method" enum:"bearer,api_key"`
+	Mode      events.Mode `json:"mode" enum:"live,test"`
+	SessionID string      `json:"session_id,omitempty"`
+	KeyID     string      `json:"key_id,omitempty"`
+	AuthTime  *time.Time  `json:"auth_time,omitempty"`
+	AMR       []string    `json:"amr,omitempty" doc:"RFC 8176"`
+}
+
+// objectChange is a change of one object that answers with nothing but the receipt.
+type objectChange struct {
+	idPath
+	waitQuery
+}
+
+func (s *Server) registerSessions() {
+	register(s, call{method: get, path: "/v1/me", id: "get-me", summary: "The caller's user, and how they authenticated", tag: tagAccount, access: either}, s.getMe)
+	register(s, call{method: post, path: "/v1/logout", id: "logout", summary: "End this session", tag: tagSession, access: bearer}, s.postLogout)
+	register(s, call{method: post, path: "/v1/logout/all", id: "logout-all", summary: "End every session of the caller; API keys live on", tag: tagSession, access: bearer}, s.postLogoutAll)
+	register(s, call{method: get, path: "/v1/me/sessions", id: "list-sessions", summary: "The caller's living sessions", tag: tagSession, access: bearer}, s.getSessions)
+	register(s, call{method: remove, path: "/v1/me/sessions/{id}", id: "end-session", summary: "End one of the caller's sessions", tag: tagSession, access: bearer}, s.deleteSession)
+}
+
+func (s *Server) getMe(ctx context.Context, c auth.Caller, _ *empty) (*answer[me], error) {
+	user, err := s.auth.Me(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	body := me{User: user, Method: c.Method, Mode: c.Mode, SessionID: c.SessionID, KeyID: c.KeyID, AMR: c.AMR}
+	if !c.AuthTime.IsZero() {
+		body.AuthTime = &c.AuthTime
+	}
+	return &answer[me]{Body: body}, nil
+}
+
+func (s *Server) postLogout(ctx context.Context, c auth.Caller, in *waitQuery) (*receiptHeader, error) {
+	_, header, err := s.narrow(ctx, *in, func() (auth.Change, error) { return s.auth.Logout(ctx, c) })
+	return &header, err
+}
+
+func (s *Server) postLogoutAll(ctx context.Context, c auth.Caller, in *waitQuery) (*receiptHeader, error) {
+	_, header, err := s.narrow(ctx, *in, func() (auth.Change, error) { return s.auth.LogoutAll(ctx, c) })
+	return &header, err
+}
+
+func (s *Server) getSessions(ctx context.Context, c auth.Caller, in *pageQuery) (*answer[auth.Page[auth.Session]], error) {
+	return pageOf(s.auth.Sessions(ctx, c, in.request()))
+}
+
+func (s *Server) deleteSession(ctx context.Context, c auth.Caller, in *objectChange) (*receiptHeader, error) {
+	_, header, err := s.narrow(ctx, in.waitQuery, func() (auth.Change, error) { return s.auth.EndSession(ctx, c, in.ID) })
+	return &header, err
+}

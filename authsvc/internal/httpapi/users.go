@@ -1,0 +1,80 @@
+package httpapi
+
+import (
+	"context"
+
+	"github.com/tocsin-auth/tocsin/authsvc/internal/auth"
+)
+
+const tagUsers = "Users"
+
+type usersQuery struct {
+	pageQuery
+	Query string `query:"query" maxLength:"256" doc:"Part of the username or email, or a whole id"`
+}
+
+type rolesInput struct {
+	objectChange
+	Body struct {
+		Roles []string `json:"roles" maxItems:"64"`
+	}
+}
+
+type planInput struct {
+	objectChange
+	Body struct {
+		Plan string `json:"plan"`
+	}
+}
+
+type statusInput struct {
+	objectChange
+	Body struct {
+		Disabled bool `json:"disabled" doc:"true ends the sessions for good and suspends the keys until enabled again"`
+	}
+}
+
+func (s *Server) registerUsers() {
+	register(s, call{method: get, path: "/v1/admin/users", id: "list-users", summary: "All users", tag: tagUsers, access: admin}, s.getUsers)
+	register(s, call{method: get, path: "/v1/admin/users/{id}", id: "get-user", summary: "One user", tag: tagUsers, access: admin}, s.getUser)
+	register(s, call{method: remove, path: "/v1/admin/users/{id}", id: "delete-user", summary: "Delete a user with all sessions and keys", tag: tagUsers, access: admin}, s.deleteUser)
+	register(s, call{method: put, path: "/v1/admin/users/{id}/roles", id: "set-roles", summary: "Replace a user's roles", tag: tagUsers, access: admin}, s.putRoles)
+	register(s, call{method: put, path: "/v1/admin/users/{id}/plan", id: "set-plan", summary: "Change a user's plan", tag: tagUsers, access: admin}, s.putPlan)
+	register(s, call{method: put, path: "/v1/admin/users/{id}/status", id: "set-status", summary: "Disable or enable a user", tag: tagUsers, access: admin}, s.putStatus)
+}
+
+func (s *Server) getUsers(ctx context.Context, c auth.Caller, in *usersQuery) (*answer[auth.Page[auth.User]], error) {
+	return pageOf(s.auth.Users(ctx, c, auth.UserQuery{PageRequest: in.request(), Text: in.Query}))
+}
+
+func (s *Server) getUser(ctx context.Context, c auth.Caller, in *idPath) (*answer[auth.User], error) {
+	user, err := s.auth.User(ctx, c, in.ID)
+	return &answer[auth.User]{Body: user}, err
+}
+
+func (s *Server) deleteUser(ctx context.Context, c auth.Caller, in *objectChange) (*receiptHeader, error) {
+	_, header, err := s.narrow(ctx, in.waitQuery, func() (auth.Change, error) { return s.auth.DeleteUser(ctx, c, in.ID) })
+	return &header, err
+}
+
+func (s *Server) putRoles(ctx context.Context, c auth.Caller, in *rolesInput) (*receiptAnswer[auth.User], error) {
+	return s.changeUser(ctx, in.waitQuery, func() (auth.User, auth.Change, error) { return s.auth.SetRoles(ctx, c, in.ID, in.Body.Roles) })
+}
+
+func (s *Server) putPlan(ctx context.Context, c auth.Caller, in *planInput) (*receiptAnswer[auth.User], error) {
+	return s.changeUser(ctx, in.waitQuery, func() (auth.User, auth.Change, error) { return s.auth.SetPlan(ctx, c, in.ID, in.Body.Plan) })
+}
+
+func (s *Server) putStatus(ctx context.Context, c auth.Caller, in *statusInput) (*receiptAnswer[auth.User], error) {
+	return s.changeUser(ctx, in.waitQuery, func() (auth.User, auth.Change, error) { return s.auth.SetStatus(ctx, c, in.ID, in.Body.Disabled) })
+}
+
+func (s *Server) changeUser(ctx context.Context, q waitQuery, do func() (auth.User, auth.Change, error)) (*receiptAnswer[auth.User], error) {
+	var out receiptAnswer[auth.User]
+	var err error
+	_, out.receiptHeader, err = s.narrow(ctx, q, func() (change auth.Change, err error) {
+		out.Body, change, err = do()
+		return change, err
+	})
+	return &out, err
+}
