@@ -1,3 +1,0 @@
-package prometheus
-
-import _ "github.com/prometheus/client_golang/prometheus"

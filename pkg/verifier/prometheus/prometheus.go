@@ -1,0 +1,134 @@
+// Package prometheus shows a verifier's [verifier.Stats] as Prometheus metrics. It is a module of its own, so that the
+// verifier itself needs no Prometheus.
+//
+//	registry.MustRegister(prometheus.NewCollector(v))
+package prometheus
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/tocsin-auth/tocsin/pkg/events"
+	"github.com/tocsin-auth/tocsin/pkg/verifier"
+)
+
+// Source is what [verifier.Verifier] offers.
+type Source interface {
+	Stats() verifier.Stats
+}
+
+// metric is one time series without labels.
+type metric struct {
+	desc  *prometheus.Desc
+	kind  prometheus.ValueType
+	value func(verifier.Stats) float64
+}
+
+type collector struct {
+	source  Source
+	metrics []metric
+
+	state, refused, catchUps *prometheus.Desc
+}
+
+// NewCollector returns a collector that reads the source at each scrape. All names begin with tocsin_verifier_.
+func NewCollector(source Source) prometheus.Collector {
+	return &collector{
+		source:   source,
+		metrics:  append(gauges(), counters()...),
+		state:    describe("state", "1 for the state that the verifier is in: starting, fresh or stale.", "state"),
+		refused:  describe("refused_total", "Requests refused, by code.", "code"),
+		catchUps: describe("catch_ups_total", "Times that missed events were read, by source.", "source"),
+	}
+}
+
+func describe(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc("tocsin_verifier_"+name, help, labels, nil)
+}
+
+func gauge(name, help string, value func(verifier.Stats) float64) metric {
+	return metric{describe(name, help), prometheus.GaugeValue, value}
+}
+
+func counter(name, help string, value func(verifier.Stats) uint64) metric {
+	return metric{describe(name, help), prometheus.CounterValue, func(s verifier.Stats) float64 { return float64(value(s)) }}
+}
+
+func gauges() []metric {
+	return []metric{
+		gauge("proof_age_seconds", "Time since the last accepted proof was asked for; 0 before the first.",
+			func(s verifier.Stats) float64 { return s.ProofAge.Seconds() }),
+		gauge("max_staleness_seconds", "The bound B: requests are refused when the proof is older.",
+			func(s verifier.Stats) float64 { return s.Bound.Seconds() }),
+		gauge("connected", "1 while there is a connection to NATS.", func(s verifier.Stats) float64 { return bit(s.Connected) }),
+		gauge("applied_seq", "Up to where the feed is known without a hole.", func(s verifier.Stats) float64 { return float64(s.Applied) }),
+		gauge("head_seq", "The greatest seq that the dispatcher has told.", func(s verifier.Stats) float64 { return float64(s.Head) }),
+		gauge("last_event_timestamp_seconds", "When the newest applied event was numbered; 0 if there was none.", lastEvent),
+		gauge("revocations", "Entries of the revocation set.", func(s verifier.Stats) float64 { return float64(s.Revocations) }),
+		gauge("token_keys", "Token keys held.", func(s verifier.Stats) float64 { return float64(s.TokenKeys) }),
+		gauge("feed_keys", "Feed keys held.", func(s verifier.Stats) float64 { return float64(s.FeedKeys) }),
+		gauge("cached_tokens", "Tokens in the cache.", func(s verifier.Stats) float64 { return float64(s.Tokens) }),
+		gauge("cached_keys", "API keys in the cache.", func(s verifier.Stats) float64 { return float64(s.Keys) }),
+		gauge("unknown_keys", "API keys remembered as unknown.", func(s verifier.Stats) float64 { return float64(s.UnknownKeys) }),
+	}
+}
+
+func counters() []metric {
+	return []metric{
+		counter("accepted_total", "Requests accepted.", func(s verifier.Stats) uint64 { return s.Accepted }),
+		counter("cache_hits_total", "Credentials found in a cache.", func(s verifier.Stats) uint64 { return s.CacheHits }),
+		counter("cache_misses_total", "Credentials not found in a cache.", func(s verifier.Stats) uint64 { return s.CacheMisses }),
+		counter("resolves_total", "Questions whose an API key is.", func(s verifier.Stats) uint64 { return s.Resolves }),
+		counter("elite_checks_total", "Elite questions.", func(s verifier.Stats) uint64 { return s.EliteChecks }),
+		counter("auth_unavailable_total", "Questions without a valid answer.", func(s verifier.Stats) uint64 { return s.AuthUnavailable }),
+		counter("proofs_total", "Proofs accepted.", func(s verifier.Stats) uint64 { return s.Proofs }),
+		counter("events_total", "Events applied, repetitions included.", func(s verifier.Stats) uint64 { return s.Events }),
+		counter("gaps_total", "Messages that arrived beyond a hole.", func(s verifier.Stats) uint64 { return s.Gaps }),
+		counter("mismatches_total", "Messages or proofs whose chain contradicted ours.", func(s verifier.Stats) uint64 { return s.Mismatches }),
+		counter("skips_total", "Leaps over events that had ended.", func(s verifier.Stats) uint64 { return s.Skips }),
+		counter("catch_up_errors_total", "Catch-ups that failed.", func(s verifier.Stats) uint64 { return s.CatchUpErrors }),
+		counter("reconnects_total", "Reconnects to NATS.", func(s verifier.Stats) uint64 { return s.Reconnects }),
+		counter("bad_messages_total", "Messages that no feed key had signed, or that could not be read.", func(s verifier.Stats) uint64 { return s.BadMessages }),
+		counter("slow_consumer_total", "Times that NATS dropped messages for this verifier.", func(s verifier.Stats) uint64 { return s.SlowConsumer }),
+	}
+}
+
+func bit(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+func lastEvent(s verifier.Stats) float64 {
+	if s.LastEvent.IsZero() {
+		return 0
+	}
+	return float64(s.LastEvent.UnixMicro()) / 1e6
+}
+
+// Describe implements [prometheus.Collector].
+func (c *collector) Describe(ch chan<- *prometheus.Desc) {
+	for _, m := range c.metrics {
+		ch <- m.desc
+	}
+	ch <- c.state
+	ch <- c.refused
+	ch <- c.catchUps
+}
+
+// Collect implements [prometheus.Collector].
+func (c *collector) Collect(ch chan<- prometheus.Metric) {
+	s := c.source.Stats()
+	for _, m := range c.metrics {
+		ch <- prometheus.MustNewConstMetric(m.desc, m.kind, m.value(s))
+	}
+	for _, state := range []events.State{events.StateStarting, events.StateFresh, events.StateStale} {
+		ch <- prometheus.MustNewConstMetric(c.state, prometheus.GaugeValue, bit(s.State == state), string(state))
+	}
+	for code, n := range s.Refused {
+		ch <- prometheus.MustNewConstMetric(c.refused, prometheus.CounterValue, float64(n), string(code))
+	}
+	for source, n := range s.CatchUps {
+		ch <- prometheus.MustNewConstMetric(c.catchUps, prometheus.CounterValue, float64(n), source)
+	}
+}
