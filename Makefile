@@ -1,0 +1,103 @@
+# Tocsin. `make help` lists the targets; all of them need Go, and only `race` needs a C compiler.
+SHELL       := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+GO       ?= go
+VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+PROGRAMS := authsvc/cmd/authsvc authsvc/cmd/authctl resourcesvc
+# Every module of the workspace, as a pattern of all its packages.
+PACKAGES ?= $(shell $(GO) list -m -f '{{.Path}}/...')
+# Where goroutines meet; what `make race` runs.
+CONCURRENT ?= ./pkg/verifier/... ./authsvc/... ./resourcesvc/...
+
+FUZZTIME  ?= 10s
+BENCHTIME ?= 1s
+# The promises of docs/guarantees.md; their tests bear their names.
+PROMISES := BoundedAcceptance|EliteLinearizable|NothingLost|NotReadyUntilProven|Monotone|NoCollateral|OneGuarantee|TrueReceipts|IntegrityWithoutTrust
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: bin ## build bin/authsvc, bin/authctl and bin/resourcesvc, static
+	@for program in $(PROGRAMS); do \
+		CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/ ./$$program; \
+	done
+	@echo "built: bin/authsvc bin/authctl bin/resourcesvc ($(VERSION))"
+
+bin:
+	@mkdir -p bin && echo '*' >bin/.gitignore
+
+.PHONY: run
+run: build ## start authsvc and resourcesvc on this machine, with three curl lines to try
+	@$(GO) build -o bin/run ./test/demo/cmd/run
+	@exec bin/run $(ARGS)
+
+.PHONY: demo
+demo: build ## tell the whole story with measured milliseconds, on running or freshly started services
+	@$(GO) build -o bin/demo ./test/demo/cmd/demo
+	@exec bin/demo $(ARGS)
+
+.PHONY: test
+test: bin ## run every test; with PostgreSQL where it is (TOCSIN_REQUIRE=postgres: fail where it isn't)
+	@$(GO) build -o bin/pgtest ./test/pgtest/cmd/pgtest
+	@code=0; why="$$(bin/pgtest true 2>&1)" || code=$$?; \
+	if [ $$code = 0 ]; then \
+		bin/pgtest $(GO) test $(TESTFLAGS) $(PACKAGES); \
+		echo "test: passed on SQLite and PostgreSQL"; \
+	elif [ $$code = 3 ] && [[ ",$${TOCSIN_REQUIRE:-}," != *,postgres,* ]]; then \
+		$(GO) test $(TESTFLAGS) $(PACKAGES); \
+		echo "test: passed on SQLite only; PostgreSQL was skipped ($$why)"; \
+	else \
+		echo "test: PostgreSQL is required or broken ($$why)" >&2; exit 1; \
+	fi
+
+.PHONY: race
+race: bin ## run the concurrent packages' tests under the race detector (needs a C compiler)
+	@$(GO) build -o bin/pgtest ./test/pgtest/cmd/pgtest
+	@command -v "$$($(GO) env CC)" >/dev/null || { echo "race: no C compiler" >&2; exit 1; }
+	@code=0; CGO_ENABLED=1 bin/pgtest $(GO) test -race $(TESTFLAGS) $(CONCURRENT) || code=$$?; \
+	if [ $$code = 3 ]; then CGO_ENABLED=1 $(GO) test -race $(TESTFLAGS) $(CONCURRENT); else exit $$code; fi
+
+.PHONY: lint
+lint: bin ## check formatting, go vet, staticcheck, and that each module builds alone
+	@unformatted="$$(git ls-files -z --cached --others --exclude-standard '*.go' | xargs -0 gofmt -l)"; \
+	if [ -n "$$unformatted" ]; then echo "lint: not gofmt'ed:" $$unformatted >&2; exit 1; fi
+	@$(GO) vet $(PACKAGES)
+	@cd tools && GOWORK=off $(GO) build -o ../bin/ honnef.co/go/tools/cmd/staticcheck
+	@bin/staticcheck $(PACKAGES)
+	@for dir in $$($(GO) list -m -f '{{.Dir}}'); do (cd "$$dir" && GOWORK=off $(GO) build ./...); done
+	@heavy="$$(cd pkg/verifier && GOWORK=off $(GO) list -deps ./... | grep -E \
+		'nats-server|database/sql|prometheus|go-chi|huma|/testing$$|goleak|rapid' || true)"; \
+	if [ -n "$$heavy" ]; then echo "lint: pkg/verifier has grown heavy:" $$heavy >&2; exit 1; fi
+	@echo "lint: clean"
+
+.PHONY: fuzz
+fuzz: ## fuzz every parser of outside bytes, FUZZTIME (10s) each
+	@for package in $$($(GO) list $(PACKAGES)); do \
+		for target in $$($(GO) test -list '^Fuzz' $$package | grep '^Fuzz' || true); do \
+			echo "== $$package $$target"; \
+			$(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $$package; \
+		done; \
+	done
+
+.PHONY: bench
+bench: ## run the benchmarks and print the machine and commit beside the figures
+	@echo "commit:  $(VERSION)"
+	@echo "machine: $$(uname -srm), $$(nproc 2>/dev/null || echo ?) CPUs, $$($(GO) version)"
+	@$(GO) test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) $(PACKAGES) | grep -Ev '^(ok|PASS|\?)|no test files'
+
+.PHONY: faults
+faults: ## run the tests named after the promises; the long fault harness is planned
+	@if [ -d test/faults ]; then \
+		$(GO) test -count=1 -v $(TESTFLAGS) ./test/faults/... ; \
+	else \
+		echo "faults: the harness with killed, frozen and cut-off processes is planned; running the tests named after the promises"; \
+		$(GO) test -count=1 -run '$(PROMISES)' $(TESTFLAGS) $(PACKAGES) | grep -v 'no test' ; \
+	fi
+
+.PHONY: generate
+generate: ## make the generated files again
+	@for dir in $$($(GO) list -m -f '{{.Dir}}'); do (cd "$$dir" && $(GO) generate ./...); done
