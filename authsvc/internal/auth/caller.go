@@ -2,13 +2,17 @@ package auth
 
 import (
 	"context"
+	"crypto"
+	"errors"
 	"slices"
 	"time"
 
+	"github.com/tocsin-auth/tocsin/authsvc/internal/store"
 	"github.com/tocsin-auth/tocsin/pkg/events"
+	"github.com/tocsin-auth/tocsin/pkg/events/apikey"
 )
 
-// Client is where a request came from, as far as httpapi trusts it. Both texts are cut to what the database takes.
+// Client is where a request came from, as far as httpapi trusts it.
 type Client struct {
 	IP        string
 	UserAgent string
@@ -20,7 +24,8 @@ const (
 	MethodAPIKey = "api_key"
 )
 
-// Caller is an authenticated user, as the database knew them when the credential was checked.
+// Caller is an authenticated user, as the database knew them when the credential was checked. It MUST come from
+// AuthenticateBearer or AuthenticateKey of this request.
 type Caller struct {
 	Client
 	UserID string
@@ -34,6 +39,8 @@ type Caller struct {
 	Mode     events.Mode
 	AuthTime time.Time
 	AMR      []string
+
+	tv int64
 }
 
 // Has reports whether the caller has a role.
@@ -42,23 +49,173 @@ func (c Caller) Has(role string) bool { return slices.Contains(c.Roles, role) }
 // The roles that mean something to authsvc itself.
 const (
 	RoleUser       = "user"
-	RoleAdmin      = "admin"
+	RoleAdmin      = store.RoleAdmin
 	RoleDirectory  = "directory"
 	RoleIntrospect = "introspect"
 )
 
-// AuthenticateBearer checks an access token of ours against keys and database. The error is [ErrUnauthenticated].
+// AuthenticateBearer checks an access token of ours against keys and database. The error is [ErrUnauthenticated], or
+// [ErrUnavailable].
 func (s *Service) AuthenticateBearer(ctx context.Context, token string, from Client) (Caller, error) {
-	return Caller{}, errNotImplemented
+	var c Caller
+	err := s.view(ctx, func(tx *store.Tx) error {
+		found, err := s.readToken(ctx, tx, token)
+		if err != nil {
+			return err
+		}
+		if found.claims.Audience != s.cfg.Audience {
+			return errNotAlive
+		}
+		c = Caller{Client: from.cut(), UserID: found.user.ID, SessionID: found.claims.SessionID, TokenID: found.claims.ID,
+			Method: MethodBearer, Roles: found.user.Roles, Mode: found.claims.Mode,
+			AuthTime: time.Unix(found.claims.AuthTime, 0).UTC(), AMR: found.claims.AMR, tv: found.claims.TV}
+		return nil
+	})
+	return c, unauthenticated(err)
 }
 
-// AuthenticateKey checks an API key against the database. The error is [ErrUnauthenticated].
+// AuthenticateKey checks an API key against the database. The error is [ErrUnauthenticated], or [ErrUnavailable].
 func (s *Service) AuthenticateKey(ctx context.Context, key string, from Client) (Caller, error) {
-	return Caller{}, errNotImplemented
+	var c Caller
+	err := s.view(ctx, func(tx *store.Tx) error {
+		k, u, err := readKey(ctx, tx, key)
+		if err != nil {
+			return err
+		}
+		c = Caller{Client: from.cut(), UserID: u.ID, KeyID: k.ID, Method: MethodAPIKey, Roles: narrowed(u.Roles, k.Scopes),
+			Mode: events.Mode(k.Mode), AuthTime: fromMicros(k.CreatedAt), AMR: []string{}, tv: k.TV}
+		return nil
+	})
+	return c, unauthenticated(err)
+}
+
+// errNotAlive means that a credential is unknown, or known and dead. It never leaves the package.
+var errNotAlive = errors.New("no living credential")
+
+func unauthenticated(err error) error {
+	if errors.Is(err, errNotAlive) {
+		return ErrUnauthenticated
+	}
+	return err
+}
+
+// foundToken is a living access token with what the database holds of it.
+type foundToken struct {
+	claims  accessClaims
+	session store.Session
+	user    store.User
+}
+
+// readToken verifies an access token and looks up that it lives. The error is errNotAlive when it doesn't.
+func (s *Service) readToken(ctx context.Context, tx *store.Tx, token string) (foundToken, error) {
+	var fault error
+	claims, err := parseToken(token, func(kid string) (string, crypto.PublicKey, bool) {
+		key, ok, err := s.ring.TokenKey(ctx, tx, kid)
+		fault = err
+		return key.Alg, key.Public, ok && err == nil
+	})
+	switch {
+	case fault != nil:
+		return foundToken{}, fault
+	case err != nil, claims.Issuer != s.cfg.Issuer, claims.Expires*1e6 <= tx.Now():
+		return foundToken{}, errNotAlive
+	}
+	session, user, err := livingToken(ctx, tx, tokenRef{
+		jti: claims.ID, session: claims.SessionID, user: claims.Subject, tv: claims.TV})
+	return foundToken{claims: claims, session: session, user: user}, err
+}
+
+// tokenRef is what decides whether an access token was revoked.
+type tokenRef struct {
+	jti, session, user string
+	tv                 int64
+}
+
+// livingToken looks up everything that can have ended a token but its exp. The error is errNotAlive when something has.
+func livingToken(ctx context.Context, tx *store.Tx, t tokenRef) (store.Session, store.User, error) {
+	session, user, authority, err := tx.SessionWithUser(ctx, t.session)
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		return session, user, errNotAlive
+	case err != nil:
+		return session, user, err
+	case !session.Alive(user, authority, tx.Now()), user.ID != t.user, t.tv < user.TV, madeBefore(t.jti, authority.TokensBefore):
+		return session, user, errNotAlive
+	}
+	switch _, err = tx.LiveEvent(ctx, jtiTarget(t.jti), events.TypeTokenRevoked); {
+	case err == nil:
+		return session, user, errNotAlive
+	case !errors.Is(err, store.ErrNotFound):
+		return session, user, err
+	}
+	return session, user, nil
+}
+
+// madeBefore reports whether an id is older than a time in milliseconds. An id that doesn't tell is.
+func madeBefore(id string, millis int64) bool {
+	parsed, err := events.ParseID(id)
+	return err != nil || !parsed.IsV7() || parsed.Millis() < millis
+}
+
+// readKey looks up a living API key by its secret. The error is errNotAlive when there is none.
+func readKey(ctx context.Context, tx *store.Tx, key string) (store.APIKey, store.User, error) {
+	mode, err := apikey.Parse(key)
+	if err != nil {
+		return store.APIKey{}, store.User{}, errNotAlive
+	}
+	k, u, a, err := tx.APIKeyWithUser(ctx, hashSecret(key))
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		return k, u, errNotAlive
+	case err != nil:
+		return k, u, err
+	case !k.Alive(u, a, tx.Now()) || k.Mode != string(mode):
+		return k, u, errNotAlive
+	}
+	return k, u, nil
+}
+
+// narrowed returns the roles that a key with scopes has; without scopes it has all.
+func narrowed(roles, scopes []string) []string {
+	if len(scopes) == 0 {
+		return roles
+	}
+	kept := []string{}
+	for _, role := range roles {
+		if slices.Contains(scopes, role) {
+			kept = append(kept, role)
+		}
+	}
+	return kept
 }
 
 // RequireAdmin returns [ErrForbidden] unless the caller is an admin with a live access token. Methods of Service that
 // are for admins check it themselves; it is for the admin calls that other packages answer.
 func (s *Service) RequireAdmin(c Caller) error {
-	return errNotImplemented
+	if c.Method != MethodBearer || c.Mode != events.ModeLive || !c.Has(RoleAdmin) {
+		return ErrForbidden
+	}
+	return nil
+}
+
+// self returns the caller's user, read afresh, when the caller's access token still lives.
+// The errors are [ErrForbidden] for API keys, and [ErrUnauthenticated].
+func self(ctx context.Context, tx *store.Tx, c Caller) (store.User, error) {
+	if c.Method != MethodBearer {
+		return store.User{}, ErrForbidden
+	}
+	_, user, err := livingToken(ctx, tx, tokenRef{jti: c.TokenID, session: c.SessionID, user: c.UserID, tv: c.tv})
+	return user, unauthenticated(err)
+}
+
+// admin is self for callers who are admins at this moment. Test tokens never are.
+func admin(ctx context.Context, tx *store.Tx, c Caller) error {
+	user, err := self(ctx, tx, c)
+	if err != nil {
+		return err
+	}
+	if c.Mode != events.ModeLive || !slices.Contains(user.Roles, RoleAdmin) {
+		return ErrForbidden
+	}
+	return nil
 }

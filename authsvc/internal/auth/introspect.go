@@ -1,6 +1,13 @@
 package auth
 
-import "context"
+import (
+	"context"
+	"errors"
+	"strings"
+
+	"github.com/tocsin-auth/tocsin/authsvc/internal/store"
+	"github.com/tocsin-auth/tocsin/pkg/events/apikey"
+)
 
 // Introspection is an answer of RFC 7662. Inactive: all else is empty.
 type Introspection struct {
@@ -24,5 +31,67 @@ type Introspection struct {
 // Introspect tells whether an access token, refresh token or API key is alive. Callers see their own, and all with the
 // role introspect; everything else is exactly inactive.
 func (s *Service) Introspect(ctx context.Context, c Caller, token string) (Introspection, error) {
-	return Introspection{}, errNotImplemented
+	var found Introspection
+	err := s.view(ctx, func(tx *store.Tx) (err error) {
+		found, err = s.introspect(ctx, tx, token)
+		return err
+	})
+	switch {
+	case errors.Is(err, errNotAlive), errors.Is(err, ErrNotFound):
+		return Introspection{}, nil
+	case err != nil:
+		return Introspection{}, err
+	case found.Sub != c.UserID && !c.Has(RoleIntrospect):
+		return Introspection{}, nil
+	}
+	found.Active, found.Iss = true, s.cfg.Issuer
+	return found, nil
+}
+
+func (s *Service) introspect(ctx context.Context, tx *store.Tx, token string) (Introspection, error) {
+	if looksLikeRefreshToken(token) {
+		return introspectRefresh(ctx, tx, token)
+	}
+	if _, err := apikey.Parse(token); err == nil {
+		return introspectKey(ctx, tx, token)
+	}
+	found, err := s.readToken(ctx, tx, token)
+	if err != nil {
+		return Introspection{}, err
+	}
+	c, roles := found.claims, found.user.Roles
+	return Introspection{Scope: strings.Join(roles, " "), ClientID: c.ClientID, Username: found.user.Username,
+		TokenType: "Bearer", Exp: c.Expires, Iat: c.IssuedAt, Sub: c.Subject, Aud: c.Audience, JTI: c.ID,
+		SessionID: c.SessionID, KeyID: c.KeyID, Mode: string(c.Mode), Roles: roles}, nil
+}
+
+func introspectRefresh(ctx context.Context, tx *store.Tx, token string) (Introspection, error) {
+	row, err := tx.RefreshToken(ctx, hashSecret(token))
+	if err != nil {
+		return Introspection{}, err
+	}
+	session, user, authority, err := tx.SessionWithUser(ctx, row.SessionID)
+	if err != nil {
+		return Introspection{}, err
+	}
+	if row.UsedAt != nil || !session.Alive(user, authority, tx.Now()) {
+		return Introspection{}, errNotAlive
+	}
+	return Introspection{Scope: strings.Join(user.Roles, " "), ClientID: clientLogin, Username: user.Username,
+		Exp: min(session.ExpiresAt, session.IdleExpiresAt) / 1e6, Iat: row.CreatedAt / 1e6, Sub: user.ID,
+		SessionID: session.ID, Mode: session.Mode, Roles: user.Roles}, nil
+}
+
+func introspectKey(ctx context.Context, tx *store.Tx, key string) (Introspection, error) {
+	k, user, err := readKey(ctx, tx, key)
+	if err != nil {
+		return Introspection{}, err
+	}
+	roles := narrowed(user.Roles, k.Scopes)
+	found := Introspection{Scope: strings.Join(roles, " "), ClientID: k.ID, Username: user.Username,
+		Iat: k.CreatedAt / 1e6, Sub: user.ID, KeyID: k.ID, Mode: k.Mode, Roles: roles}
+	if k.NotAfter != nil {
+		found.Exp = *k.NotAfter / 1e6
+	}
+	return found, nil
 }

@@ -4,7 +4,20 @@ import (
 	"context"
 	"time"
 
+	"github.com/tocsin-auth/tocsin/authsvc/internal/store"
 	"github.com/tocsin-auth/tocsin/pkg/events"
+	"github.com/tocsin-auth/tocsin/pkg/events/apikey"
+)
+
+// KeyStatus says in one word whether a key works, and if not, why.
+type KeyStatus string
+
+// The statuses, the first that holds.
+const (
+	KeyRevoked   KeyStatus = "revoked" // by a revocation of the user's, a role's or all credentials
+	KeyExpired   KeyStatus = "expired" // past ExpiresAt: set at creation, by a rotation or by a revocation
+	KeySuspended KeyStatus = "suspended"
+	KeyActive    KeyStatus = "active"
 )
 
 // APIKey is what lists show of a key: never the secret.
@@ -15,6 +28,7 @@ type APIKey struct {
 	Mode      events.Mode `json:"mode"`
 	Prefix    string      `json:"prefix"`
 	Scopes    []string    `json:"scopes,omitempty"`
+	Status    KeyStatus   `json:"status"`
 	Disabled  bool        `json:"disabled"`
 	ExpiresAt *time.Time  `json:"expires_at,omitempty"`
 	Successor string      `json:"successor,omitempty"`
@@ -30,7 +44,61 @@ type IssuedKey struct {
 	Key string `json:"key"`
 }
 
-// NewAPIKey describes a key to create. Scopes nil: all of the user's roles.
+// keyContext is what a key's status depends on besides the key.
+type keyContext struct {
+	user      store.User
+	authority store.Authority
+	now       int64
+}
+
+func readKeyContext(ctx context.Context, tx *store.Tx, user store.User) (keyContext, error) {
+	authority, err := tx.Authority(ctx)
+	return keyContext{user: user, authority: authority, now: tx.Now()}, err
+}
+
+func (c keyContext) show(k store.APIKey) APIKey {
+	return APIKey{ID: k.ID, UserID: k.UserID, Name: k.Name, Mode: events.Mode(k.Mode), Prefix: k.Prefix, Scopes: k.Scopes,
+		Status: c.status(k), Disabled: k.Suspended, ExpiresAt: optionalTime(k.NotAfter), Successor: k.Successor,
+		CreatedAt: fromMicros(k.CreatedAt), LastUsedAt: optionalTime(k.LastUsedAt), LastUsedService: k.LastUsedService}
+}
+
+func (c keyContext) status(k store.APIKey) KeyStatus {
+	switch {
+	case k.TV < c.user.KeysTV, madeBefore(k.ID, c.authority.KeysBefore):
+		return KeyRevoked
+	case k.NotAfter != nil && *k.NotAfter <= c.now:
+		return KeyExpired
+	case k.Suspended || c.user.Disabled:
+		return KeySuspended
+	}
+	return KeyActive
+}
+
+// APIKeys lists the caller's keys, newest first.
+func (s *Service) APIKeys(ctx context.Context, c Caller, p PageRequest) (Page[APIKey], error) {
+	p, err := p.check()
+	if err != nil {
+		return Page[APIKey]{}, err
+	}
+	var rows []store.APIKey
+	var kc keyContext
+	err = s.view(ctx, func(tx *store.Tx) error {
+		user, err := self(ctx, tx, c)
+		if err != nil {
+			return err
+		}
+		if kc, err = readKeyContext(ctx, tx, user); err != nil {
+			return err
+		}
+		rows, err = tx.APIKeysOf(ctx, c.UserID)
+		return err
+	})
+	return pageOf(descending(rows, p.Cursor, keyID), p.Limit, kc.show, keyID), err
+}
+
+func keyID(k store.APIKey) string { return k.ID }
+
+// NewAPIKey describes a key to create. Without scopes it has all of the user's roles.
 type NewAPIKey struct {
 	Name      string
 	Mode      events.Mode
@@ -38,52 +106,87 @@ type NewAPIKey struct {
 	Scopes    []string
 }
 
-// APIKeyPatch changes what isn't nil.
-type APIKeyPatch struct {
-	Name     *string
-	Disabled *bool
+// check leaves ExpiresAt to the transaction, which knows the time.
+func (k NewAPIKey) check() (NewAPIKey, error) {
+	if k.Name == "" {
+		return k, invalid("name", "is required")
+	}
+	if err := checkText("name", k.Name); err != nil {
+		return k, err
+	}
+	if err := checkMode(k.Mode); err != nil {
+		return k, err
+	}
+	scopes, err := canonicalNames("scopes", k.Scopes)
+	if err == nil && k.Scopes != nil && len(scopes) == 0 {
+		err = invalid("scopes", "must name at least one, or be left out")
+	}
+	k.Scopes = scopes
+	return k, err
 }
 
-// Rotation is the outcome of rotating a key.
-type Rotation struct {
-	Key      IssuedKey
-	Previous PreviousKey
-}
-
-// PreviousKey tells until when the old key of a rotation lives.
-type PreviousKey struct {
-	ID        string    `json:"id"`
-	ExpiresAt time.Time `json:"expires_at"`
-}
-
-// DefaultOverlap is how long a rotated key lives on unless asked otherwise; MaxOverlap is the longest.
-const (
-	DefaultOverlap = 24 * time.Hour
-	MaxOverlap     = 90 * 24 * time.Hour
-)
-
-// APIKeys lists the caller's keys, newest first.
-func (s *Service) APIKeys(ctx context.Context, c Caller, p PageRequest) (Page[APIKey], error) {
-	return Page[APIKey]{}, errNotImplemented
-}
-
-// CreateAPIKey issues a key to the caller.
+// CreateAPIKey issues a key to the caller. A test token can make test keys only.
 func (s *Service) CreateAPIKey(ctx context.Context, c Caller, k NewAPIKey) (IssuedKey, error) {
-	return IssuedKey{}, errNotImplemented
+	k, err := k.check()
+	if err != nil {
+		return IssuedKey{}, err
+	}
+	var issued IssuedKey
+	_, err = s.issue(ctx, c, 0, func(w *work, _ store.Authority) error {
+		user, err := w.lockSelf(ctx)
+		if err != nil {
+			return err
+		}
+		if err := sameMode(c, k.Mode); err != nil {
+			return err
+		}
+		if k.ExpiresAt != nil && k.ExpiresAt.UnixMicro() <= w.Now() {
+			return invalid("expires_at", "must be in the future")
+		}
+		issued, err = w.createKey(ctx, user, k)
+		return err
+	})
+	if err != nil {
+		return IssuedKey{}, err
+	}
+	return issued, nil
 }
 
-// UpdateAPIKey renames, suspends or resumes one of the caller's keys.
-func (s *Service) UpdateAPIKey(ctx context.Context, c Caller, id string, p APIKeyPatch) (APIKey, Change, error) {
-	return APIKey{}, Change{}, errNotImplemented
+// lockSelf locks the caller's user and checks that the caller's token still lives.
+func (w *work) lockSelf(ctx context.Context) (store.User, error) {
+	user, err := w.LockUser(ctx, w.by.UserID)
+	if err != nil {
+		return user, err
+	}
+	_, err = self(ctx, w.Tx, w.by)
+	return user, err
 }
 
-// RotateAPIKey issues a successor of one of the caller's keys; the old one dies after overlap, at once for 0.
-// A key that is dead or was rotated already is [ErrConflict].
-func (s *Service) RotateAPIKey(ctx context.Context, c Caller, id string, overlap time.Duration) (Rotation, Change, error) {
-	return Rotation{}, Change{}, errNotImplemented
+// sameMode keeps test tokens, which are handled with less care, from touching live keys.
+func sameMode(c Caller, mode events.Mode) error {
+	if c.Mode == events.ModeTest && mode != events.ModeTest {
+		return &Error{Code: CodeForbidden, Message: "a test token can't manage live keys"}
+	}
+	return nil
 }
 
-// DeleteAPIKey ends one of the caller's keys for good.
-func (s *Service) DeleteAPIKey(ctx context.Context, c Caller, id string) (Change, error) {
-	return Change{}, errNotImplemented
+// createKey makes a key of a user who is locked, or was made by this transaction.
+func (w *work) createKey(ctx context.Context, user store.User, k NewAPIKey) (IssuedKey, error) {
+	secret := apikey.New(k.Mode)
+	by := w.by.UserID
+	row := store.APIKey{ID: w.NewID(), UserID: user.ID, Name: k.Name, Mode: string(k.Mode), Hash: hashSecret(secret),
+		Prefix: secret[:apikey.ShownPrefix], Scopes: k.Scopes, TV: user.TV, KV: w.Now(), CreatedAt: w.Now(), CreatedBy: by}
+	if k.ExpiresAt != nil {
+		at := k.ExpiresAt.UnixMicro()
+		row.NotAfter = &at
+	}
+	if err := w.InsertAPIKey(ctx, row); err != nil {
+		return IssuedKey{}, err
+	}
+	err := w.record(ctx, deed{action: "api_key.created", target: keyTarget(row.ID), detail: map[string]any{"mode": k.Mode}})
+	if err != nil {
+		return IssuedKey{}, err
+	}
+	kc, err := readKeyContext(ctx, w.Tx, user)
+	return IssuedKey{APIKey: kc.show(row), Key: secret}, err
 }

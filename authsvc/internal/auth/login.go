@@ -2,7 +2,9 @@ package auth
 
 import (
 	"context"
+	"errors"
 
+	"github.com/tocsin-auth/tocsin/authsvc/internal/store"
 	"github.com/tocsin-auth/tocsin/pkg/events"
 )
 
@@ -23,8 +25,142 @@ type Tokens struct {
 	SessionID        string `json:"session_id"`
 }
 
+// maxLoginAttempts bounds how often a login is begun again because the user changed while the password was verified.
+const maxLoginAttempts = 4
+
+// errUserChanged means that a password was verified against a hash that the user doesn't have any more.
+var errUserChanged = errors.New("user changed during the login")
+
 // Login opens a session. An unknown user, a wrong password and a disabled user give the same [ErrInvalidCredentials]
-// after the same work.
+// after the same work. Other errors: [ErrInvalidRequest], [ErrThrottled].
 func (s *Service) Login(ctx context.Context, l Login, from Client) (Tokens, error) {
-	return Tokens{}, errNotImplemented
+	if l.Mode == "" {
+		l.Mode = events.ModeLive
+	}
+	if err := checkMode(l.Mode); err != nil {
+		return Tokens{}, err
+	}
+	for range maxLoginAttempts {
+		user, fresh, err := s.verifyLogin(ctx, l.Username, l.Password)
+		if err != nil {
+			return Tokens{}, err
+		}
+		tokens, err := s.openSession(ctx, user, fresh, l.Mode, from.cut())
+		if !errors.Is(err, errUserChanged) {
+			return tokens, err
+		}
+	}
+	return Tokens{}, ErrInvalidCredentials
+}
+
+// verifyLogin returns the user that a password is right for and, when the stored hash has outdated costs, a fresh one.
+func (s *Service) verifyLogin(ctx context.Context, name, password string) (user store.User, fresh string, err error) {
+	user, err = s.userByName(ctx, name)
+	if errors.Is(err, ErrNotFound) {
+		if err := s.hasher.verifyNobody(ctx, password); err != nil {
+			return user, "", err
+		}
+		return user, "", ErrInvalidCredentials
+	}
+	if err != nil {
+		return user, "", err
+	}
+	ok, stale, err := s.hasher.verify(ctx, user.PasswordHash, password)
+	switch {
+	case err != nil:
+		return user, "", err
+	case !ok || user.Disabled:
+		return user, "", ErrInvalidCredentials
+	case stale:
+		fresh, err = s.hasher.hash(ctx, password)
+	}
+	return user, fresh, err
+}
+
+// userByName treats a name that nobody can have like one that nobody has.
+func (s *Service) userByName(ctx context.Context, name string) (store.User, error) {
+	var user store.User
+	username, err := canonicalUsername(name)
+	if err != nil {
+		return user, ErrNotFound
+	}
+	err = s.view(ctx, func(tx *store.Tx) (err error) {
+		user, err = tx.UserByName(ctx, username)
+		return err
+	})
+	return user, err
+}
+
+// openSession issues tokens to the user whose password was verified, if that user is still the same under the lock.
+func (s *Service) openSession(ctx context.Context, verified store.User, freshHash string, mode events.Mode, from Client) (Tokens, error) {
+	var tokens Tokens
+	by := Caller{Client: from, UserID: verified.ID}
+	_, err := s.issue(ctx, by, s.cfg.AccessTTL, func(w *work, _ store.Authority) error {
+		user, err := w.LockUser(ctx, verified.ID)
+		switch {
+		case errors.Is(err, store.ErrNotFound):
+			return ErrInvalidCredentials
+		case err != nil:
+			return err
+		case user.Disabled:
+			return ErrInvalidCredentials
+		case user.PasswordHash != verified.PasswordHash || user.TV != verified.TV:
+			return errUserChanged
+		}
+		if freshHash != "" {
+			if err := w.SetPassword(ctx, user.ID, freshHash); err != nil {
+				return err
+			}
+		}
+		tokens, err = s.startFamily(ctx, w, user, mode)
+		return err
+	})
+	if err != nil {
+		return Tokens{}, err
+	}
+	return tokens, nil
+}
+
+// startFamily makes a session with its first refresh token and access token. The user MUST be locked.
+func (s *Service) startFamily(ctx context.Context, w *work, user store.User, mode events.Mode) (Tokens, error) {
+	now := w.Now()
+	limit := now + s.cfg.RefreshTTL.Microseconds()
+	session := store.Session{ID: w.NewID(), UserID: user.ID, Mode: string(mode), AMR: []string{"pwd"}, AuthTime: now,
+		TV: user.TV, CreatedAt: now, LastUsedAt: now, ExpiresAt: limit,
+		IdleExpiresAt: min(limit, now+s.cfg.RefreshIdle.Microseconds()), IP: w.by.IP, UserAgent: w.by.UserAgent}
+	if err := w.InsertSession(ctx, session); err != nil {
+		return Tokens{}, err
+	}
+	refresh := newRefreshToken()
+	err := w.InsertRefreshToken(ctx, store.RefreshToken{Hash: hashSecret(refresh), SessionID: session.ID, CreatedAt: now})
+	if err != nil {
+		return Tokens{}, err
+	}
+	err = w.record(ctx, deed{action: "session.opened", target: sessionTarget(session.ID), detail: map[string]any{"mode": mode}})
+	if err != nil {
+		return Tokens{}, err
+	}
+	return s.grant(ctx, w, user, session, refresh)
+}
+
+// grant signs an access token for a living session. The user and the session MUST be locked. No token outlives its
+// session, so that the end of a session by age needs no event.
+func (s *Service) grant(ctx context.Context, w *work, user store.User, session store.Session, refresh string) (Tokens, error) {
+	iat := w.Now() / 1e6
+	refreshEnd := min(session.ExpiresAt, session.IdleExpiresAt)
+	exp := min(iat+int64(s.cfg.AccessTTL.Seconds()), refreshEnd/1e6)
+	key, err := s.ring.TokenSigner(ctx, w.Tx)
+	if err != nil {
+		return Tokens{}, err
+	}
+	token, err := signToken(key.KID, key.Alg, key.Private, accessClaims{
+		Issuer: s.cfg.Issuer, Subject: user.ID, Audience: s.cfg.Audience, Expires: exp, IssuedAt: iat, ID: w.NewID(),
+		ClientID: clientLogin, SessionID: session.ID, Roles: user.Roles, RV: user.RV, TV: user.TV,
+		Mode: events.Mode(session.Mode), AuthTime: session.AuthTime / 1e6, AMR: session.AMR,
+	})
+	if err != nil {
+		return Tokens{}, err
+	}
+	return Tokens{AccessToken: token, TokenType: "Bearer", ExpiresIn: exp - iat, RefreshToken: refresh,
+		RefreshExpiresIn: refreshEnd/1e6 - iat, SessionID: session.ID}, nil
 }

@@ -1,10 +1,149 @@
 package auth
 
-import "context"
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/tocsin-auth/tocsin/authsvc/internal/store"
+	"github.com/tocsin-auth/tocsin/pkg/events"
+)
+
+// RefreshGrace is how long after its first use a refresh token gives the same successor again, for clients that lost
+// the answer.
+const RefreshGrace = 10 * time.Second
 
 // Refresh exchanges a refresh token for its successor and a new access token. The same token again within
 // [RefreshGrace] gives the same successor again; later it ends the session with its event.
 // Every refusal is [ErrInvalidRefreshToken].
 func (s *Service) Refresh(ctx context.Context, refreshToken string, from Client) (Tokens, error) {
-	return Tokens{}, errNotImplemented
+	if !looksLikeRefreshToken(refreshToken) {
+		return Tokens{}, ErrInvalidRefreshToken
+	}
+	var tokens Tokens
+	var refused error // unlike an error of the transaction it lets what was written stand
+	_, err := s.issue(ctx, Caller{Client: from.cut()}, s.cfg.AccessTTL, func(w *work, a store.Authority) (err error) {
+		tokens, refused = Tokens{}, nil
+		f, err := w.lockFamily(ctx, refreshToken)
+		if err != nil {
+			return err
+		}
+		tokens, err = s.rotate(ctx, w, f, a)
+		if errors.Is(err, ErrInvalidRefreshToken) {
+			refused, err = err, nil
+		}
+		return err
+	})
+	switch {
+	case errors.Is(err, ErrNotFound):
+		return Tokens{}, ErrInvalidRefreshToken
+	case err != nil:
+		return Tokens{}, err
+	case refused != nil:
+		return Tokens{}, refused
+	}
+	return tokens, nil
+}
+
+// family is a refresh token with its session and user, all locked.
+type family struct {
+	secret  string
+	token   store.RefreshToken
+	session store.Session
+	user    store.User
+}
+
+// lockFamily finds the rows first and locks them in the order that all transactions keep.
+func (w *work) lockFamily(ctx context.Context, secret string) (f family, err error) {
+	hash := hashSecret(secret)
+	found, err := w.RefreshToken(ctx, hash)
+	if err != nil {
+		return f, err
+	}
+	session, err := w.Session(ctx, found.SessionID)
+	if err != nil {
+		return f, err
+	}
+	f.secret = secret
+	if f.user, err = w.LockUser(ctx, session.UserID); err != nil {
+		return f, err
+	}
+	if f.session, err = w.LockSession(ctx, session.ID); err != nil {
+		return f, err
+	}
+	f.token, err = w.LockRefreshToken(ctx, hash)
+	w.by.UserID = f.user.ID
+	return f, err
+}
+
+func (s *Service) rotate(ctx context.Context, w *work, f family, a store.Authority) (Tokens, error) {
+	now := w.Now()
+	alive := f.session.Alive(f.user, a, now)
+	switch {
+	case f.token.UsedAt != nil && now-*f.token.UsedAt > RefreshGrace.Microseconds():
+		return Tokens{}, w.refuseReuse(ctx, f)
+	case !alive:
+		return Tokens{}, ErrInvalidRefreshToken
+	case f.token.UsedAt != nil:
+		return s.repeat(ctx, w, f)
+	}
+	return s.succeed(ctx, w, f)
+}
+
+// refuseReuse ends the session: of the two who hold this token, one has stolen it.
+func (w *work) refuseReuse(ctx context.Context, f family) error {
+	err := w.endSession(ctx, f.session.ID, deed{action: "session.reuse", reason: "refresh token used again"})
+	if err != nil {
+		return err
+	}
+	return ErrInvalidRefreshToken
+}
+
+// succeed uses the token up.
+func (s *Service) succeed(ctx context.Context, w *work, f family) (Tokens, error) {
+	now := w.Now()
+	if err := w.UseRefreshToken(ctx, f.token.Hash); err != nil {
+		return Tokens{}, err
+	}
+	successor := successorOf(s.ring.RefreshSecret(), f.secret)
+	err := w.InsertRefreshToken(ctx, store.RefreshToken{Hash: hashSecret(successor), SessionID: f.session.ID,
+		Generation: f.token.Generation + 1, CreatedAt: now})
+	if err != nil {
+		return Tokens{}, err
+	}
+	f.session.IdleExpiresAt = min(f.session.ExpiresAt, now+s.cfg.RefreshIdle.Microseconds())
+	if err := w.TouchSession(ctx, f.session.ID, f.session.IdleExpiresAt, w.by.IP, w.by.UserAgent); err != nil {
+		return Tokens{}, err
+	}
+	return s.grant(ctx, w, f.user, f.session, successor)
+}
+
+// repeat gives the successor again that the token has already. It is derived, not stored, and checked against the
+// stored hash: a secret that has changed in between must not make a second successor.
+func (s *Service) repeat(ctx context.Context, w *work, f family) (Tokens, error) {
+	successor := successorOf(s.ring.RefreshSecret(), f.secret)
+	switch _, err := w.RefreshToken(ctx, hashSecret(successor)); {
+	case errors.Is(err, store.ErrNotFound):
+		return Tokens{}, ErrInvalidRefreshToken
+	case err != nil:
+		return Tokens{}, err
+	}
+	if err := w.record(ctx, deed{action: "session.refresh_repeated", target: sessionTarget(f.session.ID)}); err != nil {
+		return Tokens{}, err
+	}
+	return s.grant(ctx, w, f.user, f.session, successor)
+}
+
+// endSession ends a session with its event, or remembers the earlier event when it has ended before.
+func (w *work) endSession(ctx context.Context, id string, d deed) error {
+	d.target = sessionTarget(id)
+	changed, err := w.EndSession(ctx, id)
+	if err != nil {
+		return err
+	}
+	if !changed {
+		return w.nothingChanged(ctx, d.target, events.TypeTokenRevoked)
+	}
+	d.events = []events.Payload{events.TokenRevoked{SessionID: id}}
+	return w.record(ctx, d)
 }

@@ -3,35 +3,229 @@ package auth
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"time"
-)
 
-// Revocation names what shall die by exactly one selector: Token, JTI, SessionID, UserID, UserIDs, Role, APIKeyID,
-// IssuedBefore or All. Nil and false mean not given.
-type Revocation struct {
-	Token        *string
-	JTI          *string
-	SessionID    *string
-	UserID       *string
-	UserIDs      []string
-	Role         *string
-	APIKeyID     *string
-	IssuedBefore *time.Time
-	All          bool
-	// Keys extends IssuedBefore and All to API keys. By user and role they are always included: false is refused.
-	Keys   *bool
-	Reason string
-}
+	"github.com/tocsin-auth/tocsin/authsvc/internal/store"
+	"github.com/tocsin-auth/tocsin/pkg/events"
+	"github.com/tocsin-auth/tocsin/pkg/events/apikey"
+)
 
 // RevokeUser ends all sessions and tokens of a user, for admins; API keys live on.
 func (s *Service) RevokeUser(ctx context.Context, c Caller, id string) (Change, error) {
-	return Change{}, errNotImplemented
+	if err := checkID("id", id); err != nil {
+		return Change{}, err
+	}
+	return s.change(ctx, c, func(w *work) error {
+		if err := admin(ctx, w.Tx, c); err != nil {
+			return err
+		}
+		user, err := w.LockUser(ctx, id)
+		if err != nil {
+			return err
+		}
+		return w.revokeUser(ctx, user, false, deed{action: "user.revoked"})
+	})
 }
 
-// Revoke ends what the selector names, for admins. An unknown jti or token is accepted, as it may have been issued by
-// a replica that this one can't see; other unknown ids are [ErrNotFound].
+// Revoke ends what the selector names, for admins. An unknown jti or token is accepted, as a restored database may have
+// forgotten it; other unknown ids are [ErrNotFound].
 func (s *Service) Revoke(ctx context.Context, c Caller, r Revocation) (Change, error) {
-	return Change{}, errNotImplemented
+	if err := r.check(); err != nil {
+		return Change{}, err
+	}
+	if err := s.RequireAdmin(c); err != nil {
+		return Change{}, err
+	}
+	var wait int64 // microseconds
+	done, err := s.change(ctx, c, func(w *work) (err error) {
+		if r.IssuedBefore != nil || r.All {
+			// Before all other locks, and before the time is read: what is issued while we wait here must die too.
+			if _, err = w.LockAuthority(ctx); err != nil {
+				return err
+			}
+		}
+		if err = admin(ctx, w.Tx, c); err != nil {
+			return err
+		}
+		wait, err = w.revoke(ctx, r)
+		return err
+	})
+	if err == nil && wait > 0 {
+		err = refusal(s.db.WaitUntil(ctx, wait))
+	}
+	return done, err
+}
+
+// revoke returns the time that the call must not return before, or 0.
+func (w *work) revoke(ctx context.Context, r Revocation) (wait int64, err error) {
+	d := deed{action: "revocation." + r.selectors()[0], reason: r.Reason}
+	switch {
+	case r.Token != nil:
+		return 0, w.revokeSecret(ctx, *r.Token, d)
+	case r.JTI != nil:
+		return 0, w.revokeJTI(ctx, *r.JTI, d)
+	case r.SessionID != nil:
+		if _, err := w.LockSession(ctx, *r.SessionID); err != nil {
+			return 0, err
+		}
+		return 0, w.endSession(ctx, *r.SessionID, d)
+	case r.UserID != nil:
+		user, err := w.LockUser(ctx, *r.UserID)
+		if err != nil {
+			return 0, err
+		}
+		return 0, w.revokeUser(ctx, user, true, d)
+	case r.UserIDs != nil:
+		return 0, w.revokeListed(ctx, r.UserIDs, d)
+	case r.Role != nil:
+		users, err := w.LockUsersByRole(ctx, *r.Role)
+		if err != nil {
+			return 0, err
+		}
+		d.detail = map[string]any{"role": *r.Role}
+		return 0, w.revokeUsers(ctx, users, d)
+	case r.APIKeyID != nil:
+		return 0, w.revokeKey(ctx, *r.APIKeyID, d)
+	}
+	return w.revokeBefore(ctx, r, d)
+}
+
+func (w *work) revokeListed(ctx context.Context, ids []string, d deed) error {
+	users, err := w.LockUsers(ctx, ids)
+	if err != nil {
+		return err
+	}
+	distinct := make(map[string]struct{}, len(ids))
+	for _, id := range ids {
+		distinct[id] = struct{}{}
+	}
+	if len(users) < len(distinct) {
+		return ErrNotFound
+	}
+	return w.revokeUsers(ctx, users, d)
+}
+
+// revokeUsers kills all credentials of locked users, who share one new version.
+func (w *work) revokeUsers(ctx context.Context, users []store.User, d deed) error {
+	if len(users) == 0 {
+		return nil
+	}
+	tv, err := w.BumpTokens(ctx, users, true)
+	if err != nil {
+		return err
+	}
+	ids := make([]string, 0, len(users))
+	for _, u := range users {
+		ids = append(ids, u.ID)
+	}
+	d.target = targetUsers
+	d.events = []events.Payload{events.TokenRevoked{UserIDs: ids, TV: tv, Keys: true}}
+	return w.record(ctx, d)
+}
+
+// revokeJTI announces the death of one token. The event is also what the database itself knows of it.
+func (w *work) revokeJTI(ctx context.Context, jti string, d deed) error {
+	d.target = jtiTarget(jti)
+	switch _, err := w.LiveEvent(ctx, d.target, events.TypeTokenRevoked); {
+	case err == nil:
+		return w.nothingChanged(ctx, d.target, events.TypeTokenRevoked)
+	case !errors.Is(err, store.ErrNotFound):
+		return err
+	}
+	d.events = []events.Payload{events.TokenRevoked{JTI: jti}}
+	return w.record(ctx, d)
+}
+
+// revokeSecret ends what a presented secret stands for: an access token, a refresh token's session, or an API key.
+func (w *work) revokeSecret(ctx context.Context, secret string, d deed) error {
+	if looksLikeRefreshToken(secret) {
+		token, err := w.RefreshToken(ctx, hashSecret(secret))
+		if err != nil {
+			return unknownIsDone(err)
+		}
+		return w.endSession(ctx, token.SessionID, d)
+	}
+	if _, err := apikey.Parse(secret); err == nil {
+		key, _, _, err := w.APIKeyWithUser(ctx, hashSecret(secret))
+		if err != nil {
+			return unknownIsDone(err)
+		}
+		return w.revokeKey(ctx, key.ID, d)
+	}
+	claims, err := peekToken(secret)
+	if err != nil || checkID("", claims.ID) != nil {
+		return invalid("token", "must be an access token, a refresh token or an API key")
+	}
+	return w.revokeJTI(ctx, claims.ID, d)
+}
+
+func unknownIsDone(err error) error {
+	if errors.Is(err, store.ErrNotFound) {
+		return nil
+	}
+	return err
+}
+
+// revokeBefore kills everything that was issued before a time, rounded up to the millisecond that ids have. The
+// authority row MUST be locked. When nothing changed, the newest event says at least as much.
+func (w *work) revokeBefore(ctx context.Context, r Revocation, d deed) (wait int64, err error) {
+	keys := r.Keys != nil && *r.Keys
+	before := w.Now()/1000 + 1
+	if r.IssuedBefore != nil {
+		if r.IssuedBefore.UnixMicro() > w.Now() {
+			return 0, invalid("issued_before", "must not be in the future")
+		}
+		before = (r.IssuedBefore.UnixMicro() + 999) / 1000
+	}
+	d.target = targetBefore
+	d.detail = map[string]any{"before": fromMicros(before * 1000), "keys": keys}
+	changed, err := w.RaiseBefore(ctx, before, keys)
+	if err != nil {
+		return 0, err
+	}
+	if !changed {
+		return 0, w.nothingChanged(ctx, d.target, events.TypeTokenRevoked)
+	}
+	d.events = []events.Payload{events.TokenRevoked{Before: before, Keys: keys}}
+	return before * 1000, w.record(ctx, d)
+}
+
+// RevokeToken is RFC 7009: it ends an access token of ours, the session of a refresh token, or an API key. Tokens that
+// are unknown or dead are no error. Holding the token is the right to revoke it.
+func (s *Service) RevokeToken(ctx context.Context, token string, from Client) (Change, error) {
+	return s.change(ctx, Caller{Client: from.cut()}, func(w *work) error {
+		err := s.revokeHeld(ctx, w, token)
+		if errors.Is(err, errNotAlive) {
+			return nil
+		}
+		return unknownIsDone(err)
+	})
+}
+
+func (s *Service) revokeHeld(ctx context.Context, w *work, token string) error {
+	d := deed{action: "token.revoked", reason: "by its holder"}
+	if looksLikeRefreshToken(token) {
+		f, err := w.lockFamily(ctx, token)
+		if err != nil {
+			return err
+		}
+		return w.endSession(ctx, f.session.ID, d)
+	}
+	if _, err := apikey.Parse(token); err == nil {
+		key, user, err := readKey(ctx, w.Tx, token)
+		if err != nil {
+			return err
+		}
+		w.by.UserID = user.ID
+		return w.revokeKey(ctx, key.ID, d)
+	}
+	found, err := s.readToken(ctx, w.Tx, token)
+	if err != nil {
+		return err
+	}
+	w.by.UserID = found.user.ID
+	return w.revokeJTI(ctx, found.claims.ID, d)
 }
 
 // RevocationEntry is one event that still matters to verifiers.
@@ -49,11 +243,26 @@ type RevocationEntry struct {
 
 // Revocations lists live revocations for admins, newest first.
 func (s *Service) Revocations(ctx context.Context, c Caller, p PageRequest) (Page[RevocationEntry], error) {
-	return Page[RevocationEntry]{}, errNotImplemented
+	p, err := p.check()
+	if err != nil {
+		return Page[RevocationEntry]{}, err
+	}
+	var rows []store.Event
+	err = s.view(ctx, func(tx *store.Tx) (err error) {
+		if err = admin(ctx, tx, c); err == nil {
+			rows, err = tx.LiveRevocations(ctx, p.Cursor, p.Limit+1)
+		}
+		return err
+	})
+	return pageOf(rows, p.Limit, showRevocation, func(e store.Event) string { return e.ID }), err
 }
 
-// RevokeToken is RFC 7009: it ends the session of an access or refresh token of ours, or the API key itself when that is
-// what was given. Unknown tokens are no error. Holding the token is the right to revoke it.
-func (s *Service) RevokeToken(ctx context.Context, token string, from Client) (Change, error) {
-	return Change{}, errNotImplemented
+func showRevocation(e store.Event) RevocationEntry {
+	entry := RevocationEntry{ID: e.ID, Type: string(e.Type), CreatedAt: fromMicros(e.CreatedAt), Actor: e.Actor,
+		Reason: e.Reason, Published: e.PublishedAt > 0, Content: json.RawMessage(e.Payload)}
+	if e.Seq > 0 {
+		entry.Seq = &e.Seq
+		entry.Until = optionalTime(&e.Until)
+	}
+	return entry
 }

@@ -2,13 +2,14 @@ package auth
 
 import (
 	"context"
+	"crypto"
 	"errors"
+	"fmt"
 	"log/slog"
 	"time"
-)
 
-// errNotImplemented marks what is still to be built.
-var errNotImplemented = errors.New("not implemented")
+	"github.com/tocsin-auth/tocsin/authsvc/internal/store"
+)
 
 // Change tells what a call that ends or narrows trust has done, for its receipt.
 type Change struct {
@@ -21,23 +22,31 @@ type Change struct {
 // Changed reports whether the call changed anything that verifiers must know.
 func (c Change) Changed() bool { return len(c.EventIDs) > 0 }
 
-// ServiceBus lets resource services join and leave the message bus.
-type ServiceBus interface {
-	// AddService makes credentials for a service with a valid name and lets it in.
-	AddService(ctx context.Context, name string) (BusCredentials, error)
-	// RemoveService shuts a service out. Unknown names are not an error.
-	RemoveService(ctx context.Context, name string) error
+// TokenKey is a key of the token key set, with the one algorithm that it is for. Private is nil where it isn't needed.
+type TokenKey struct {
+	KID     string
+	Alg     string
+	Public  crypto.PublicKey
+	Private crypto.Signer
 }
 
-// BusCredentials are what a service joins the bus with.
-type BusCredentials struct {
-	Seed      string // NKey seed, secret, never stored by the domain
-	PublicKey string
-	Config    string // server configuration for an external NATS, or a note that nothing is to be done
+// KeyRing is what the domain needs of the signing keys. All of it answers as of the transaction: keys that another
+// replica added or removed before it are there or gone.
+type KeyRing interface {
+	// TokenSigner returns the key that signs access tokens now.
+	TokenSigner(ctx context.Context, tx *store.Tx) (TokenKey, error)
+	// TokenKey finds a key in the current set; false for unknown and retired kids.
+	TokenKey(ctx context.Context, tx *store.Tx, kid string) (TokenKey, bool, error)
+	// RefreshSecret is what successors of refresh tokens are derived under.
+	RefreshSecret() []byte
+	// Rotate makes a new token key, announces the set in the same transaction, and returns kid and event ids.
+	Rotate(ctx context.Context, tx *store.Tx, emergency bool) (kid string, eventIDs []string, err error)
 }
 
 // Config is what a [Service] needs.
 type Config struct {
+	DB       *store.DB
+	Ring     KeyRing
 	Issuer   string
 	Audience string
 	// AccessTTL is the life of access tokens; RefreshTTL and RefreshIdle are a session's absolute and idle limits.
@@ -55,23 +64,75 @@ type Config struct {
 
 // Service is the domain. It is safe for concurrent use and owns no goroutine.
 type Service struct {
-	cfg Config
+	cfg    Config
+	db     *store.DB
+	ring   KeyRing
+	hasher *hasher
+	log    *slog.Logger
 }
 
 // New checks the configuration and returns the domain. It writes nothing.
-func New(cfg Config) (*Service, error) { return &Service{cfg: cfg}, nil }
-
-// BootstrapRequest describes the first admin.
-type BootstrapRequest struct {
-	Username string
-	// Password may be empty: then a random one is made and given to Keep.
-	Password string
-	// Keep stores a random password before the user is committed; its error stops the bootstrap. It isn't called
-	// for a given password, nor when an admin exists already.
-	Keep func(password string) error
+func New(cfg Config) (*Service, error) {
+	switch {
+	case cfg.DB == nil || cfg.Ring == nil || cfg.Nudge == nil || cfg.Log == nil:
+		return nil, errors.New("auth: DB, Ring, Nudge and Log are required")
+	case cfg.Issuer == "" || cfg.Audience == "":
+		return nil, errors.New("auth: issuer and audience are required")
+	case cfg.AccessTTL < time.Second || cfg.RefreshTTL < time.Second || cfg.RefreshIdle < time.Second:
+		return nil, errors.New("auth: the lives of tokens must be at least 1s")
+	case cfg.PasswordMin < 8:
+		return nil, errors.New("auth: the shortest password must have at least 8 characters")
+	}
+	return &Service{cfg: cfg, db: cfg.DB, ring: cfg.Ring, hasher: newHasher(currentParams), log: cfg.Log}, nil
 }
 
-// Bootstrap creates the first admin when no user has the role admin, and reports whether it did.
-func (s *Service) Bootstrap(ctx context.Context, r BootstrapRequest) (bool, error) {
-	return false, errNotImplemented
+// view runs a read-only transaction.
+func (s *Service) view(ctx context.Context, fn func(tx *store.Tx) error) error {
+	return refusal(s.db.View(ctx, fn))
+}
+
+// change runs a transaction in which by does something, and nudges the dispatcher when it wrote events. fn may run more
+// than once.
+func (s *Service) change(ctx context.Context, by Caller, fn func(w *work) error) (Change, error) {
+	var done Change
+	err := s.db.Update(ctx, func(tx *store.Tx) error {
+		w := &work{Tx: tx, by: by}
+		err := fn(w)
+		done = w.done
+		return err
+	})
+	return s.finish(done, err)
+}
+
+// issue is change for transactions that create credentials; access tokens in them live at most life.
+func (s *Service) issue(ctx context.Context, by Caller, life time.Duration, fn func(w *work, a store.Authority) error) (Change, error) {
+	var done Change
+	err := s.db.Issue(ctx, life, func(tx *store.Tx, a store.Authority) error {
+		w := &work{Tx: tx, by: by}
+		err := fn(w, a)
+		done = w.done
+		return err
+	})
+	return s.finish(done, err)
+}
+
+func (s *Service) finish(done Change, err error) (Change, error) {
+	if err != nil {
+		return Change{}, refusal(err)
+	}
+	if done.Changed() {
+		s.cfg.Nudge()
+	}
+	return done, nil
+}
+
+// refusal turns the store's errors into the domain's; what neither knows stays as it is.
+func refusal(err error) error {
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		return ErrNotFound
+	case errors.Is(err, store.ErrUnavailable):
+		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	return err
 }

@@ -3,34 +3,116 @@ package auth
 import (
 	"context"
 	"time"
+
+	"github.com/tocsin-auth/tocsin/authsvc/internal/store"
+	"github.com/tocsin-auth/tocsin/pkg/events"
 )
 
 // Session is one login, as its user sees it.
 type Session struct {
-	ID         string    `json:"id"`
-	CreatedAt  time.Time `json:"created_at"`
-	LastUsedAt time.Time `json:"last_used_at"`
-	IP         string    `json:"ip"`
-	UserAgent  string    `json:"user_agent"`
-	Current    bool      `json:"current"`
+	ID         string      `json:"id"`
+	Mode       events.Mode `json:"mode"`
+	CreatedAt  time.Time   `json:"created_at"`
+	LastUsedAt time.Time   `json:"last_used_at"`
+	ExpiresAt  time.Time   `json:"expires_at"`
+	IP         string      `json:"ip"`
+	UserAgent  string      `json:"user_agent"`
+	Current    bool        `json:"current"`
 }
 
 // Sessions lists the caller's living sessions, newest first.
 func (s *Service) Sessions(ctx context.Context, c Caller, p PageRequest) (Page[Session], error) {
-	return Page[Session]{}, errNotImplemented
+	p, err := p.check()
+	if err != nil {
+		return Page[Session]{}, err
+	}
+	var rows []store.Session
+	err = s.view(ctx, func(tx *store.Tx) error {
+		user, err := self(ctx, tx, c)
+		if err != nil {
+			return err
+		}
+		rows, err = livingSessions(ctx, tx, user)
+		return err
+	})
+	id := func(row store.Session) string { return row.ID }
+	show := func(row store.Session) Session { return showSession(row, c.SessionID) }
+	return pageOf(descending(rows, p.Cursor, id), p.Limit, show, id), err
+}
+
+func showSession(row store.Session, current string) Session {
+	return Session{ID: row.ID, Mode: events.Mode(row.Mode), CreatedAt: fromMicros(row.CreatedAt),
+		LastUsedAt: fromMicros(row.LastUsedAt), ExpiresAt: fromMicros(min(row.ExpiresAt, row.IdleExpiresAt)),
+		IP: row.IP, UserAgent: row.UserAgent, Current: row.ID == current}
+}
+
+// livingSessions reads the sessions of a user that can still be used, newest first.
+func livingSessions(ctx context.Context, tx *store.Tx, user store.User) ([]store.Session, error) {
+	authority, err := tx.Authority(ctx)
+	if err != nil {
+		return nil, err
+	}
+	all, err := tx.SessionsOf(ctx, user.ID)
+	alive := all[:0]
+	for _, session := range all {
+		if session.Alive(user, authority, tx.Now()) {
+			alive = append(alive, session)
+		}
+	}
+	return alive, err
 }
 
 // EndSession ends one of the caller's sessions. Other people's are [ErrNotFound].
 func (s *Service) EndSession(ctx context.Context, c Caller, id string) (Change, error) {
-	return Change{}, errNotImplemented
+	if err := checkID("id", id); err != nil {
+		return Change{}, err
+	}
+	return s.change(ctx, c, func(w *work) error {
+		if _, err := self(ctx, w.Tx, c); err != nil {
+			return err
+		}
+		session, err := w.LockSession(ctx, id)
+		if err != nil {
+			return err
+		}
+		if session.UserID != c.UserID {
+			return ErrNotFound
+		}
+		return w.endSession(ctx, id, deed{action: "session.ended"})
+	})
 }
 
 // Logout ends the caller's session.
 func (s *Service) Logout(ctx context.Context, c Caller) (Change, error) {
-	return Change{}, errNotImplemented
+	if c.Method != MethodBearer {
+		return Change{}, ErrForbidden
+	}
+	return s.change(ctx, c, func(w *work) error {
+		return w.endSession(ctx, c.SessionID, deed{action: "session.logout"})
+	})
 }
 
 // LogoutAll ends every session and token of the caller; API keys live on.
 func (s *Service) LogoutAll(ctx context.Context, c Caller) (Change, error) {
-	return Change{}, errNotImplemented
+	return s.change(ctx, c, func(w *work) error {
+		user, err := w.LockUser(ctx, c.UserID)
+		if err != nil {
+			return err
+		}
+		if _, err := self(ctx, w.Tx, c); err != nil {
+			return err
+		}
+		return w.revokeUser(ctx, user, false, deed{action: "user.logout_all"})
+	})
+}
+
+// revokeUser kills a user's sessions and tokens, and with keys the API keys. The user MUST be locked.
+func (w *work) revokeUser(ctx context.Context, user store.User, keys bool, d deed) error {
+	tv, err := w.BumpTokens(ctx, []store.User{user}, keys)
+	if err != nil {
+		return err
+	}
+	d.target = userTarget(user.ID)
+	d.events = append(d.events, events.TokenRevoked{UserID: user.ID, TV: tv, Keys: keys})
+	return w.record(ctx, d)
 }

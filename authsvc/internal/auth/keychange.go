@@ -1,0 +1,196 @@
+package auth
+
+import (
+	"context"
+	"time"
+
+	"github.com/tocsin-auth/tocsin/authsvc/internal/store"
+	"github.com/tocsin-auth/tocsin/pkg/events"
+)
+
+// APIKeyPatch changes what isn't nil.
+type APIKeyPatch struct {
+	Name     *string
+	Disabled *bool
+}
+
+// Rotation is the outcome of rotating a key.
+type Rotation struct {
+	Key      IssuedKey
+	Previous PreviousKey
+}
+
+// PreviousKey tells until when the old key of a rotation lives.
+type PreviousKey struct {
+	ID        string    `json:"id"`
+	ExpiresAt time.Time `json:"expires_at"`
+}
+
+// DefaultOverlap is how long a rotated key lives on unless asked otherwise; MaxOverlap is the longest.
+const (
+	DefaultOverlap = 24 * time.Hour
+	MaxOverlap     = 90 * 24 * time.Hour
+)
+
+// lockOwnKey locks one of the caller's keys, alive or not, and the caller's user. Other people's are [ErrNotFound].
+func (w *work) lockOwnKey(ctx context.Context, id string) (store.APIKey, store.User, error) {
+	user, err := w.lockSelf(ctx)
+	if err != nil {
+		return store.APIKey{}, user, err
+	}
+	key, err := w.LockAPIKey(ctx, id)
+	if err != nil {
+		return key, user, err
+	}
+	if key.UserID != w.by.UserID {
+		return key, user, ErrNotFound
+	}
+	return key, user, sameMode(w.by, events.Mode(key.Mode))
+}
+
+// UpdateAPIKey renames, suspends or resumes one of the caller's keys.
+func (s *Service) UpdateAPIKey(ctx context.Context, c Caller, id string, p APIKeyPatch) (APIKey, Change, error) {
+	if err := checkID("id", id); err != nil {
+		return APIKey{}, Change{}, err
+	}
+	if p.Name != nil {
+		if *p.Name == "" {
+			return APIKey{}, Change{}, invalid("name", "must not be empty")
+		}
+		if err := checkText("name", *p.Name); err != nil {
+			return APIKey{}, Change{}, err
+		}
+	}
+	var shown APIKey
+	done, err := s.change(ctx, c, func(w *work) error {
+		key, user, err := w.lockOwnKey(ctx, id)
+		if err != nil {
+			return err
+		}
+		if err := w.renameKey(ctx, &key, p.Name); err != nil {
+			return err
+		}
+		if err := w.suspendKey(ctx, &key, p.Disabled); err != nil {
+			return err
+		}
+		kc, err := readKeyContext(ctx, w.Tx, user)
+		shown = kc.show(key)
+		return err
+	})
+	return shown, done, err
+}
+
+func (w *work) renameKey(ctx context.Context, key *store.APIKey, name *string) error {
+	if name == nil || *name == key.Name {
+		return nil
+	}
+	key.Name = *name
+	if err := w.RenameAPIKey(ctx, key.ID, key.Name); err != nil {
+		return err
+	}
+	return w.record(ctx, deed{action: "api_key.renamed", target: keyTarget(key.ID)})
+}
+
+func (w *work) suspendKey(ctx context.Context, key *store.APIKey, suspend *bool) error {
+	if suspend == nil {
+		return nil
+	}
+	if *suspend == key.Suspended {
+		return w.nothingChanged(ctx, keyTarget(key.ID), events.TypeAPIKeyRotated)
+	}
+	key.Suspended = *suspend
+	kv, err := w.SetAPIKeySuspended(ctx, key.ID, key.Suspended)
+	if err != nil {
+		return err
+	}
+	action := "api_key.resumed"
+	if key.Suspended {
+		action = "api_key.suspended"
+	}
+	return w.record(ctx, deed{action: action, target: keyTarget(key.ID),
+		events: []events.Payload{events.APIKeyRotated{KeyID: key.ID, Suspended: &key.Suspended, KV: kv}}})
+}
+
+// RotateAPIKey issues a successor of one of the caller's keys, with the same name, mode, scopes and length of life; the
+// old one dies after overlap, at once for 0. A key that doesn't work or was rotated already is [ErrConflict].
+func (s *Service) RotateAPIKey(ctx context.Context, c Caller, id string, overlap time.Duration) (Rotation, Change, error) {
+	if err := checkID("id", id); err != nil {
+		return Rotation{}, Change{}, err
+	}
+	if overlap < 0 || overlap > MaxOverlap {
+		return Rotation{}, Change{}, invalid("overlap", "must be between 0s and 2160h")
+	}
+	var r Rotation
+	done, err := s.issue(ctx, c, 0, func(w *work, a store.Authority) error {
+		key, user, err := w.lockOwnKey(ctx, id)
+		if err != nil {
+			return err
+		}
+		if key.Successor != "" {
+			return &Error{Code: CodeConflict, Message: "the key was rotated already"}
+		}
+		if !key.Alive(user, a, w.Now()) {
+			return &Error{Code: CodeConflict, Message: "the key is suspended or dead"}
+		}
+		r, err = w.rotateKey(ctx, user, key, overlap)
+		return err
+	})
+	return r, done, err
+}
+
+func (w *work) rotateKey(ctx context.Context, user store.User, old store.APIKey, overlap time.Duration) (Rotation, error) {
+	next := NewAPIKey{Name: old.Name, Mode: events.Mode(old.Mode), Scopes: old.Scopes}
+	if old.NotAfter != nil {
+		expires := fromMicros(w.Now() + *old.NotAfter - old.CreatedAt)
+		next.ExpiresAt = &expires
+	}
+	issued, err := w.createKey(ctx, user, next)
+	if err != nil {
+		return Rotation{}, err
+	}
+	dies, err := w.EndAPIKey(ctx, old.ID, w.Now()+overlap.Microseconds(), issued.ID)
+	if err != nil {
+		return Rotation{}, err
+	}
+	err = w.record(ctx, deed{action: "api_key.rotated", target: keyTarget(old.ID),
+		detail: map[string]any{"successor": issued.ID, "not_after": dies},
+		events: []events.Payload{events.APIKeyRotated{KeyID: old.ID, Successor: issued.ID, NotAfter: &dies}}})
+	return Rotation{Key: issued, Previous: PreviousKey{ID: old.ID, ExpiresAt: fromMicros(dies)}}, err
+}
+
+// DeleteAPIKey ends one of the caller's keys for good.
+func (s *Service) DeleteAPIKey(ctx context.Context, c Caller, id string) (Change, error) {
+	if err := checkID("id", id); err != nil {
+		return Change{}, err
+	}
+	return s.change(ctx, c, func(w *work) error {
+		key, _, err := w.lockOwnKey(ctx, id)
+		if err != nil {
+			return err
+		}
+		if err := w.DeleteAPIKey(ctx, key.ID); err != nil {
+			return err
+		}
+		now := w.Now()
+		return w.record(ctx, deed{action: "api_key.deleted", target: keyTarget(key.ID),
+			events: []events.Payload{events.APIKeyRotated{KeyID: key.ID, NotAfter: &now}}})
+	})
+}
+
+// revokeKey lets a key die at once; its row stays, to show that it did.
+func (w *work) revokeKey(ctx context.Context, id string, d deed) error {
+	key, err := w.LockAPIKey(ctx, id)
+	if err != nil {
+		return err
+	}
+	d.target = keyTarget(id)
+	if key.NotAfter != nil && *key.NotAfter <= w.Now() {
+		return w.nothingChanged(ctx, d.target, events.TypeAPIKeyRotated)
+	}
+	now, err := w.EndAPIKey(ctx, id, w.Now(), "")
+	if err != nil {
+		return err
+	}
+	d.events = []events.Payload{events.APIKeyRotated{KeyID: id, NotAfter: &now}}
+	return w.record(ctx, d)
+}
