@@ -13,7 +13,7 @@ type keysQuery struct {
 	pageQuery
 	Prefix   string `query:"prefix" maxLength:"32" doc:"Leading characters of the key"`
 	User     string `query:"user" maxLength:"36" doc:"User id"`
-	Expiring string `query:"expiring" maxLength:"16" doc:"Only living keys that die within this duration, such as 168h"`
+	Expiring string `query:"expiring" maxLength:"40" doc:"Only living keys that die within this duration, such as 168h, or before this time"`
 }
 
 type serviceInput struct {
@@ -61,13 +61,24 @@ func (s *Server) getAudit(ctx context.Context, c auth.Caller, in *pageQuery) (*a
 func (s *Server) getAllKeys(ctx context.Context, c auth.Caller, in *keysQuery) (*answer[auth.Page[auth.APIKey]], error) {
 	q := auth.KeyQuery{PageRequest: in.request(), Prefix: in.Prefix, User: in.User}
 	if in.Expiring != "" {
-		within, err := time.ParseDuration(in.Expiring)
-		if err != nil || within < 0 {
-			return nil, invalidField("expiring", "must be a duration such as 168h")
+		var err error
+		if q.ExpiringBefore, err = s.deadline(in.Expiring); err != nil {
+			return nil, err
 		}
-		q.ExpiringBefore = s.now().Add(within)
 	}
 	return pageOf(s.auth.AllAPIKeys(ctx, c, q))
+}
+
+// deadline reads a time, or a duration from now.
+func (s *Server) deadline(text string) (time.Time, error) {
+	if at, err := time.Parse(time.RFC3339, text); err == nil {
+		return at, nil
+	}
+	within, err := time.ParseDuration(text)
+	if err != nil || within < 0 {
+		return time.Time{}, invalidField("expiring", "must be a duration such as 168h, or a time of RFC 3339")
+	}
+	return s.now().Add(within), nil
 }
 
 func (s *Server) getServices(ctx context.Context, c auth.Caller, _ *empty) (*answer[auth.Page[auth.BusService]], error) {

@@ -21,6 +21,8 @@ const testIssuer = "http://auth.test"
 // fakeReceipts numbers events in the order in which it is asked about them.
 type fakeReceipts struct{}
 
+func (fakeReceipts) Expect(Wait) func() { return func() {} }
+
 func (fakeReceipts) Receipt(_ context.Context, ids []string, wait Wait, _ time.Duration) (Receipt, error) {
 	if len(ids) == 0 {
 		return Receipt{}, nil

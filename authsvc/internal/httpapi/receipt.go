@@ -26,8 +26,10 @@ const maxWait = 30 * time.Second
 
 // Receipts tells how far events have travelled.
 type Receipts interface {
+	// Expect announces, before the change is made, how its receipt will wait. The returned function ends that.
+	Expect(wait Wait) (done func())
 	// Receipt waits until the events have travelled as far as wait says, or the timeout or the context ends, which
-	// is no error. Without events it answers at once with a receipt of nulls.
+	// is no error.
 	Receipt(ctx context.Context, eventIDs []string, wait Wait, timeout time.Duration) (Receipt, error)
 }
 
@@ -82,6 +84,7 @@ func (s *Server) narrow(ctx context.Context, q waitQuery, do func() (auth.Change
 	if err != nil {
 		return Receipt{}, receiptHeader{}, err
 	}
+	defer s.receipts.Expect(Wait(q.Wait))()
 	change, err := do()
 	if err != nil {
 		return Receipt{}, receiptHeader{}, err
@@ -98,6 +101,9 @@ func (s *Server) receipt(ctx context.Context, change auth.Change, wait Wait, tim
 	if !change.Changed() {
 		ids = change.Earlier
 	}
+	if len(ids) == 0 {
+		timeout = 0 // nothing travels
+	}
 	receipt, err := s.receipts.Receipt(ctx, ids, wait, timeout)
 	if err != nil {
 		s.log.WarnContext(ctx, "receipt failed; the change is durable", "request_id", requestID(ctx), "error", err)
@@ -108,6 +114,12 @@ func (s *Server) receipt(ctx context.Context, change auth.Change, wait Wait, tim
 	}
 	if !change.Changed() {
 		receipt.EventID = nil
+	}
+	if f := receipt.Fleet; f != nil && len(ids) == 0 {
+		f.Laggards = []Laggard{}
+		if f.Total != nil {
+			f.Applied = *f.Total
+		}
 	}
 	return receipt
 }
