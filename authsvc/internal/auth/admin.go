@@ -173,8 +173,8 @@ type KeyQuery struct {
 	PageRequest
 	Prefix string // leading characters of the key, at most those that lists show
 	User   string // user id
-	// ExpiringBy, when set, keeps living keys that die no later.
-	ExpiringBy time.Time
+	// ExpiringBefore, when set, keeps living keys that die by then.
+	ExpiringBefore time.Time
 }
 
 func (q KeyQuery) check() (KeyQuery, error) {
@@ -196,8 +196,8 @@ func (s *Service) AllAPIKeys(ctx context.Context, c Caller, q KeyQuery) (Page[AP
 		return Page[APIKey]{}, err
 	}
 	filter := store.KeyFilter{Prefix: q.Prefix, UserID: q.User}
-	if !q.ExpiringBy.IsZero() {
-		filter.ExpiringBy = q.ExpiringBy.UnixMicro()
+	if !q.ExpiringBefore.IsZero() {
+		filter.ExpiringBy = q.ExpiringBefore.UnixMicro()
 	}
 	var rows []store.APIKey
 	var owners map[string]store.User
