@@ -1,0 +1,107 @@
+package main
+
+import (
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"runtime/debug"
+
+	"github.com/go-chi/chi/v5"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/tocsin-auth/tocsin/pkg/verifier"
+)
+
+// guard is what this service needs of [verifier.Verifier]. Tests put a fake in its place.
+type guard interface {
+	Require(opts ...verifier.RouteOption) func(http.Handler) http.Handler
+	Ready() error
+	Stats() verifier.Stats
+}
+
+// api holds what the handlers share.
+type api struct {
+	guard   guard
+	store   *store
+	metrics *prometheus.Registry
+	log     *slog.Logger
+}
+
+// routes says on one screen who may do what.
+func (a *api) routes() http.Handler {
+	var (
+		anyone     = a.guard.Require()
+		user       = a.guard.Require(verifier.Role("user"))
+		elite      = a.guard.Require(verifier.Elite())
+		eliteAdmin = a.guard.Require(verifier.Elite(), verifier.Role("admin"))
+	)
+	r := chi.NewRouter()
+	r.Use(a.recoverPanic, newRequestMetrics(a.metrics).observe)
+	r.NotFound(handle(a.log, notFound).ServeHTTP)
+	r.MethodNotAllowed(handle(a.log, methodNotAllowed).ServeHTTP)
+
+	r.Method("GET", "/v1/whoami", anyone(handle(a.log, a.whoami)))
+	r.Method("GET", "/v1/whoami/elite", elite(handle(a.log, a.whoami)))
+
+	r.Method("GET", "/v1/cars", anyone(handle(a.log, a.listCars, "limit", "cursor")))
+	r.Method("POST", "/v1/cars", user(handle(a.log, a.createCar)))
+	r.Method("GET", "/v1/cars/{id}", anyone(handle(a.log, a.getCar)))
+	r.Method("POST", "/v1/cars/{id}/purchase", elite(handle(a.log, a.purchaseCar)))
+	r.Method("DELETE", "/v1/cars/{id}", eliteAdmin(handle(a.log, a.deleteCar)))
+
+	r.Method("POST", "/v1/ai/jobs", anyone(handle(a.log, a.createJob)))
+	r.Method("GET", "/v1/ai/jobs/{job_id}", anyone(handle(a.log, a.getJob)))
+
+	r.Method("GET", "/healthz", handle(a.log, a.healthz))
+	r.Method("GET", "/readyz", handle(a.log, a.readyz))
+	r.Method("GET", "/v1/verifier", handle(a.log, a.verifierState))
+	r.Method("GET", "/metrics", promhttp.HandlerFor(a.metrics, promhttp.HandlerOpts{}))
+	return r
+}
+
+// principal returns who is calling. Every route that asks is behind a guard, so there is always one.
+func principal(r *http.Request) *verifier.Principal {
+	p, ok := verifier.FromContext(r.Context())
+	if !ok {
+		panic("a handler that needs a principal is not behind the guard")
+	}
+	return p
+}
+
+// param returns a path parameter. chi leaves it escaped when the path as it was sent differs from its usual escaping.
+func param(r *http.Request, name string) string {
+	value := chi.URLParam(r, name)
+	if r.URL.RawPath == "" {
+		return value
+	}
+	if plain, err := url.PathUnescape(value); err == nil {
+		return plain
+	}
+	return value
+}
+
+func (a *api) recoverPanic(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer func() {
+			v := recover()
+			if v == nil {
+				return
+			}
+			if v == http.ErrAbortHandler {
+				panic(v)
+			}
+			a.log.ErrorContext(r.Context(), "panic", "value", fmt.Sprint(v), "stack", string(debug.Stack()))
+			writeProblem(a.log, w, r, newProblem(http.StatusInternalServerError, "internal", ""))
+		}()
+		next.ServeHTTP(w, r)
+	})
+}
+
+func notFound(http.ResponseWriter, *http.Request) error {
+	return newProblem(http.StatusNotFound, "not_found", "there is no such path")
+}
+
+func methodNotAllowed(http.ResponseWriter, *http.Request) error {
+	return newProblem(http.StatusMethodNotAllowed, "method_not_allowed", "this path does not take that method")
+}

@@ -1,0 +1,179 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/alecthomas/kong"
+	"github.com/tocsin-auth/tocsin/pkg/verifier"
+)
+
+// config is every setting; kong makes a flag, a variable and a help line of each.
+type config struct {
+	HTTPAddr      string        `name:"http-addr" env:"TOCSIN_HTTP_ADDR" default:"127.0.0.1:8081" help:"Address to listen on; port 0 takes a free one."`
+	DataDir       string        `env:"TOCSIN_DATA_DIR" default:"./data-resource" help:"Directory of the SQLite file."`
+	DatabaseURL   string        `name:"database-url" placeholder:"URL" help:"sqlite:PATH or postgres://… (default: sqlite:DATA_DIR/resource.db). A URL with a password belongs into $$TOCSIN_DATABASE_URL or the file that $$TOCSIN_DATABASE_URL_FILE names."`
+	NATSURL       string        `name:"nats-url" env:"TOCSIN_NATS_URL" default:"nats://127.0.0.1:4222" help:"NATS server or list of servers."`
+	NATSCreds     string        `name:"nats-creds" env:"TOCSIN_NATS_CREDS" help:"Credentials or NKey seed file for NATS."`
+	Issuer        string        `env:"TOCSIN_ISSUER" default:"http://127.0.0.1:8080" help:"Who issues the tokens; compared as it stands."`
+	Audience      string        `env:"TOCSIN_AUDIENCE" default:"tocsin" help:"Audience that tokens must have."`
+	Service       string        `env:"TOCSIN_SERVICE" default:"resourcesvc" help:"Name of this service on the bus and in receipts."`
+	Instance      string        `env:"TOCSIN_INSTANCE" help:"Name of this process in receipts (default: host-pid-random)."`
+	MaxStaleness  time.Duration `env:"TOCSIN_MAX_STALENESS" default:"30s" help:"The bound B: how old knowledge of revocations may be."`
+	StalePolicy   string        `env:"TOCSIN_STALE_POLICY" enum:"deny,ask,serve-stale" default:"deny" help:"Beyond B: deny, ask (elite check) or serve-stale (outside the promise)."`
+	ServeStaleMax time.Duration `env:"TOCSIN_SERVE_STALE_MAX" default:"15m" help:"With serve-stale: until how long after the last proof."`
+	FeedKeysFile  string        `env:"TOCSIN_FEED_KEYS_FILE" help:"Pin the feed keys (a JWK set) instead of fetching them from the issuer."`
+	AllowTest     bool          `env:"TOCSIN_ALLOW_TEST" default:"false" help:"Accept test tokens and test keys, and then only those."`
+	LogFormat     string        `env:"TOCSIN_LOG_FORMAT" enum:"text,json" default:"text" help:"text or json."`
+	LogLevel      slog.Level    `env:"TOCSIN_LOG_LEVEL" default:"INFO" help:"DEBUG, INFO, WARN or ERROR."`
+}
+
+// errHelp means that the help was printed and nothing is left to do.
+var errHelp = errors.New("help was printed")
+
+// parse reads the command line and the environment. Its errors name what is wrong, in one line.
+func parse(args []string, stdout io.Writer) (command string, cfg config, err error) {
+	var commands struct {
+		Serve   config   `cmd:"" help:"Serve the API."`
+		Version struct{} `cmd:"" help:"Print the version."`
+	}
+	helped := false
+	parser, err := kong.New(&commands, kong.Name("resourcesvc"), kong.Writers(stdout, io.Discard),
+		kong.Description("Tocsin's reference service: cars and AI jobs. Each flag can be given by the variable beside it."),
+		kong.Exit(func(int) { helped = true }))
+	if err != nil {
+		return "", config{}, err
+	}
+	if len(args) == 0 {
+		args = []string{"--help"}
+	}
+	parsed, err := parser.Parse(args)
+	switch {
+	case helped:
+		return "", config{}, errHelp
+	case err != nil:
+		return "", config{}, err
+	}
+	cfg = commands.Serve
+	if parsed.Command() == "serve" {
+		err = cfg.complete()
+	}
+	return parsed.Command(), cfg, err
+}
+
+// complete fills in the database URL and checks what kong can't.
+func (c *config) complete() error {
+	if u, err := url.Parse(c.DatabaseURL); err == nil && u.User != nil {
+		if _, has := u.User.Password(); has {
+			return errors.New("--database-url holds a password, which belongs into TOCSIN_DATABASE_URL")
+		}
+	}
+	if c.DatabaseURL == "" {
+		var err error
+		if c.DatabaseURL, err = secret("TOCSIN_DATABASE_URL"); err != nil {
+			return err
+		}
+	}
+	if c.DatabaseURL == "" {
+		c.DatabaseURL = "sqlite:" + filepath.Join(c.DataDir, "resource.db")
+	}
+	scheme, rest, _ := strings.Cut(c.DatabaseURL, ":")
+	switch {
+	case rest == "" || !slices.Contains([]string{"sqlite", "postgres", "postgresql"}, scheme):
+		return errors.New("--database-url (TOCSIN_DATABASE_URL) must be sqlite:PATH or postgres://…")
+	case !isAddress(c.HTTPAddr):
+		return errors.New("--http-addr (TOCSIN_HTTP_ADDR) must be HOST:PORT")
+	case c.MaxStaleness < time.Second:
+		return errors.New("--max-staleness (TOCSIN_MAX_STALENESS) must be at least 1s")
+	case c.ServeStaleMax <= 0:
+		return errors.New("--serve-stale-max (TOCSIN_SERVE_STALE_MAX) must be above 0")
+	}
+	return nil
+}
+
+func (c config) verifier() verifier.Config {
+	return verifier.Config{Issuer: c.Issuer, Audience: c.Audience, Service: c.Service, NATSURL: c.NATSURL}
+}
+
+func (c config) verifierOptions(log *slog.Logger) []verifier.Option {
+	opts := []verifier.Option{
+		verifier.WithLogger(log),
+		verifier.WithMaxStaleness(c.MaxStaleness),
+		verifier.WithStalePolicy(c.stalePolicy()),
+	}
+	if c.AllowTest {
+		opts = append(opts, verifier.WithAllowTest())
+	}
+	if c.Instance != "" {
+		opts = append(opts, verifier.WithInstance(c.Instance))
+	}
+	if c.NATSCreds != "" {
+		opts = append(opts, verifier.WithNATSCredentials(c.NATSCreds))
+	}
+	if c.FeedKeysFile != "" {
+		opts = append(opts, verifier.WithFeedKeysFile(c.FeedKeysFile))
+	}
+	return opts
+}
+
+func (c config) stalePolicy() verifier.StalePolicy {
+	switch c.StalePolicy {
+	case "ask":
+		return verifier.Ask
+	case "serve-stale":
+		return verifier.ServeStale(c.ServeStaleMax)
+	default:
+		return verifier.Deny
+	}
+}
+
+func isAddress(s string) bool {
+	_, port, err := net.SplitHostPort(s)
+	if err != nil {
+		return false
+	}
+	_, err = strconv.ParseUint(port, 10, 16)
+	return err == nil
+}
+
+// secret reads a variable that may hold a secret, or the file that the variable with _FILE names.
+func secret(name string) (string, error) {
+	path := os.Getenv(name + "_FILE")
+	if value := os.Getenv(name); value != "" || path == "" {
+		return value, nil
+	}
+	content, err := os.ReadFile(path)
+	if err != nil {
+		return "", fmt.Errorf("%s_FILE: %w", name, err)
+	}
+	return strings.TrimSpace(string(content)), nil
+}
+
+// makeDataDir makes the directory that the default database needs.
+func (c config) makeDataDir() error {
+	if !strings.HasPrefix(c.DatabaseURL, "sqlite:") {
+		return nil
+	}
+	if err := os.MkdirAll(c.DataDir, 0o700); err != nil {
+		return fmt.Errorf("data-dir: %w", err)
+	}
+	return nil
+}
+
+func (c config) logger(stderr io.Writer) *slog.Logger {
+	opts := &slog.HandlerOptions{Level: c.LogLevel}
+	if c.LogFormat == "json" {
+		return slog.New(slog.NewJSONHandler(stderr, opts))
+	}
+	return slog.New(slog.NewTextHandler(stderr, opts))
+}

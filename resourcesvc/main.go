@@ -1,0 +1,111 @@
+// Resourcesvc is Tocsin's reference service: cars and AI jobs behind pkg/verifier. It is meant to be copied.
+//
+// [api.routes] says who may do what; the verifier's middleware in front of the handlers is all that a service needs.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/tocsin-auth/tocsin/pkg/verifier"
+	verifierprometheus "github.com/tocsin-auth/tocsin/pkg/verifier/prometheus"
+)
+
+// version is set by the linker.
+var version = "dev"
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// run returns the exit code: 0 after a clean stop, 1 for a failure, 2 for a bad command line or configuration.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	command, cfg, err := parse(args, stdout)
+	switch {
+	case errors.Is(err, errHelp):
+		return 0
+	case err != nil:
+		fmt.Fprintln(stderr, "resourcesvc:", err)
+		return 2
+	case command == "version":
+		fmt.Fprintln(stdout, "resourcesvc", version)
+		return 0
+	}
+	if err := serve(ctx, cfg, stdout, cfg.logger(stderr)); err != nil {
+		fmt.Fprintln(stderr, "resourcesvc:", err)
+		if errors.Is(err, verifier.ErrConfig) {
+			return 2
+		}
+		return 1
+	}
+	return 0
+}
+
+func serve(ctx context.Context, cfg config, stdout io.Writer, log *slog.Logger) error {
+	v, err := verifier.New(ctx, cfg.verifier(), cfg.verifierOptions(log)...)
+	if err != nil {
+		return err
+	}
+	defer v.Close()
+	if err := cfg.makeDataDir(); err != nil {
+		return err
+	}
+	db, err := openStore(ctx, cfg.DatabaseURL)
+	if err != nil {
+		return err
+	}
+	defer db.close()
+
+	metrics := prometheus.NewRegistry()
+	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		verifierprometheus.NewCollector(v))
+	a := &api{guard: v, store: db, metrics: metrics, log: log}
+	return listenAndServe(ctx, cfg.HTTPAddr, a.routes(), stdout, log)
+}
+
+// stopTimeout bounds how long requests that are being answered may hold up a stop.
+const stopTimeout = 10 * time.Second
+
+// listenAndServe serves until ctx ends, then lets the requests that have begun finish.
+func listenAndServe(ctx context.Context, addr string, h http.Handler, stdout io.Writer, log *slog.Logger) error {
+	listener, err := net.Listen("tcp", addr)
+	if err != nil {
+		return fmt.Errorf("http-addr: %w", err)
+	}
+	server := &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       15 * time.Second,
+		WriteTimeout:      30 * time.Second,
+		IdleTimeout:       60 * time.Second,
+		MaxHeaderBytes:    32 << 10,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+	}
+	fmt.Fprintf(stdout, "resourcesvc %s listening on http://%s\n", version, listener.Addr())
+
+	failed := make(chan error, 1)
+	go func() { failed <- server.Serve(listener) }()
+	select {
+	case err := <-failed:
+		return err
+	case <-ctx.Done():
+	}
+	stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
+	defer cancel()
+	err = server.Shutdown(stopping)
+	<-failed
+	return err
+}
