@@ -34,6 +34,7 @@ type commands struct {
 	Keys      keysCmd      `cmd:"" help:"List and change API keys."`
 	Services  servicesCmd  `cmd:"" help:"Let resource services join the bus."`
 	Verifiers verifiersCmd `cmd:"" help:"Show every live verifier and how far it is."`
+	NKeys     nkeysCmd     `cmd:"" name:"nkeys" help:"Make NKeys for an external NATS, offline."`
 	Version   versionCmd   `cmd:"" help:"Print the version."`
 }
 

@@ -216,3 +216,21 @@ func TestServiceSeedGoesToANewFileOnly(t *testing.T) {
 		t.Errorf("existing file: exit %d, want 1", code)
 	}
 }
+
+func TestNKeysAreMadeOnceAndTheirSeedsArePrivate(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "nats")
+	code, first, stderr := ctl(t, "", "nkeys", dir, "auth_feed", "my-cars")
+	if code != 0 || !strings.Contains(first, "TOCSIN_NKEY_AUTH_FEED=U") || !strings.Contains(first, "TOCSIN_NKEY_MY_CARS=U") {
+		t.Fatalf("exit %d: %s%s", code, first, stderr)
+	}
+	if _, again, _ := ctl(t, "", "nkeys", dir, "auth_feed", "my-cars"); again != first {
+		t.Errorf("again: %s, want the same as before", again)
+	}
+	info, err := os.Stat(filepath.Join(dir, "auth_feed.nk"))
+	if err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("seed: %v, %v", info, err)
+	}
+	if code, _, _ := ctl(t, "", "nkeys", dir, "../x"); code != 2 {
+		t.Errorf("a name that leaves the directory: exit %d, want 2", code)
+	}
+}
