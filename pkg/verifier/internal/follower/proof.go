@@ -159,8 +159,8 @@ func (f *Follower) proofRun(a answer) *run {
 	}
 	r := t.covering(a.Floor, a.Head)
 	if r == nil && a.nothingLives() {
-		r = emptyRun(a.Head, a.Chain, a.Now) // the answer alone gives the position
-		t.add(r)
+		t.add(emptyRun(a.Head, a.Chain, a.Now)) // the answer alone gives the position
+		r = t.covering(a.Floor, a.Head)
 	}
 	if r == nil {
 		return nil
