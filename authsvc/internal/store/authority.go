@@ -69,6 +69,9 @@ func (tx *Tx) RaiseAccessTTL(ctx context.Context, life time.Duration) error {
 func (tx *Tx) Authority(ctx context.Context) (Authority, error) {
 	var a Authority
 	err := tx.queryRow(ctx, `SELECT `+authorityColumns+` FROM authority WHERE id = 1`).Scan(a.into()...)
+	if err == nil {
+		tx.keySet = &a.KeySetVersion
+	}
 	return a, err
 }
 
@@ -123,7 +126,19 @@ func (tx *Tx) BumpKeySetVersion(ctx context.Context) (int64, error) {
 	var version int64
 	err := tx.queryRow(ctx, `UPDATE authority SET key_set_version = key_set_version + 1 WHERE id = 1
 		RETURNING key_set_version`).Scan(&version)
+	tx.keySet, tx.ownKeySet = &version, true
 	return version, err
+}
+
+// KeySetVersion returns the version of the set of signing keys as this transaction sees it, from an earlier read of
+// authority where there was one. own says that this transaction changed the set, and nobody else sees that version yet.
+func (tx *Tx) KeySetVersion(ctx context.Context) (version int64, own bool, err error) {
+	if tx.keySet == nil {
+		if _, err := tx.Authority(ctx); err != nil {
+			return 0, false, err
+		}
+	}
+	return *tx.keySet, tx.ownKeySet, nil
 }
 
 // WaitUntil returns when the database's clock has reached a time in microseconds.

@@ -24,6 +24,9 @@ type Tx struct {
 	// watermark is the time in milliseconds below which ids are dead; known once authority was locked.
 	watermark int64
 	locked    bool // authority
+	// keySet is authority.key_set_version, once it was read; ownKeySet: this transaction raised it.
+	keySet    *int64
+	ownKeySet bool
 }
 
 // Now returns the database's time in UTC microseconds, read once per transaction, when it is first asked for. After an
