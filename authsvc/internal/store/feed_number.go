@@ -42,7 +42,8 @@ type Numbered struct {
 	Keys         events.Hash // events.KeySetHash of the token keys in the set
 	Now          int64
 	MaxBound     int64
-	// Rows are the events that it numbered, in order; they follow NumberRequest.At.
+	// Rows are the events that it numbered, in order; Prev is the chain before them.
+	Prev events.Hash
 	Rows []FeedRow
 	// More says that not everything that was visible has been numbered: nothing may be proven from this.
 	More bool
@@ -108,7 +109,8 @@ func (tx *Tx) numberEvents(ctx context.Context, r NumberRequest) (Numbered, erro
 	if err != nil {
 		return Numbered{}, err
 	}
-	n := Numbered{FeedPosition: s.FeedPosition, Floor: s.floor, Keys: facts.keys, Now: facts.now, MaxBound: max(s.maxBound, r.Bound), More: more}
+	n := Numbered{FeedPosition: s.FeedPosition, Floor: s.floor, Keys: facts.keys, Now: facts.now,
+		MaxBound: max(s.maxBound, r.Bound), Prev: s.Chain, More: more}
 	if n.Rows, err = s.number(waiting, facts); err != nil {
 		return Numbered{}, err
 	}

@@ -1,0 +1,307 @@
+package feed
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/tocsin-auth/tocsin/authsvc/internal/store"
+	"github.com/tocsin-auth/tocsin/pkg/events"
+)
+
+// Journal is where events are numbered. [store.DB] is one; what its methods promise, every other must.
+type Journal interface {
+	AcquireFeed(ctx context.Context, r store.LeaseRequest) (store.Lease, error)
+	NumberEvents(ctx context.Context, r store.NumberRequest) (store.Numbered, error)
+	FeedRange(ctx context.Context, issuer, epoch string, from, to uint64) (prev events.Hash, rows []store.FeedRow, err error)
+	ReleaseFeed(ctx context.Context, term int64) error
+}
+
+// Bus carries what the dispatcher signs. Its methods MUST NOT block, but Flush, which ends with its context.
+type Bus interface {
+	// Live publishes on core NATS.
+	Live(t events.Type, m Message) error
+	// Flush returns nil once the bus has everything that Live was given. It fails while the bus is away.
+	Flush(ctx context.Context) error
+	// Store publishes to the stream and calls done once, from any goroutine: with the stream sequence of a PubAck, or
+	// with an error when it is unknown whether the message was stored.
+	Store(t events.Type, m Message, done func(streamSeq uint64, err error))
+	// Answer answers a proof request.
+	Answer(r Request, m Message) error
+}
+
+// Clock tells the time by which waiting is measured; it MUST be monotonic. It decides nothing about freshness.
+type Clock interface{ Now() time.Time }
+
+// Message is what goes over the bus, with its two header values.
+type Message struct {
+	Body           []byte
+	Key, Signature string
+}
+
+// Request is a proof request that has arrived.
+type Request struct {
+	Service string
+	Body    []byte
+	Proof   events.ProofRequest // decoded from Body
+	Arrived time.Time
+	Reply   any // the bus's own
+}
+
+// Durations of the lease and of the dispatcher's patience.
+const (
+	leaseLife = time.Second
+	// patience bounds one call of the journal or the bus.
+	patience = 1500 * time.Millisecond
+	// requestLife is how old a request may be that is still answered: the bus permits answers for two seconds, and
+	// whoever asked has asked again by then.
+	requestLife = 1500 * time.Millisecond
+	// rangeSize is how many events are read from the journal at once.
+	rangeSize = events.MaxBatchEvents
+)
+
+// DispatcherConfig is what a [Dispatcher] needs; every field is required unless it says otherwise.
+type DispatcherConfig struct {
+	Journal Journal
+	Bus     Bus
+	Clock   Clock
+	Signer  func() *events.Signer
+	Issuer  string
+	// Instance names this process; two processes MUST NOT share it.
+	Instance string
+	// Alone says that no other dispatcher can be alive on this journal.
+	Alone bool
+	// Acked is called when the bus has settled a stored message, so that [Dispatcher.Pump] is due. It may be called from
+	// any goroutine and MUST NOT block. Optional.
+	Acked func()
+	Log   *slog.Logger
+}
+
+// Dispatcher is one candidate for the lease. It owns no goroutine: somebody calls [Dispatcher.Step] and
+// [Dispatcher.Pump]. But for Stats and WantAck, its methods MUST NOT be called at the same time.
+type Dispatcher struct {
+	cfg DispatcherConfig
+	// known is the last position that this process has seen committed, or has evidence of.
+	known store.FeedPosition
+	term  *term // nil: not the holder
+	// suspect says that the bus failed: it must flush again before anything is numbered, so that a dispatcher which
+	// can't publish doesn't renew its lease.
+	suspect  bool
+	stream   stream
+	progress *progress
+	wantAck  atomic.Bool
+	heldFor  time.Duration // how long another holder's lease goes on, when it was last looked at
+	stats    counters
+}
+
+// term is what the holder of the lease knows.
+type term struct {
+	number    int64
+	at        store.FeedPosition // after the last numbering transaction
+	floor     uint64
+	live      uint64 // next seq to go out on core
+	marked    uint64 // last seq that the journal knows as published
+	published uint64 // last seq up to which all were flushed on core and stored in the stream
+	carryOver bool
+}
+
+// NewDispatcher returns a dispatcher that doesn't hold the lease.
+func NewDispatcher(cfg DispatcherConfig) *Dispatcher {
+	if cfg.Acked == nil {
+		cfg.Acked = func() {}
+	}
+	return &Dispatcher{cfg: cfg, progress: newProgress()}
+}
+
+// WantAck makes the next events that are numbered go out with ack:true.
+func (d *Dispatcher) WantAck() { d.wantAck.Store(true) }
+
+// Stats returns a look at the dispatcher. It may be called at any time.
+func (d *Dispatcher) Stats() Stats { return d.stats.snapshot() }
+
+// Step does one round: it takes the lease if nobody has it, numbers what is committed, publishes it on core, answers the
+// requests, and goes on with the stream. The requests MUST have arrived before the call. [store.ErrLeaseHeld] means that
+// another process is the dispatcher. After any error the requests are unanswered and Step may be called again.
+func (d *Dispatcher) Step(ctx context.Context, requests []Request) error {
+	if d.term == nil || d.suspect {
+		if err := d.flush(ctx); err != nil {
+			return err
+		}
+	}
+	if d.term == nil {
+		if err := d.acquire(ctx); err != nil {
+			return err
+		}
+	}
+	n, err := d.advance(ctx, largestBound(requests))
+	if err != nil {
+		return err
+	}
+	d.answer(n, requests)
+	return d.Pump(ctx)
+}
+
+func largestBound(requests []Request) int64 {
+	var b int64
+	for _, r := range requests {
+		b = max(b, r.Proof.Bound)
+	}
+	return b
+}
+
+func (d *Dispatcher) acquire(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	lease, err := d.cfg.Journal.AcquireFeed(ctx, store.LeaseRequest{
+		Holder: d.cfg.Instance, Issuer: d.cfg.Issuer, Life: leaseLife, Alone: d.cfg.Alone, Known: d.known,
+	})
+	if errors.Is(err, store.ErrLeaseHeld) {
+		d.watch(lease)
+		return err
+	}
+	if err != nil {
+		return err
+	}
+	d.begin(lease)
+	return nil
+}
+
+// watch follows the feed under another holder, so that a takeover knows what the database must hold.
+func (d *Dispatcher) watch(l store.Lease) {
+	if l.Epoch > d.known.Epoch || (l.Epoch == d.known.Epoch && l.Head > d.known.Head) {
+		d.known = l.FeedPosition
+	}
+	d.heldFor = time.Duration(l.Until-l.Now) * time.Microsecond
+	d.progress.see(l.Epoch, l.Head, l.MaxBound)
+	d.stats.standby(l)
+}
+
+func (d *Dispatcher) begin(l store.Lease) {
+	d.known = l.FeedPosition
+	d.term = &term{number: l.Term, at: l.FeedPosition, floor: l.Floor, live: l.Unpublished,
+		marked: l.Unpublished - 1, published: l.Unpublished - 1, carryOver: true}
+	d.stream.reset(l.Unpublished)
+	d.progress.see(l.Epoch, l.Head, l.MaxBound)
+	if l.First {
+		d.progress.openedFirst(d.cfg.Clock.Now())
+	}
+	d.stats.began(l)
+	d.cfg.Log.Info("this process is the dispatcher", "term", l.Term, "epoch", l.Epoch, "head", l.Head,
+		"unpublished_from", l.Unpublished)
+	if l.Opened && !l.First {
+		d.cfg.Log.Warn("opened a new epoch", "epoch", l.Epoch, "cause", l.Cause)
+	}
+}
+
+// advance numbers and publishes until a numbering transaction has left nothing unnumbered and everything up to its head
+// is out on core: only that one may be proven from.
+func (d *Dispatcher) advance(ctx context.Context, bound int64) (store.Numbered, error) {
+	for {
+		n, err := d.number(ctx, bound)
+		if err != nil {
+			d.lose(err)
+			return n, err
+		}
+		if err := d.publishNext(ctx, n); err != nil {
+			return n, err
+		}
+		if !n.More && d.term.live > n.Head {
+			return n, nil
+		}
+	}
+}
+
+func (d *Dispatcher) number(ctx context.Context, bound int64) (store.Numbered, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	t := d.term
+	r := store.NumberRequest{Term: t.number, At: t.at, Life: leaseLife, Bound: bound, CarryOver: t.carryOver}
+	if t.published > t.marked {
+		r.PublishedTo = t.published
+	}
+	n, err := d.cfg.Journal.NumberEvents(ctx, r)
+	if err != nil {
+		return n, err
+	}
+	t.at, t.floor, t.carryOver = n.FeedPosition, n.Floor, t.carryOver && n.More
+	t.marked = max(t.marked, r.PublishedTo)
+	d.known = t.at
+	d.progress.see(n.Epoch, n.Head, n.MaxBound)
+	d.stats.numbered(n)
+	return n, nil
+}
+
+// lose gives the term up: whether the last transaction was committed is unknown, so a new term looks at what there is.
+func (d *Dispatcher) lose(err error) {
+	d.term = nil
+	d.stats.lost()
+	switch {
+	case errors.Is(err, context.Canceled):
+	case errors.Is(err, store.ErrFenced):
+		d.cfg.Log.Info("another process is the dispatcher now")
+	default:
+		d.cfg.Log.Warn("numbering failed; this term is over", "error", err)
+	}
+}
+
+// publishNext sends the next stretch of events that core hasn't had: those that were just numbered, or earlier ones.
+func (d *Dispatcher) publishNext(ctx context.Context, n store.Numbered) error {
+	t := d.term
+	if t.live > n.Head {
+		return nil
+	}
+	rows := n.Rows
+	var prev events.Hash
+	if len(rows) > 0 && rows[0].Seq == t.live {
+		prev = n.Prev
+	} else {
+		var err error
+		if prev, rows, err = d.read(ctx, t.live, n.Head); err != nil {
+			return err
+		}
+	}
+	ack := d.wantAck.Swap(false) || d.progress.fleetAwaited()
+	batches, err := d.cut(prev, rows, ack)
+	if err != nil {
+		return err
+	}
+	for _, b := range batches {
+		if err := d.cfg.Bus.Live(b.typ, b.message); err != nil {
+			d.suspect = true
+			return err
+		}
+	}
+	if err := d.flush(ctx); err != nil {
+		return err
+	}
+	t.live = rows[len(rows)-1].Seq + 1
+	d.stream.offer(batches)
+	return nil
+}
+
+func (d *Dispatcher) read(ctx context.Context, from, to uint64) (events.Hash, []store.FeedRow, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	return d.cfg.Journal.FeedRange(ctx, d.cfg.Issuer, d.term.at.Epoch, from, min(to, from+rangeSize-1))
+}
+
+func (d *Dispatcher) flush(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	err := d.cfg.Bus.Flush(ctx)
+	d.suspect = err != nil
+	return err
+}
+
+// Resign gives the lease back, so that another process needn't wait for its end.
+func (d *Dispatcher) Resign(ctx context.Context) error {
+	if d.term == nil {
+		return nil
+	}
+	number := d.term.number
+	d.term = nil
+	d.stats.lost()
+	return d.cfg.Journal.ReleaseFeed(ctx, number)
+}

@@ -1,0 +1,239 @@
+package feed
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/tocsin-auth/tocsin/authsvc/internal/store"
+	"github.com/tocsin-auth/tocsin/pkg/events"
+)
+
+const (
+	// tickEvery is the backstop for a nudge that didn't come, and how often a standby looks at the lease at least.
+	tickEvery = 250 * time.Millisecond
+	// inspectEvery is how often the stream is looked at.
+	inspectEvery = time.Second
+	// housekeepingEvery is how often lapsed events are pruned.
+	housekeepingEvery = 15 * time.Second
+	// answersPerStep bounds the proofs of one round.
+	answersPerStep = 512
+	// pendingProofs bounds the proof requests that the NATS client keeps for us.
+	pendingProofs = 1 << 15
+)
+
+// Config is what [Start] needs; every field is required unless it says otherwise.
+type Config struct {
+	DB *store.DB
+	// Feed publishes, Reply answers; both may be away at the start.
+	Feed, Reply *nats.Conn
+	Issuer      string
+	// Instance names this process; two processes MUST NOT share it. Default: random.
+	Instance string
+	// Signer returns the feed key to sign with now, Keys those that are valid.
+	Signer func() *events.Signer
+	Keys   func() events.KeySet
+	// Replicas is how many servers keep the stream. Default: 1.
+	Replicas int
+	// MaxAge is how long the stream keeps messages. Default: [DefaultMaxAge].
+	MaxAge time.Duration
+	// Housekeeping is called now and then while this process is the dispatcher. Optional.
+	Housekeeping func(context.Context) error
+	Log          *slog.Logger
+}
+
+// Feed drives a [Dispatcher] with NATS, and has what else knows about the feed in this process. It is safe for concurrent
+// use.
+type Feed struct {
+	// Fleet knows the verifiers, Receipts waits for events to travel, Pages serves snapshots.
+	Fleet    *Fleet
+	Receipts *Receipts
+	Pages    *Pages
+
+	cfg        Config
+	bus        *natsBus
+	dispatcher *Dispatcher // of the goroutine run
+	progress   *progress
+	inbox      inbox
+
+	wake, acked chan struct{}
+	observed    chan observation
+	subs        []*nats.Subscription
+	proofs      *nats.Subscription
+	heard       struct { // of Start, then of the goroutine listen
+		link   link
+		intact bool
+	}
+	stop    context.CancelFunc
+	running sync.WaitGroup
+}
+
+// observation is the outcome of one look at the stream.
+type observation struct {
+	state StreamState
+	err   error
+}
+
+type systemClock struct{}
+
+func (systemClock) Now() time.Time { return time.Now() }
+
+// Start begins to listen, to compete for the lease and, while holding it, to dispatch, until Close. ctx bounds the start
+// only.
+func Start(ctx context.Context, cfg Config) (*Feed, error) {
+	if cfg.Instance == "" {
+		cfg.Instance = events.NewNonce()
+	}
+	bus, err := newNATSBus(cfg)
+	if err != nil {
+		return nil, fmt.Errorf("feed: %w", err)
+	}
+	f := &Feed{cfg: cfg, bus: bus, wake: make(chan struct{}, 1), acked: make(chan struct{}, 1), observed: make(chan observation, 1)}
+	f.dispatcher = NewDispatcher(DispatcherConfig{
+		Journal: cfg.DB, Bus: bus, Clock: systemClock{}, Signer: cfg.Signer, Issuer: cfg.Issuer, Instance: cfg.Instance,
+		Alone: cfg.DB.Engine() == store.SQLite, // whose data directory is locked by one process
+		Acked: func() { signal(f.acked) }, Log: cfg.Log,
+	})
+	f.progress = f.dispatcher.progress
+	f.Fleet = newFleet(systemClock{}, f.progress)
+	f.Receipts = &Receipts{events: cfg.DB, fleet: f.Fleet, progress: f.progress}
+	f.Pages = newPages(cfg.DB, cfg.Signer, cfg.Issuer)
+	if err := f.subscribe(); err != nil {
+		return nil, errors.Join(fmt.Errorf("feed: %w", err), f.unsubscribe())
+	}
+	f.hear(ctx)
+	var running context.Context
+	running, f.stop = context.WithCancel(context.WithoutCancel(ctx))
+	f.running.Go(func() { f.run(running) })
+	f.running.Go(func() { f.listen(running) })
+	f.running.Go(func() { f.keepHouse(running) })
+	return f, nil
+}
+
+// Close stops dispatching and gives the lease back.
+func (f *Feed) Close(ctx context.Context) error {
+	err := f.unsubscribe()
+	f.stop()
+	f.running.Wait()
+	if f.Holding() {
+		err = errors.Join(err, f.dispatcher.Resign(ctx))
+		f.tell(nudge{Free: true})
+	}
+	f.bus.js.CleanupPublisher()
+	return err
+}
+
+// Nudge tells the dispatcher, wherever it is, that an event was committed. It doesn't block.
+func (f *Feed) Nudge() {
+	if f.Holding() {
+		signal(f.wake)
+		return
+	}
+	f.tell(nudge{Ack: f.progress.fleetAwaited()})
+}
+
+// Holding reports whether this process is the dispatcher, as far as it knows.
+func (f *Feed) Holding() bool { return f.dispatcher.Stats().Holding }
+
+// Stats returns a look at the dispatcher.
+func (f *Feed) Stats() Stats {
+	s := f.dispatcher.Stats()
+	s.Verifiers = len(f.Fleet.Verifiers())
+	return s
+}
+
+// signal wakes a goroutine that will look at everything there is, so one signal waiting is enough.
+func signal(ch chan struct{}) {
+	select {
+	case ch <- struct{}{}:
+	default:
+	}
+}
+
+func (f *Feed) subscribe() error {
+	var err error
+	if f.proofs, err = f.cfg.Reply.Subscribe(events.ProofSubject("*"), f.onProof); err != nil {
+		return fmt.Errorf("listen for proof requests: %w", err)
+	}
+	f.subs = append(f.subs, f.proofs)
+	if err := f.proofs.SetPendingLimits(pendingProofs, 64<<20); err != nil {
+		return err
+	}
+	nudges, err := f.cfg.Feed.Subscribe(events.SubjectNudge, f.onNudge)
+	if err != nil {
+		return fmt.Errorf("listen for nudges: %w", err)
+	}
+	f.subs = append(f.subs, nudges)
+	return nil
+}
+
+func (f *Feed) unsubscribe() error {
+	var errs []error
+	for _, sub := range f.subs {
+		if err := sub.Unsubscribe(); !errors.Is(err, nats.ErrConnectionClosed) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// onProof takes one proof request. Every replica hears all of them, for its fleet; the dispatcher answers.
+func (f *Feed) onProof(m *nats.Msg) {
+	service := strings.TrimPrefix(m.Subject, events.ProofSubject(""))
+	if !events.ValidService(service) || !answerable(m.Reply) {
+		return
+	}
+	proof, err := events.DecodeProofRequest(m.Data)
+	if err != nil {
+		f.cfg.Log.Debug("bad proof request", "service", service, "error", err)
+		return
+	}
+	r := Request{Service: service, Body: m.Data, Proof: proof, Arrived: time.Now(), Reply: m}
+	if !f.Fleet.Hear(r) {
+		return
+	}
+	if f.progress.fleetAwaited() {
+		f.progress.wake()
+	}
+	if f.inbox.add(r) && f.Holding() {
+		signal(f.wake)
+	}
+}
+
+// answerable refuses reply subjects by which a service would have us write where only we may. The accounts prevent that
+// too; a NATS without accounts doesn't.
+func answerable(reply string) bool {
+	return reply != "" && !strings.HasPrefix(reply, "tocsin.") && !strings.HasPrefix(reply, "$")
+}
+
+func (f *Feed) onNudge(m *nats.Msg) {
+	var n nudge
+	if len(m.Data) > 1024 || json.Unmarshal(m.Data, &n) != nil || n.From == f.cfg.Instance {
+		return
+	}
+	if n.Published > 0 {
+		f.progress.publish(n.Epoch, n.Published)
+		return
+	}
+	if n.Ack {
+		f.dispatcher.WantAck()
+	}
+	if n.Free || f.Holding() {
+		signal(f.wake)
+	}
+}
+
+// tell nudges the other replicas. It is only ever to make things faster.
+func (f *Feed) tell(n nudge) {
+	n.From = f.cfg.Instance
+	if err := f.bus.nudge(n); err != nil {
+		f.cfg.Log.Debug("no nudge", "error", err)
+	}
+}

@@ -1,0 +1,207 @@
+package feed
+
+import (
+	"cmp"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/tocsin-auth/tocsin/pkg/events"
+)
+
+// forgetAfter is how long an instance that has gone silent stays in the list for operators.
+const forgetAfter = time.Minute
+
+// Fleet knows every verifier that could be fresh, by listening to all proof requests on every replica. It believes a
+// service about its own instances only, and nothing that they say changes the feed. It is safe for concurrent use.
+type Fleet struct {
+	clock    Clock
+	progress *progress
+
+	mu        sync.Mutex
+	services  map[string]map[origin]*member
+	hearing   time.Time // since when every request was heard; zero: it is not so now
+	complete  bool      // every instance that could be fresh has been heard
+	lastSwept time.Time
+}
+
+// member is one start of one instance.
+type member struct {
+	epoch   string
+	applied uint64
+	state   events.State
+	bound   time.Duration
+	seen    time.Time
+	// freshUntil is the latest end of freshness that an answer to anything it asked could give.
+	freshUntil time.Time
+}
+
+func newFleet(clock Clock, p *progress) *Fleet {
+	return &Fleet{clock: clock, progress: p, services: map[string]map[origin]*member{}}
+}
+
+// Hearing says that from now on no proof request is missed.
+func (f *Fleet) Hearing() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.hearing = f.clock.Now()
+}
+
+// Deaf says that proof requests may have been missed.
+func (f *Fleet) Deaf() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.hearing, f.complete = time.Time{}, false
+}
+
+// Hear takes note of a request and reports whether it may be answered: an instance beyond the cap isn't counted, so it
+// must not become fresh.
+func (f *Fleet) Hear(r Request) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.sweep(r.Arrived)
+	service := f.services[r.Service]
+	if service == nil {
+		if len(f.services) == maxServices {
+			return false
+		}
+		service = map[origin]*member{}
+		f.services[r.Service] = service
+	}
+	m := service[originOf(r)]
+	if m == nil {
+		if len(service) == maxInstances {
+			return false
+		}
+		m = &member{}
+		service[originOf(r)] = m
+	}
+	m.hear(r)
+	return true
+}
+
+// hear takes S for the time of arrival, which is later, so that freshUntil isn't too early. A thousandth more allows for
+// clocks that don't run alike.
+func (m *member) hear(r Request) {
+	m.bound = time.Duration(r.Proof.Bound) * time.Microsecond
+	m.state, m.seen = r.Proof.State, r.Arrived
+	if until := r.Arrived.Add(m.bound + m.bound/1000); until.After(m.freshUntil) {
+		m.freshUntil = until
+	}
+	if r.Proof.Epoch > m.epoch || (r.Proof.Epoch == m.epoch && r.Proof.Applied > m.applied) {
+		m.epoch, m.applied = r.Proof.Epoch, r.Proof.Applied
+	}
+}
+
+// sweep forgets who is neither fresh nor of interest any more, at most once a second.
+func (f *Fleet) sweep(now time.Time) {
+	if now.Sub(f.lastSwept) < time.Second {
+		return
+	}
+	f.lastSwept = now
+	for name, service := range f.services {
+		for from, m := range service {
+			if now.After(m.freshUntil) && now.Sub(m.seen) > forgetAfter {
+				delete(service, from)
+			}
+		}
+		if len(service) == 0 {
+			delete(f.services, name)
+		}
+	}
+}
+
+// Applied tells how many of those that could be fresh have applied a seq.
+type Applied struct {
+	Applied int
+	// Known says that Total counts every instance that could be fresh.
+	Known    bool
+	Total    int
+	Laggards []Laggard
+}
+
+// Laggard is an instance that could be fresh and hasn't said that it has applied an event.
+type Laggard struct {
+	Service  string `json:"service"`
+	Instance string `json:"instance"`
+}
+
+// Applied counts for a position of the feed; seq 0 is one that everybody has applied.
+func (f *Fleet) Applied(epoch string, seq uint64) Applied {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	now := f.clock.Now()
+	a := Applied{Known: f.known(now), Laggards: []Laggard{}}
+	for _, service := range f.services {
+		for from, m := range service {
+			if now.After(m.freshUntil) {
+				continue
+			}
+			a.Total++
+			if seq == 0 || (m.epoch == epoch && m.applied >= seq) {
+				a.Applied++
+			} else {
+				a.Laggards = append(a.Laggards, Laggard{Service: from.service, Instance: from.instance})
+			}
+		}
+	}
+	slices.SortFunc(a.Laggards, func(x, y Laggard) int {
+		return cmp.Or(cmp.Compare(x.Service, y.Service), cmp.Compare(x.Instance, y.Instance))
+	})
+	return a
+}
+
+// known reports whether every instance that could be fresh has been heard. Whoever became fresh by a request from before
+// is stale once the largest bound that any proof was answered for has passed. When this process opened the first epoch
+// and heard already, there was nobody before.
+func (f *Fleet) known(now time.Time) bool {
+	if !f.complete && !f.hearing.IsZero() {
+		s := f.progress.standing()
+		f.complete = f.hearing.Before(s.firstAt) || s.epoch != "" && now.Sub(f.hearing) > s.maxBound+requestLife
+	}
+	return f.complete
+}
+
+// Verifier is one instance as operators see it.
+type Verifier struct {
+	Service    string
+	Instance   string
+	State      events.State // its own view; stale when it has been silent for longer than its bound
+	Epoch      string
+	AppliedSeq uint64
+	Lag        uint64 // events that it has still to apply
+	LastSeen   time.Time
+}
+
+// Verifiers lists the instances that were heard of lately, by service and instance.
+func (f *Fleet) Verifiers() []Verifier {
+	s := f.progress.standing()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	now := f.clock.Now()
+	f.sweep(now)
+	all := []Verifier{}
+	for _, service := range f.services {
+		for from, m := range service {
+			all = append(all, m.verifier(from, s, now))
+		}
+	}
+	slices.SortFunc(all, func(x, y Verifier) int {
+		return cmp.Or(cmp.Compare(x.Service, y.Service), cmp.Compare(x.Instance, y.Instance), x.LastSeen.Compare(y.LastSeen))
+	})
+	return all
+}
+
+func (m *member) verifier(from origin, s standing, now time.Time) Verifier {
+	v := Verifier{Service: from.service, Instance: from.instance, State: m.state, Epoch: m.epoch, AppliedSeq: m.applied, LastSeen: m.seen}
+	if now.Sub(m.seen) > m.bound {
+		v.State = events.StateStale
+	}
+	switch {
+	case m.epoch != s.epoch:
+		v.Lag = s.head
+	case m.applied < s.head:
+		v.Lag = s.head - m.applied
+	}
+	return v
+}

@@ -1,0 +1,183 @@
+package feed
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/tocsin-auth/tocsin/pkg/events"
+)
+
+const (
+	// ackTimeout is how long a PubAck may take; electing a stream leader can take that long.
+	ackTimeout = 5 * time.Second
+	// streamBytes bounds the stream; what it can't give, verifiers take from snapshots.
+	streamBytes = 512 << 20
+	// DefaultMaxAge is how long the stream keeps messages.
+	DefaultMaxAge = 48 * time.Hour
+)
+
+// natsBus is the [Bus] over two NATS connections, whose rights differ.
+type natsBus struct {
+	feed, reply *nats.Conn
+	js          jetstream.JetStream
+	config      jetstream.StreamConfig
+	verify      func() events.KeySet
+
+	mu      sync.Mutex
+	pending map[*nats.Msg]func(uint64, error)
+}
+
+func newNATSBus(cfg Config) (*natsBus, error) {
+	b := &natsBus{feed: cfg.Feed, reply: cfg.Reply, verify: cfg.Keys, pending: map[*nats.Msg]func(uint64, error){}}
+	b.config = jetstream.StreamConfig{
+		Name:        events.StreamName,
+		Description: "The feed, for verifiers that catch up. authsvc rebuilds it from its database.",
+		Subjects:    []string{events.StreamSubjects},
+		Storage:     jetstream.FileStorage,
+		Replicas:    max(cfg.Replicas, 1),
+		MaxAge:      cfg.MaxAge,
+		MaxBytes:    streamBytes,
+		AllowDirect: true,
+		DenyDelete:  true,
+		DenyPurge:   true,
+	}
+	if b.config.MaxAge == 0 {
+		b.config.MaxAge = DefaultMaxAge
+	}
+	var err error
+	b.js, err = jetstream.New(cfg.Feed,
+		jetstream.WithPublishAsyncTimeout(ackTimeout),
+		jetstream.WithPublishAsyncMaxPending(2*streamWindow),
+		jetstream.WithPublishAsyncAckHandler(func(_ jetstream.JetStream, m *nats.Msg, ack *jetstream.PubAck) {
+			b.settle(m, ack.Sequence, nil)
+		}),
+		jetstream.WithPublishAsyncErrHandler(func(_ jetstream.JetStream, m *nats.Msg, err error) { b.settle(m, 0, err) }),
+	)
+	return b, err
+}
+
+func (m Message) on(subject string) *nats.Msg {
+	return &nats.Msg{Subject: subject, Data: m.Body, Header: nats.Header{
+		events.HeaderKey: {m.Key}, events.HeaderSignature: {m.Signature},
+	}}
+}
+
+// Live implements [Bus].
+func (b *natsBus) Live(t events.Type, m Message) error {
+	return b.feed.PublishMsg(m.on(events.LiveSubject(t)))
+}
+
+// Flush implements [Bus].
+func (b *natsBus) Flush(ctx context.Context) error {
+	if !b.feed.IsConnected() {
+		return nats.ErrDisconnected
+	}
+	return b.feed.FlushWithContext(ctx)
+}
+
+// Store implements [Bus]. No message id goes with it: deduplication makes holes.
+func (b *natsBus) Store(t events.Type, m Message, done func(uint64, error)) {
+	msg := m.on(events.FeedSubject(t))
+	b.mu.Lock()
+	b.pending[msg] = done
+	b.mu.Unlock()
+	_, err := b.js.PublishMsgAsync(msg, jetstream.WithExpectStream(events.StreamName),
+		jetstream.WithRetryAttempts(0), jetstream.WithStallWait(time.Millisecond))
+	if err != nil {
+		b.settle(msg, 0, err)
+	}
+}
+
+// settle is called under locks of the library.
+func (b *natsBus) settle(m *nats.Msg, seq uint64, err error) {
+	b.mu.Lock()
+	done := b.pending[m]
+	delete(b.pending, m)
+	b.mu.Unlock()
+	if done != nil {
+		done(seq, err)
+	}
+}
+
+// Answer implements [Bus].
+func (b *natsBus) Answer(r Request, m Message) error {
+	msg, ok := r.Reply.(*nats.Msg)
+	if !ok || msg.Reply == "" {
+		return errors.New("proof request without a reply subject")
+	}
+	return b.reply.PublishMsg(m.on(msg.Reply))
+}
+
+// inspect tells how the stream is, and makes it when it isn't there.
+func (b *natsBus) inspect(ctx context.Context, tail bool) (StreamState, error) {
+	stream, err := b.js.Stream(ctx, events.StreamName)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		stream, err = b.js.CreateStream(ctx, b.config)
+	}
+	if err != nil {
+		return StreamState{}, fmt.Errorf("stream %s: %w", events.StreamName, err)
+	}
+	info := stream.CachedInfo()
+	state := StreamState{Created: info.Created, LastSeq: info.State.LastSeq}
+	if !tail || info.State.Msgs == 0 {
+		return state, nil
+	}
+	last, err := stream.GetMsg(ctx, info.State.LastSeq)
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return state, nil
+	}
+	if err != nil {
+		return StreamState{}, fmt.Errorf("stream %s: last message: %w", events.StreamName, err)
+	}
+	state.Tail = b.authentic(last)
+	return state, nil
+}
+
+// authentic decodes a feed message that one of our feed keys signed, or returns nil.
+func (b *natsBus) authentic(m *jetstream.RawStreamMsg) *events.Batch {
+	kid, signature := m.Header.Get(events.HeaderKey), m.Header.Get(events.HeaderSignature)
+	if b.verify().Verify(events.KindFeed, kid, signature, m.Data) != nil {
+		return nil
+	}
+	batch, err := events.DecodeBatch(m.Data)
+	if err != nil {
+		return nil
+	}
+	return &batch
+}
+
+// update brings an existing stream's configuration up to date, so that a changed age or number of replicas takes effect.
+func (b *natsBus) update(ctx context.Context, log *slog.Logger) {
+	_, err := b.js.UpdateStream(ctx, b.config)
+	if err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
+		log.Warn("the stream keeps its configuration", "error", err)
+	}
+}
+
+// nudge is what replicas tell each other; only authsvc may publish it.
+type nudge struct {
+	From string `json:"from"`
+	// Ack asks the dispatcher to let the next events ask for proofs.
+	Ack bool `json:"ack,omitempty"`
+	// Free says that the lease was given back.
+	Free bool `json:"free,omitempty"`
+	// Epoch and Published are how far the feed is published.
+	Epoch     string `json:"epoch,omitempty"`
+	Published uint64 `json:"published,omitempty"`
+}
+
+func (b *natsBus) nudge(n nudge) error {
+	body, err := json.Marshal(n)
+	if err != nil {
+		return err
+	}
+	return b.feed.Publish(events.SubjectNudge, body)
+}

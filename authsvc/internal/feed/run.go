@@ -1,0 +1,244 @@
+package feed
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/tocsin-auth/tocsin/authsvc/internal/store"
+)
+
+// run is the only goroutine that uses the dispatcher.
+func (f *Feed) run(ctx context.Context) {
+	l := loop{Feed: f, timer: time.NewTimer(0)}
+	defer l.timer.Stop()
+	for l.turn(ctx) {
+	}
+}
+
+// loop is the state of run.
+type loop struct {
+	*Feed
+	timer *time.Timer
+	// failing makes it wait for the timer, whatever is to be done.
+	failing bool
+	// attempts counts looks at the stream before the first step.
+	attempts   int
+	examined   bool
+	inspecting bool
+	inspected  time.Time
+	told       uint64 // what the others know to be published
+	toldEpoch  string
+}
+
+// turn waits for something to do and does it; it returns false at the end.
+func (l *loop) turn(ctx context.Context) bool {
+	select {
+	case <-ctx.Done():
+		l.awaitInspection()
+		return false
+	case <-l.timer.C:
+		l.step(ctx)
+	case <-l.wake:
+		if !l.failing {
+			l.step(ctx)
+		}
+	case <-l.acked:
+		l.pump(ctx)
+	case o := <-l.observed:
+		l.observe(ctx, o)
+	}
+	l.inspectWhenDue(ctx)
+	l.tellPublished()
+	return true
+}
+
+// step takes what has arrived and does one round.
+func (l *loop) step(ctx context.Context) {
+	requests, more := l.inbox.take(answersPerStep)
+	next := tickEvery
+	if l.examineFirst(ctx) {
+		err := l.dispatcher.Step(ctx, requests)
+		if errors.Is(err, store.ErrLeaseHeld) {
+			next = min(next, max(l.dispatcher.heldFor, 5*time.Millisecond))
+		}
+		l.check(ctx, err)
+	}
+	if more {
+		signal(l.wake)
+	}
+	l.timer.Reset(next)
+}
+
+// check notes the outcome of a round; while rounds fail, only the timer starts the next.
+func (l *loop) check(ctx context.Context, err error) {
+	if errors.Is(err, store.ErrLeaseHeld) || ctx.Err() != nil {
+		err = nil
+	}
+	if err != nil {
+		l.dispatcher.stats.stepFailed()
+	}
+	if err != nil && !l.failing {
+		l.cfg.Log.Warn("the dispatcher can't go on; trying again", "error", err)
+	}
+	if err == nil && l.failing {
+		l.cfg.Log.Info("the dispatcher goes on")
+	}
+	l.failing = err != nil
+}
+
+// pump goes on with the stream; what fails is tried again in the next round.
+func (l *loop) pump(ctx context.Context) {
+	if err := l.dispatcher.Pump(ctx); err != nil {
+		l.cfg.Log.Debug("the stream has to wait", "error", err)
+	}
+}
+
+// examineFirst looks at the end of the stream before this process, which has no memory yet, takes part: it may show that
+// the database has lost commits. A stream that can't be looked at must not keep the fleet from proofs, so it gives up soon.
+func (l *loop) examineFirst(ctx context.Context) bool {
+	if l.examined || l.cfg.Feed.Status() != nats.CONNECTED {
+		return l.examined
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	l.bus.update(ctx, l.cfg.Log)
+	state, err := l.bus.inspect(ctx, true)
+	l.attempts++
+	if err == nil {
+		l.dispatcher.Observe(state)
+	} else {
+		l.cfg.Log.Warn("the stream can't be looked at", "error", err)
+	}
+	l.examined = err == nil || l.attempts == 2
+	return l.examined
+}
+
+// inspectWhenDue looks at the stream beside everything else.
+func (l *loop) inspectWhenDue(ctx context.Context) {
+	if l.inspecting || !l.Holding() || (time.Since(l.inspected) < inspectEvery && !l.dispatcher.NeedsTail()) {
+		return
+	}
+	if l.failing && time.Since(l.inspected) < inspectEvery {
+		return
+	}
+	l.inspecting, l.inspected = true, time.Now()
+	tail, since := l.dispatcher.NeedsTail(), l.dispatcher.StreamSeq()
+	l.running.Go(func() {
+		ctx, cancel := context.WithTimeout(ctx, ackTimeout)
+		defer cancel()
+		state, err := l.bus.inspect(ctx, tail)
+		state.Since = since
+		l.observed <- observation{state: state, err: err} // there is room: one looks at a time
+	})
+}
+
+func (l *loop) observe(ctx context.Context, o observation) {
+	l.inspecting = false
+	if o.err != nil {
+		l.cfg.Log.Debug("the stream can't be looked at", "error", o.err)
+		return
+	}
+	l.dispatcher.Observe(o.state)
+	l.pump(ctx)
+}
+
+func (l *loop) awaitInspection() {
+	if l.inspecting {
+		<-l.observed
+	}
+}
+
+// tellPublished lets receipts on other replicas know without asking the database.
+func (l *loop) tellPublished() {
+	s := l.progress.standing()
+	if l.Holding() && s.published > 0 && (s.published != l.told || s.epoch != l.toldEpoch) {
+		l.told, l.toldEpoch = s.published, s.epoch
+		l.tell(nudge{Epoch: s.epoch, Published: s.published})
+	}
+}
+
+// listen tells the fleet whether all proof requests are heard.
+func (f *Feed) listen(ctx context.Context) {
+	tick := time.NewTicker(tickEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			f.hear(ctx)
+		}
+	}
+}
+
+// hear compares what the connection has been through since the last call.
+func (f *Feed) hear(ctx context.Context) {
+	now := f.hearing()
+	if f.heard.intact && now == f.heard.link {
+		return
+	}
+	f.Fleet.Deaf()
+	f.heard.link, f.heard.intact = now, false
+	if !f.cfg.Reply.IsConnected() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	if f.cfg.Reply.FlushWithContext(ctx) == nil && f.hearing() == now {
+		f.Fleet.Hearing()
+		f.heard.intact = true
+	}
+}
+
+// link is what changes when requests are missed.
+type link struct {
+	connected  bool
+	reconnects uint64
+	dropped    int
+}
+
+func (f *Feed) hearing() link {
+	dropped, err := f.proofs.Dropped()
+	return link{connected: f.cfg.Reply.IsConnected() && err == nil, reconnects: f.cfg.Reply.Stats().Reconnects, dropped: dropped}
+}
+
+// keepHouse prunes, and calls the owner's housekeeping, while this process is the dispatcher.
+func (f *Feed) keepHouse(ctx context.Context) {
+	tick := time.NewTicker(housekeepingEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if !f.Holding() {
+			continue
+		}
+		if err := f.prune(ctx); err != nil && ctx.Err() == nil {
+			f.cfg.Log.Warn("pruning failed", "error", err)
+		}
+		if f.cfg.Housekeeping == nil {
+			continue
+		}
+		if err := f.cfg.Housekeeping(ctx); err != nil && ctx.Err() == nil {
+			f.cfg.Log.Warn("housekeeping failed", "error", err)
+		}
+	}
+}
+
+// prune deletes events that have lapsed, but keeps whole pages and the chain before them, and what isn't published yet.
+func (f *Feed) prune(ctx context.Context) error {
+	s := f.dispatcher.Stats()
+	below := min(pageOf(s.Floor)-1, s.Published+1)
+	for more := true; more; {
+		var err error
+		if more, err = f.cfg.DB.PruneEvents(ctx, s.Epoch, below); err != nil {
+			return err
+		}
+	}
+	return nil
+}

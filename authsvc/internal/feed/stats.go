@@ -1,0 +1,75 @@
+package feed
+
+import (
+	"sync"
+
+	"github.com/tocsin-auth/tocsin/authsvc/internal/store"
+)
+
+// Stats is a look at the dispatcher of this process.
+type Stats struct {
+	Holding bool // it is the dispatcher
+	Term    int64
+	Epoch   string
+	// Head, Floor and Published are seqs of Epoch: the last one, the lowest that is still needed, and the last one up to
+	// which all went out on core and are stored in the stream. They go on being told while another process holds the lease.
+	Head, Floor, Published uint64
+
+	// Counters since the start.
+	Takeovers      uint64 // terms begun
+	Numbered       uint64 // events
+	Answers        uint64 // proofs sent
+	LateRequests   uint64 // proof requests dropped because they were too old
+	AnswerErrors   uint64
+	StreamFailures uint64 // messages that the stream didn't take at once
+	Repairs        uint64 // republications of floor…head
+	StepErrors     uint64
+	Verifiers      int // instances that were heard of lately
+}
+
+// counters collects Stats.
+type counters struct {
+	mu sync.Mutex
+	s  Stats
+}
+
+func (c *counters) change(f func(s *Stats)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	f(&c.s)
+}
+
+func (c *counters) snapshot() (s Stats) {
+	c.change(func(now *Stats) { s = *now })
+	return s
+}
+
+func (c *counters) standby(l store.Lease) {
+	c.change(func(s *Stats) { s.Term, s.Epoch, s.Head, s.Floor = l.Term, l.Epoch, l.Head, l.Floor })
+}
+
+func (c *counters) began(l store.Lease) {
+	c.standby(l)
+	c.change(func(s *Stats) { s.Holding, s.Published = true, l.Unpublished-1; s.Takeovers++ })
+}
+
+func (c *counters) numbered(n store.Numbered) {
+	c.change(func(s *Stats) { s.Head, s.Floor = n.Head, n.Floor; s.Numbered += uint64(len(n.Rows)) })
+}
+
+func (c *counters) published(seq uint64) { c.change(func(s *Stats) { s.Published = seq }) }
+func (c *counters) lost()                { c.change(func(s *Stats) { s.Holding = false }) }
+func (c *counters) late()                { c.change(func(s *Stats) { s.LateRequests++ }) }
+func (c *counters) streamFailed()        { c.change(func(s *Stats) { s.StreamFailures++ }) }
+func (c *counters) repaired()            { c.change(func(s *Stats) { s.Repairs++ }) }
+func (c *counters) stepFailed()          { c.change(func(s *Stats) { s.StepErrors++ }) }
+
+func (c *counters) answered(err error) {
+	c.change(func(s *Stats) {
+		if err != nil {
+			s.AnswerErrors++
+		} else {
+			s.Answers++
+		}
+	})
+}

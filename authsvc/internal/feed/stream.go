@@ -1,0 +1,214 @@
+package feed
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/tocsin-auth/tocsin/authsvc/internal/store"
+	"github.com/tocsin-auth/tocsin/pkg/events"
+)
+
+const (
+	// streamWindow is how many messages to the stream may be unacknowledged.
+	streamWindow = 32
+	// streamRetry is how long to wait after the stream didn't take a message.
+	streamRetry = 250 * time.Millisecond
+	// readyLimit bounds the messages that are kept until the window has room; later ones are read from the journal again.
+	readyLimit = 256
+)
+
+// stream sends the feed to the stream, in order and beside everything else: it goes back to the first message that was
+// not acknowledged. Duplicates in the stream are harmless, holes are not.
+type stream struct {
+	next   uint64    // first seq that isn't in the window
+	ready  []batch   // messages from next on; empty: read them from the journal
+	window []*parcel // unacknowledged messages, in order
+
+	retryAt time.Time
+	slow    bool // after a failure one message at a time is tried
+	// lastSeq is the stream sequence of the last PubAck, 0 when unknown. lost is how many messages have been sent since
+	// whose storage is unknown.
+	lastSeq, lost uint64
+	created       time.Time // of the stream; zero until known
+	examined      bool      // the tail was compared in this term
+}
+
+// parcel is a message on its way to the stream.
+type parcel struct {
+	first, last uint64
+
+	mu      sync.Mutex
+	settled bool
+	seq     uint64
+	err     error
+}
+
+func (p *parcel) settle(seq uint64, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.settled, p.seq, p.err = true, seq, err
+}
+
+func (p *parcel) outcome() (settled bool, seq uint64, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.settled, p.seq, p.err
+}
+
+func (s *stream) reset(next uint64) { *s = stream{next: next} }
+
+// goBack sends everything from a seq on again.
+func (s *stream) goBack(to uint64) {
+	s.lost += uint64(len(s.window))
+	s.next, s.ready, s.window = to, nil, nil
+}
+
+// offer saves messages that have just been made from being read and signed again.
+func (s *stream) offer(batches []batch) {
+	end := s.next
+	if len(s.ready) > 0 {
+		end = s.ready[len(s.ready)-1].last + 1
+	}
+	if len(s.ready) < readyLimit && len(batches) > 0 && batches[0].first == end {
+		s.ready = append(s.ready, batches...)
+	}
+}
+
+func (s *stream) room() bool {
+	return len(s.window) == 0 || (!s.slow && len(s.window) < streamWindow)
+}
+
+// Pump takes in what the stream has acknowledged and sends on. Step calls it; call it too when the bus has settled a
+// message.
+func (d *Dispatcher) Pump(ctx context.Context) error {
+	if d.term == nil {
+		return nil
+	}
+	d.collect()
+	s := &d.stream
+	if d.cfg.Clock.Now().Before(s.retryAt) {
+		return nil
+	}
+	for s.room() && s.next < d.term.live {
+		if len(s.ready) == 0 {
+			prev, rows, err := d.read(ctx, s.next, d.term.live-1)
+			if err != nil {
+				return err
+			}
+			if s.ready, err = d.cut(prev, rows, false); err != nil {
+				return err
+			}
+		}
+		d.store(s.ready[0])
+		s.ready = s.ready[1:]
+	}
+	return nil
+}
+
+func (d *Dispatcher) store(b batch) {
+	p := &parcel{first: b.first, last: b.last}
+	d.stream.window = append(d.stream.window, p)
+	d.stream.next = b.last + 1
+	d.cfg.Bus.Store(b.typ, b.message, func(seq uint64, err error) {
+		p.settle(seq, err)
+		d.cfg.Acked()
+	})
+}
+
+// collect takes settled messages out of the window, in order.
+func (d *Dispatcher) collect() {
+	s := &d.stream
+	for len(s.window) > 0 {
+		p := s.window[0]
+		settled, seq, err := p.outcome()
+		if !settled {
+			return
+		}
+		if err != nil {
+			d.cfg.Log.Debug("the stream didn't take a message", "first_seq", p.first, "error", err)
+			d.stats.streamFailed()
+			s.goBack(p.first)
+			s.slow, s.retryAt = true, d.cfg.Clock.Now().Add(streamRetry)
+			return
+		}
+		s.window, s.slow = s.window[1:], false
+		d.acknowledged(p.last, seq)
+	}
+}
+
+func (d *Dispatcher) acknowledged(last, streamSeq uint64) {
+	s := &d.stream
+	// What was sent and never acknowledged may have been stored in between.
+	broken := s.lastSeq != 0 && (streamSeq <= s.lastSeq || streamSeq > s.lastSeq+1+s.lost)
+	s.lastSeq, s.lost = streamSeq, 0
+	if last > d.term.published {
+		d.term.published = last
+		d.progress.publish(d.term.at.Epoch, last)
+		d.stats.published(last)
+	}
+	if broken {
+		d.repair("the stream's sequence isn't continuous")
+	}
+}
+
+// repair sends floor…head to the stream again. Verifiers that are running don't notice.
+func (d *Dispatcher) repair(cause string) {
+	d.cfg.Log.Warn("republishing to the stream", "cause", cause, "from", d.term.floor, "head", d.term.at.Head)
+	d.stats.repaired()
+	d.stream.goBack(min(d.term.floor, d.stream.next))
+}
+
+// StreamState is what the bus tells about the stream.
+type StreamState struct {
+	Created time.Time
+	LastSeq uint64
+	// Tail is the stream's last message, nil when there is none or its signature is not by a feed key.
+	Tail *events.Batch
+	// Since is what [Dispatcher.StreamSeq] returned before the bus was asked.
+	Since uint64
+}
+
+// StreamSeq returns the stream sequence of the last PubAck, 0 when unknown.
+func (d *Dispatcher) StreamSeq() uint64 { return d.stream.lastSeq }
+
+// NeedsTail reports whether the next [StreamState] should have a tail.
+func (d *Dispatcher) NeedsTail() bool { return !d.stream.examined }
+
+// Observe compares the stream with what was stored in it. A stream that was recreated or has gone back is filled again.
+// A tail that goes beyond the feed is evidence that the database has lost commits: the next term compares the two, and
+// opens a greater epoch if so. Called before the first Step, it gives a process without memory something to compare with.
+//
+// Importing the events that only the stream still holds is planned; its place is between this and the new epoch.
+func (d *Dispatcher) Observe(state StreamState) {
+	if tail := positionOf(state.Tail); tail.Epoch > d.known.Epoch || (tail.Epoch == d.known.Epoch && tail.Head > d.known.Head) {
+		d.known = tail
+		if d.term != nil {
+			d.cfg.Log.Error("the stream holds signed events that the database lacks", "epoch", tail.Epoch, "seq", tail.Head)
+			d.term = nil
+			d.stats.lost()
+		}
+	}
+	if d.term == nil {
+		return
+	}
+	s := &d.stream
+	switch {
+	case !s.examined:
+		if p := positionOf(state.Tail); d.term.marked > 0 && (p.Epoch != d.term.at.Epoch || p.Head < d.term.marked) {
+			d.repair("the stream doesn't end where it should")
+		}
+	case !s.created.Equal(state.Created):
+		d.repair("the stream was recreated")
+	case state.LastSeq < state.Since:
+		d.repair("the stream has gone back")
+	}
+	s.examined, s.created = true, state.Created
+}
+
+func positionOf(tail *events.Batch) store.FeedPosition {
+	if tail == nil {
+		return store.FeedPosition{}
+	}
+	return store.FeedPosition{Epoch: tail.Epoch, Head: tail.LastSeq(), Chain: tail.Chain}
+}
