@@ -37,7 +37,7 @@ type refreshInput struct {
 }
 
 type passwordInput struct {
-	waitQuery
+	WaitQuery
 	Body struct {
 		Current string `json:"current" format:"password"`
 		New     string `json:"new" format:"password"`
@@ -76,14 +76,14 @@ func (s *Server) postRefresh(ctx context.Context, in *refreshInput) (*answer[aut
 	return &answer[auth.Tokens]{Body: tokens}, nil
 }
 
-func (s *Server) postPassword(ctx context.Context, c auth.Caller, in *passwordInput) (*receiptHeader, error) {
-	_, header, err := s.narrow(ctx, in.waitQuery, func() (auth.Change, error) {
+func (s *Server) postPassword(ctx context.Context, c auth.Caller, in *passwordInput) (*ReceiptHeader, error) {
+	_, header, err := s.narrow(ctx, in.WaitQuery, func() (auth.Change, error) {
 		return s.auth.ChangePassword(ctx, c, in.Body.Current, in.Body.New)
 	})
 	return &header, err
 }
 
-func (s *Server) getDirectory(ctx context.Context, c auth.Caller, in *idPath) (*answer[auth.DirectoryEntry], error) {
+func (s *Server) getDirectory(ctx context.Context, c auth.Caller, in *IDPath) (*answer[auth.DirectoryEntry], error) {
 	entry, err := s.auth.Directory(ctx, c, in.ID)
 	return &answer[auth.DirectoryEntry]{Body: entry}, err
 }

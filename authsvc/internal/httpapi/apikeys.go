@@ -24,7 +24,7 @@ type createdKey struct {
 }
 
 type updateKeyInput struct {
-	objectChange
+	ObjectChange
 	Body struct {
 		Name     *string `json:"name,omitempty"`
 		Disabled *bool   `json:"disabled,omitempty" doc:"Suspends at once, and can be undone"`
@@ -32,7 +32,7 @@ type updateKeyInput struct {
 }
 
 type rotateKeyInput struct {
-	objectChange
+	ObjectChange
 	Body *struct {
 		Overlap string `json:"overlap,omitempty" maxLength:"32" doc:"How long the old key lives on, such as 24h, the default; 0s: not at all"`
 	}
@@ -45,7 +45,7 @@ type rotatedKey struct {
 
 // receiptAnswer is a body with a receipt in the header.
 type receiptAnswer[T any] struct {
-	receiptHeader
+	ReceiptHeader
 	Body T
 }
 
@@ -57,7 +57,7 @@ func (s *Server) registerAPIKeys() {
 	register(s, call{method: remove, path: "/v1/me/api-keys/{id}", id: "delete-api-key", summary: "End a key for good", tag: tagKeys, access: bearer}, s.deleteKey)
 }
 
-func (s *Server) getKeys(ctx context.Context, c auth.Caller, in *pageQuery) (*answer[auth.Page[auth.APIKey]], error) {
+func (s *Server) getKeys(ctx context.Context, c auth.Caller, in *PageQuery) (*answer[auth.Page[auth.APIKey]], error) {
 	return pageOf(s.auth.APIKeys(ctx, c, in.request()))
 }
 
@@ -69,7 +69,7 @@ func (s *Server) postKey(ctx context.Context, c auth.Caller, in *createKeyInput)
 func (s *Server) patchKey(ctx context.Context, c auth.Caller, in *updateKeyInput) (*receiptAnswer[auth.APIKey], error) {
 	var out receiptAnswer[auth.APIKey]
 	var err error
-	_, out.receiptHeader, err = s.narrow(ctx, in.waitQuery, func() (change auth.Change, err error) {
+	_, out.ReceiptHeader, err = s.narrow(ctx, in.WaitQuery, func() (change auth.Change, err error) {
 		out.Body, change, err = s.auth.UpdateAPIKey(ctx, c, in.ID, auth.APIKeyPatch{Name: in.Body.Name, Disabled: in.Body.Disabled})
 		return change, err
 	})
@@ -86,7 +86,7 @@ func (s *Server) rotateKey(ctx context.Context, c auth.Caller, in *rotateKeyInpu
 	}
 	var out receiptAnswer[rotatedKey]
 	var err error
-	_, out.receiptHeader, err = s.narrow(ctx, in.waitQuery, func() (auth.Change, error) {
+	_, out.ReceiptHeader, err = s.narrow(ctx, in.WaitQuery, func() (auth.Change, error) {
 		rotation, change, err := s.auth.RotateAPIKey(ctx, c, in.ID, overlap)
 		out.Body = rotatedKey{APIKey: rotation.Key, Previous: rotation.Previous}
 		return change, err
@@ -94,7 +94,7 @@ func (s *Server) rotateKey(ctx context.Context, c auth.Caller, in *rotateKeyInpu
 	return &out, err
 }
 
-func (s *Server) deleteKey(ctx context.Context, c auth.Caller, in *objectChange) (*receiptHeader, error) {
-	_, header, err := s.narrow(ctx, in.waitQuery, func() (auth.Change, error) { return s.auth.DeleteAPIKey(ctx, c, in.ID) })
+func (s *Server) deleteKey(ctx context.Context, c auth.Caller, in *ObjectChange) (*ReceiptHeader, error) {
+	_, header, err := s.narrow(ctx, in.WaitQuery, func() (auth.Change, error) { return s.auth.DeleteAPIKey(ctx, c, in.ID) })
 	return &header, err
 }

@@ -10,7 +10,7 @@ import (
 const tagOperation = "Operation"
 
 type keysQuery struct {
-	pageQuery
+	PageQuery
 	Prefix   string `query:"prefix" maxLength:"32" doc:"Leading characters of the key"`
 	User     string `query:"user" maxLength:"36" doc:"User id"`
 	Expiring string `query:"expiring" maxLength:"40" doc:"Only living keys that die within this duration, such as 168h, or before this time"`
@@ -27,7 +27,7 @@ type serviceName struct {
 }
 
 type rotateInput struct {
-	waitQuery
+	WaitQuery
 	Body *struct {
 		Emergency bool `json:"emergency,omitempty" doc:"Drops the old keys everywhere at once: every living access token dies"`
 	}
@@ -54,7 +54,7 @@ func (s *Server) getVerifiers(ctx context.Context, c auth.Caller, _ *empty) (*an
 	return pageOf(auth.Page[Verifier]{Items: s.fleets.Verifiers()}, nil)
 }
 
-func (s *Server) getAudit(ctx context.Context, c auth.Caller, in *pageQuery) (*answer[auth.Page[auth.AuditEntry]], error) {
+func (s *Server) getAudit(ctx context.Context, c auth.Caller, in *PageQuery) (*answer[auth.Page[auth.AuditEntry]], error) {
 	return pageOf(s.auth.Audit(ctx, c, in.request()))
 }
 
@@ -98,7 +98,7 @@ func (s *Server) deleteService(ctx context.Context, c auth.Caller, in *serviceNa
 func (s *Server) postRotate(ctx context.Context, c auth.Caller, in *rotateInput) (*receiptAnswer[rotatedSigningKey], error) {
 	var out receiptAnswer[rotatedSigningKey]
 	var err error
-	_, out.receiptHeader, err = s.narrow(ctx, in.waitQuery, func() (change auth.Change, err error) {
+	_, out.ReceiptHeader, err = s.narrow(ctx, in.WaitQuery, func() (change auth.Change, err error) {
 		out.Body.KID, change, err = s.auth.RotateSigningKey(ctx, c, in.Body != nil && in.Body.Emergency)
 		return change, err
 	})

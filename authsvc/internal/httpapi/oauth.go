@@ -243,8 +243,8 @@ func (s *Server) revokeToken(w http.ResponseWriter, r *http.Request, f form) err
 }
 
 // waitFromQuery reads what the schema reads for calls of /v1.
-func waitFromQuery(query url.Values) (waitQuery, error) {
-	q := waitQuery{Wait: string(WaitPublished), Timeout: "2s"}
+func waitFromQuery(query url.Values) (WaitQuery, error) {
+	q := WaitQuery{Wait: string(WaitPublished), Timeout: "2s"}
 	if query.Has("wait") {
 		q.Wait = query.Get("wait")
 	}

@@ -56,14 +56,15 @@ type Laggard struct {
 	Instance string `json:"instance"`
 }
 
-// waitQuery are the parameters of every call that narrows trust.
-type waitQuery struct {
+// WaitQuery are the parameters of every call that narrows trust. Like all types that others embed it is exported, because
+// huma passes over embedded types that are not.
+type WaitQuery struct {
 	Wait    string `query:"wait" enum:"none,published,fleet" default:"published" doc:"How far the change must have travelled before the call returns"`
 	Timeout string `query:"timeout" default:"2s" maxLength:"16" doc:"How long to wait for that, at most 30s; a time-out shows in the receipt and nowhere else"`
 }
 
 // limit reads the timeout. It is called before the change, so that a refused call changes nothing.
-func (q waitQuery) limit() (time.Duration, error) {
+func (q WaitQuery) limit() (time.Duration, error) {
 	d, err := time.ParseDuration(q.Timeout)
 	if err != nil || d < 0 || d > maxWait {
 		return 0, invalidField("timeout", "must be a duration from 0s to 30s, such as 2s")
@@ -71,27 +72,27 @@ func (q waitQuery) limit() (time.Duration, error) {
 	return d, nil
 }
 
-// receiptHeader is the part of an output that carries the receipt.
-type receiptHeader struct {
+// ReceiptHeader is the part of an output that carries the receipt.
+type ReceiptHeader struct {
 	Receipt string `header:"Tocsin-Receipt" doc:"Receipt as JSON"`
 }
 
 // narrow runs a change and returns its receipt. The change is durable when do returns: whatever happens to the receipt,
 // the call has succeeded.
-func (s *Server) narrow(ctx context.Context, q waitQuery, do func() (auth.Change, error)) (Receipt, receiptHeader, error) {
+func (s *Server) narrow(ctx context.Context, q WaitQuery, do func() (auth.Change, error)) (Receipt, ReceiptHeader, error) {
 	start := time.Now()
 	timeout, err := q.limit()
 	if err != nil {
-		return Receipt{}, receiptHeader{}, err
+		return Receipt{}, ReceiptHeader{}, err
 	}
 	defer s.receipts.Expect(Wait(q.Wait))()
 	change, err := do()
 	if err != nil {
-		return Receipt{}, receiptHeader{}, err
+		return Receipt{}, ReceiptHeader{}, err
 	}
 	receipt := s.receipt(ctx, change, Wait(q.Wait), timeout)
 	receipt.ElapsedMS = float64(time.Since(start).Microseconds()) / 1000
-	return receipt, receiptHeader{Receipt: receipt.header()}, nil
+	return receipt, ReceiptHeader{Receipt: receipt.header()}, nil
 }
 
 // receipt answers for the events of the change or, when nothing changed, for the earlier one that says the same: it is

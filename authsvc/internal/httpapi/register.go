@@ -92,13 +92,13 @@ const (
 	remove = http.MethodDelete
 )
 
-// pageQuery are the parameters of every list.
-type pageQuery struct {
+// PageQuery are the parameters of every list.
+type PageQuery struct {
 	Cursor string `query:"cursor" maxLength:"512" doc:"next_cursor of the page before"`
 	Limit  int    `query:"limit" minimum:"1" maximum:"200" default:"50"`
 }
 
-func (q pageQuery) request() auth.PageRequest {
+func (q PageQuery) request() auth.PageRequest {
 	return auth.PageRequest{Cursor: q.Cursor, Limit: q.Limit}
 }
 
@@ -113,7 +113,7 @@ func pageOf[T any](p auth.Page[T], err error) (*answer[auth.Page[T]], error) {
 	return &answer[auth.Page[T]]{Body: p}, nil
 }
 
-// idPath is the parameter of calls about one object. One id has one spelling.
-type idPath struct {
+// IDPath is the parameter of calls about one object. One id has one spelling.
+type IDPath struct {
 	ID string `path:"id" pattern:"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$" patternDescription:"UUID in lower case"`
 }

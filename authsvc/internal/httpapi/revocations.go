@@ -10,7 +10,7 @@ import (
 const tagRevocation = "Revocation"
 
 type revocationInput struct {
-	waitQuery
+	WaitQuery
 	Body struct {
 		Token        *string    `json:"token,omitempty"`
 		JTI          *string    `json:"jti,omitempty"`
@@ -32,26 +32,26 @@ func (s *Server) registerRevocations() {
 	register(s, call{method: get, path: "/v1/admin/revocations", id: "list-revocations", summary: "Revocations that still matter to verifiers", tag: tagRevocation, access: admin}, s.getRevocations)
 }
 
-func (s *Server) postRevokeUser(ctx context.Context, c auth.Caller, in *objectChange) (*receiptAnswer[Receipt], error) {
-	return s.revoke(ctx, in.waitQuery, func() (auth.Change, error) { return s.auth.RevokeUser(ctx, c, in.ID) })
+func (s *Server) postRevokeUser(ctx context.Context, c auth.Caller, in *ObjectChange) (*receiptAnswer[Receipt], error) {
+	return s.revoke(ctx, in.WaitQuery, func() (auth.Change, error) { return s.auth.RevokeUser(ctx, c, in.ID) })
 }
 
 func (s *Server) postRevocation(ctx context.Context, c auth.Caller, in *revocationInput) (*receiptAnswer[Receipt], error) {
 	b := in.Body
-	return s.revoke(ctx, in.waitQuery, func() (auth.Change, error) {
+	return s.revoke(ctx, in.WaitQuery, func() (auth.Change, error) {
 		return s.auth.Revoke(ctx, c, auth.Revocation{Token: b.Token, JTI: b.JTI, SessionID: b.SessionID, UserID: b.UserID, UserIDs: b.UserIDs,
 			Role: b.Role, APIKeyID: b.APIKeyID, IssuedBefore: b.IssuedBefore, All: b.All, Keys: b.Keys, Reason: b.Reason})
 	})
 }
 
 // revoke answers with the receipt as body too.
-func (s *Server) revoke(ctx context.Context, q waitQuery, do func() (auth.Change, error)) (*receiptAnswer[Receipt], error) {
+func (s *Server) revoke(ctx context.Context, q WaitQuery, do func() (auth.Change, error)) (*receiptAnswer[Receipt], error) {
 	var out receiptAnswer[Receipt]
 	var err error
-	out.Body, out.receiptHeader, err = s.narrow(ctx, q, do)
+	out.Body, out.ReceiptHeader, err = s.narrow(ctx, q, do)
 	return &out, err
 }
 
-func (s *Server) getRevocations(ctx context.Context, c auth.Caller, in *pageQuery) (*answer[auth.Page[auth.RevocationEntry]], error) {
+func (s *Server) getRevocations(ctx context.Context, c auth.Caller, in *PageQuery) (*answer[auth.Page[auth.RevocationEntry]], error) {
 	return pageOf(s.auth.Revocations(ctx, c, in.request()))
 }

@@ -21,10 +21,10 @@ type me struct {
 	AMR       []string    `json:"amr,omitempty" doc:"RFC 8176"`
 }
 
-// objectChange is a change of one object that answers with nothing but the receipt.
-type objectChange struct {
-	idPath
-	waitQuery
+// ObjectChange is a change of one object that answers with nothing but the receipt.
+type ObjectChange struct {
+	IDPath
+	WaitQuery
 }
 
 func (s *Server) registerSessions() {
@@ -47,21 +47,21 @@ func (s *Server) getMe(ctx context.Context, c auth.Caller, _ *empty) (*answer[me
 	return &answer[me]{Body: body}, nil
 }
 
-func (s *Server) postLogout(ctx context.Context, c auth.Caller, in *waitQuery) (*receiptHeader, error) {
+func (s *Server) postLogout(ctx context.Context, c auth.Caller, in *WaitQuery) (*ReceiptHeader, error) {
 	_, header, err := s.narrow(ctx, *in, func() (auth.Change, error) { return s.auth.Logout(ctx, c) })
 	return &header, err
 }
 
-func (s *Server) postLogoutAll(ctx context.Context, c auth.Caller, in *waitQuery) (*receiptHeader, error) {
+func (s *Server) postLogoutAll(ctx context.Context, c auth.Caller, in *WaitQuery) (*ReceiptHeader, error) {
 	_, header, err := s.narrow(ctx, *in, func() (auth.Change, error) { return s.auth.LogoutAll(ctx, c) })
 	return &header, err
 }
 
-func (s *Server) getSessions(ctx context.Context, c auth.Caller, in *pageQuery) (*answer[auth.Page[auth.Session]], error) {
+func (s *Server) getSessions(ctx context.Context, c auth.Caller, in *PageQuery) (*answer[auth.Page[auth.Session]], error) {
 	return pageOf(s.auth.Sessions(ctx, c, in.request()))
 }
 
-func (s *Server) deleteSession(ctx context.Context, c auth.Caller, in *objectChange) (*receiptHeader, error) {
-	_, header, err := s.narrow(ctx, in.waitQuery, func() (auth.Change, error) { return s.auth.EndSession(ctx, c, in.ID) })
+func (s *Server) deleteSession(ctx context.Context, c auth.Caller, in *ObjectChange) (*ReceiptHeader, error) {
+	_, header, err := s.narrow(ctx, in.WaitQuery, func() (auth.Change, error) { return s.auth.EndSession(ctx, c, in.ID) })
 	return &header, err
 }

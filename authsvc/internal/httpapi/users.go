@@ -9,26 +9,26 @@ import (
 const tagUsers = "Users"
 
 type usersQuery struct {
-	pageQuery
+	PageQuery
 	Query string `query:"query" maxLength:"256" doc:"Part of the username or email, or a whole id"`
 }
 
 type rolesInput struct {
-	objectChange
+	ObjectChange
 	Body struct {
 		Roles []string `json:"roles" maxItems:"64"`
 	}
 }
 
 type planInput struct {
-	objectChange
+	ObjectChange
 	Body struct {
 		Plan string `json:"plan"`
 	}
 }
 
 type statusInput struct {
-	objectChange
+	ObjectChange
 	Body struct {
 		Disabled bool `json:"disabled" doc:"true ends the sessions for good and suspends the keys until enabled again"`
 	}
@@ -47,32 +47,32 @@ func (s *Server) getUsers(ctx context.Context, c auth.Caller, in *usersQuery) (*
 	return pageOf(s.auth.Users(ctx, c, auth.UserQuery{PageRequest: in.request(), Text: in.Query}))
 }
 
-func (s *Server) getUser(ctx context.Context, c auth.Caller, in *idPath) (*answer[auth.User], error) {
+func (s *Server) getUser(ctx context.Context, c auth.Caller, in *IDPath) (*answer[auth.User], error) {
 	user, err := s.auth.User(ctx, c, in.ID)
 	return &answer[auth.User]{Body: user}, err
 }
 
-func (s *Server) deleteUser(ctx context.Context, c auth.Caller, in *objectChange) (*receiptHeader, error) {
-	_, header, err := s.narrow(ctx, in.waitQuery, func() (auth.Change, error) { return s.auth.DeleteUser(ctx, c, in.ID) })
+func (s *Server) deleteUser(ctx context.Context, c auth.Caller, in *ObjectChange) (*ReceiptHeader, error) {
+	_, header, err := s.narrow(ctx, in.WaitQuery, func() (auth.Change, error) { return s.auth.DeleteUser(ctx, c, in.ID) })
 	return &header, err
 }
 
 func (s *Server) putRoles(ctx context.Context, c auth.Caller, in *rolesInput) (*receiptAnswer[auth.User], error) {
-	return s.changeUser(ctx, in.waitQuery, func() (auth.User, auth.Change, error) { return s.auth.SetRoles(ctx, c, in.ID, in.Body.Roles) })
+	return s.changeUser(ctx, in.WaitQuery, func() (auth.User, auth.Change, error) { return s.auth.SetRoles(ctx, c, in.ID, in.Body.Roles) })
 }
 
 func (s *Server) putPlan(ctx context.Context, c auth.Caller, in *planInput) (*receiptAnswer[auth.User], error) {
-	return s.changeUser(ctx, in.waitQuery, func() (auth.User, auth.Change, error) { return s.auth.SetPlan(ctx, c, in.ID, in.Body.Plan) })
+	return s.changeUser(ctx, in.WaitQuery, func() (auth.User, auth.Change, error) { return s.auth.SetPlan(ctx, c, in.ID, in.Body.Plan) })
 }
 
 func (s *Server) putStatus(ctx context.Context, c auth.Caller, in *statusInput) (*receiptAnswer[auth.User], error) {
-	return s.changeUser(ctx, in.waitQuery, func() (auth.User, auth.Change, error) { return s.auth.SetStatus(ctx, c, in.ID, in.Body.Disabled) })
+	return s.changeUser(ctx, in.WaitQuery, func() (auth.User, auth.Change, error) { return s.auth.SetStatus(ctx, c, in.ID, in.Body.Disabled) })
 }
 
-func (s *Server) changeUser(ctx context.Context, q waitQuery, do func() (auth.User, auth.Change, error)) (*receiptAnswer[auth.User], error) {
+func (s *Server) changeUser(ctx context.Context, q WaitQuery, do func() (auth.User, auth.Change, error)) (*receiptAnswer[auth.User], error) {
 	var out receiptAnswer[auth.User]
 	var err error
-	_, out.receiptHeader, err = s.narrow(ctx, q, func() (change auth.Change, err error) {
+	_, out.ReceiptHeader, err = s.narrow(ctx, q, func() (change auth.Change, err error) {
 		out.Body, change, err = do()
 		return change, err
 	})
