@@ -22,8 +22,12 @@ var (
 	ErrReadOnly = errors.New("read-only transaction")
 )
 
-// errAborted marks a transaction that the database aborted for the sake of others; it is run again.
-var errAborted = errors.New("transaction aborted")
+var (
+	// errAborted marks a transaction that the database aborted for the sake of others; it is run again.
+	errAborted = errors.New("transaction aborted")
+	// errLost marks what was cut off on a connection that had been good; what only reads is run again, on another one.
+	errLost = fmt.Errorf("%w: connection lost", ErrUnavailable)
+)
 
 // classify turns a driver's error into one of this package's, and passes on what it doesn't know.
 func (db *DB) classify(err error) error {

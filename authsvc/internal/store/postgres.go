@@ -6,6 +6,7 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"strings"
 	"time"
@@ -83,20 +84,23 @@ const (
 	deadlockDetected     = "40P01"
 	readOnlyTransaction  = "25006"
 	idleInTransaction    = "25P03"
+	adminShutdown        = "57P01"
+	crashShutdown        = "57P02"
 	featureNotSupported  = "0A000"
 )
 
 func postgresKind(err error) error {
-	var e *pgconn.PgError
-	if errors.As(err, &e) {
-		return sqlstateKind(e)
-	}
 	var connecting *pgconn.ConnectError
+	var e *pgconn.PgError
 	var network net.Error
-	if errors.As(err, &connecting) || errors.As(err, &network) || errors.Is(err, driver.ErrBadConn) ||
-		errors.Is(err, sql.ErrConnDone) || pgconn.SafeToRetry(err) || strings.Contains(err.Error(), "conn closed") ||
-		strings.Contains(err.Error(), "unexpected EOF") {
+	switch {
+	case errors.As(err, &connecting):
 		return ErrUnavailable
+	case errors.As(err, &e):
+		return sqlstateKind(e)
+	case errors.As(err, &network), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF), errors.Is(err, net.ErrClosed),
+		errors.Is(err, driver.ErrBadConn), errors.Is(err, sql.ErrConnDone), pgconn.SafeToRetry(err):
+		return errLost
 	}
 	return nil
 }
@@ -107,8 +111,10 @@ func sqlstateKind(e *pgconn.PgError) error {
 		return ErrConflict
 	case serializationFailure, deadlockDetected:
 		return errAborted
-	case readOnlyTransaction, idleInTransaction:
+	case readOnlyTransaction:
 		return ErrUnavailable
+	case idleInTransaction, adminShutdown, crashShutdown:
+		return errLost
 	case featureNotSupported:
 		// Another replica migrated the schema under a prepared statement, which is prepared anew on the next try.
 		if strings.Contains(e.Message, "cached plan") {

@@ -24,6 +24,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"time"
 )
@@ -130,13 +131,15 @@ func (db *DB) updateWithPen(ctx context.Context, fn func(tx *Tx) error) error {
 }
 
 func (db *DB) update(ctx context.Context, pool *sql.DB, fn func(tx *Tx) error) error {
-	return db.retry(ctx, func() error { return db.run(ctx, pool, nil, fn) })
+	return retry(ctx, func() error { return db.run(ctx, pool, nil, fn) }, errAborted)
 }
 
 func (db *DB) run(ctx context.Context, pool *sql.DB, opts *sql.TxOptions, fn func(tx *Tx) error) error {
 	begun, err := pool.BeginTx(ctx, opts)
-	if err != nil {
-		return db.classify(err)
+	if err = db.classify(err); errors.Is(err, errLost) { // the pool's connection was dead; nothing has happened yet
+		return fmt.Errorf("%w: %w", errAborted, err)
+	} else if err != nil {
+		return err
 	}
 	defer begun.Rollback() // after a commit it does nothing
 	tx := &Tx{ctx: ctx, db: db, tx: begun, readOnly: opts != nil}
@@ -149,15 +152,19 @@ func (db *DB) run(ctx context.Context, pool *sql.DB, opts *sql.TxOptions, fn fun
 	return db.classify(begun.Commit())
 }
 
-// retry runs a transaction until it isn't aborted for the sake of others any more.
-func (db *DB) retry(ctx context.Context, run func() error) error {
+// retry runs what only reads until it isn't aborted for the sake of others, nor its connection lost, any more.
+func (db *DB) retry(ctx context.Context, read func() error) error {
+	return retry(ctx, read, errAborted, errLost)
+}
+
+func retry(ctx context.Context, run func() error, again ...error) error {
 	for attempt := 1; ; attempt++ {
 		err := run()
-		if !errors.Is(err, errAborted) {
+		if !slices.ContainsFunc(again, func(reason error) bool { return errors.Is(err, reason) }) {
 			return err
 		}
 		if attempt == maxAttempts {
-			return fmt.Errorf("%w: aborted %d times: %w", ErrUnavailable, attempt, err)
+			return fmt.Errorf("%w: gave up after %d attempts: %w", ErrUnavailable, attempt, err)
 		}
 		wait := time.NewTimer(time.Duration(rand.Int64N(int64(attempt) * int64(5*time.Millisecond))))
 		select {
