@@ -18,9 +18,15 @@ const (
 	maxLimit      = 200
 )
 
-// canonicalUsername lower-cases a username and checks it against [a-z0-9][a-z0-9._@-]{2,63}.
+// canonicalUsername lower-cases a username and checks it against [a-z0-9][a-z0-9._@-]{2,63}. Only ASCII is lower-cased:
+// a letter of another alphabet never becomes one of ours.
 func canonicalUsername(s string) (string, error) {
-	s = strings.ToLower(s)
+	s = strings.Map(func(r rune) rune {
+		if 'A' <= r && r <= 'Z' {
+			return r + 'a' - 'A'
+		}
+		return r
+	}, s)
 	if len(s) < 3 || len(s) > 64 || !isLowerAlnum(s[0]) {
 		return "", errUsername
 	}
