@@ -237,6 +237,11 @@ func (r *Ring) RefreshSecret() []byte { return r.refresh }
 // FeedSigner returns the signer of all messages on the bus.
 func (r *Ring) FeedSigner() *events.Signer { return r.current.Load().feed }
 
+// FeedKeys returns the feed keys that messages on the bus may be signed with. It MUST NOT be changed.
+func (r *Ring) FeedKeys() events.KeySet {
+	return events.KeySet{Issuer: r.issuer, Keys: r.current.Load().feedKeys}
+}
+
 // JWKS returns the token keys in the set now, as a JWK set (RFC 7517).
 func (r *Ring) JWKS(ctx context.Context) ([]byte, error) {
 	s, err := r.now(ctx)

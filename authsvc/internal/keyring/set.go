@@ -34,6 +34,7 @@ type set struct {
 	tokens     []tokenKey // in the order in which they become active
 	byKID      map[string]Key
 	feed       *events.Signer
+	feedKeys   map[string]ed25519.PublicKey // by kid
 	jwks       []byte
 	feedJWKS   []byte
 	nextRetire int64 // the least retireAt; 0: none
@@ -45,7 +46,7 @@ func (r *Ring) readSet(ctx context.Context, tx *store.Tx, version int64) (*set, 
 	if err != nil {
 		return nil, err
 	}
-	s := &set{version: version, byKID: make(map[string]Key, len(rows))}
+	s := &set{version: version, byKID: make(map[string]Key, len(rows)), feedKeys: map[string]ed25519.PublicKey{}}
 	var tokens, feeds []string
 	for _, row := range rows {
 		private, err := r.open(row)
@@ -84,8 +85,10 @@ func (s *set) addFeed(issuer string, private crypto.Signer, active bool) error {
 	if !ok {
 		return fmt.Errorf("feed key is a %T", private)
 	}
+	signer := events.NewSigner(issuer, key)
+	s.feedKeys[signer.KeyID()] = key.Public().(ed25519.PublicKey)
 	if active || s.feed == nil {
-		s.feed = events.NewSigner(issuer, key)
+		s.feed = signer
 	}
 	return nil
 }
