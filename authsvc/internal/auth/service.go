@@ -2,12 +2,12 @@ package auth
 
 import (
 	"context"
-	"crypto"
 	"errors"
 	"fmt"
 	"log/slog"
 	"time"
 
+	"github.com/tocsin-auth/tocsin/authsvc/internal/keyring"
 	"github.com/tocsin-auth/tocsin/authsvc/internal/store"
 )
 
@@ -22,15 +22,10 @@ type Change struct {
 // Changed reports whether the call changed anything that verifiers must know.
 func (c Change) Changed() bool { return len(c.EventIDs) > 0 }
 
-// TokenKey is a key of the token key set, with the one algorithm that it is for. Private is nil where it isn't needed.
-type TokenKey struct {
-	KID     string
-	Alg     string
-	Public  crypto.PublicKey
-	Private crypto.Signer
-}
+// TokenKey is a key of the token key set, with the one algorithm that it is for. Private is needed for signing only.
+type TokenKey = keyring.Key
 
-// KeyRing is what the domain needs of the signing keys. All of it answers as of the transaction: keys that another
+// KeyRing is what the domain needs of [keyring.Ring]. All of it answers as of the transaction: keys that another
 // replica added or removed before it are there or gone.
 type KeyRing interface {
 	// TokenSigner returns the key that signs access tokens now.
@@ -42,6 +37,8 @@ type KeyRing interface {
 	// Rotate makes a new token key, announces the set in the same transaction, and returns kid and event ids.
 	Rotate(ctx context.Context, tx *store.Tx, emergency bool) (kid string, eventIDs []string, err error)
 }
+
+var _ KeyRing = (*keyring.Ring)(nil)
 
 // Config is what a [Service] needs.
 type Config struct {
