@@ -1,0 +1,65 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/tocsin-auth/tocsin/pkg/events"
+	"github.com/tocsin-auth/tocsin/test/pgtest"
+)
+
+// A dispatcher that stops in the middle of its transaction, with its lock held and its sockets open, is what SIGSTOP makes.
+func TestPostgresFrozenHolderCannotBlockTakeover(t *testing.T) {
+	t.Parallel()
+	url := pgtest.URL(t)
+	open := func() *DB {
+		db, err := Open(t.Context(), url, slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { db.Close() })
+		return db
+	}
+	holder, standby := open(), open()
+	if err := holder.Migrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	request := LeaseRequest{Holder: "a", Issuer: "x", Life: time.Millisecond}
+	lease, err := holder.AcquireFeed(t.Context(), request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	locked, thaw, frozen := make(chan struct{}), make(chan struct{}), make(chan error, 1)
+	go func() {
+		frozen <- holder.updateWithPen(context.WithoutCancel(t.Context()), func(tx *Tx) error {
+			s, err := tx.feedState(t.Context(), tx.db.dialect.forUpdate)
+			close(locked)
+			<-thaw
+			if err != nil {
+				return err
+			}
+			s.Chain = s.Chain.Next([]byte("too late"))
+			_, err = tx.exec(t.Context(), `UPDATE feed_state SET head = head + 1, chain = $1`, s.Chain[:])
+			return err
+		})
+	}()
+	<-locked
+	begun := time.Now()
+	request.Holder = "b"
+	taken, err := standby.AcquireFeed(t.Context(), request)
+	for ; errors.Is(err, ErrUnavailable) && time.Since(begun) < 5*time.Second; taken, err = standby.AcquireFeed(t.Context(), request) {
+	}
+	if took := time.Since(begun); err != nil || took > 2*time.Second {
+		t.Fatalf("takeover after %v: %v", took, err)
+	}
+	close(thaw)
+	if err := <-frozen; !errors.Is(err, ErrUnavailable) {
+		t.Errorf("the frozen transaction ended with %v", err)
+	}
+	if taken.Term != lease.Term+1 || taken.Chain != events.ChainStart("x", lease.Epoch) {
+		t.Errorf("%+v after %+v", taken, lease)
+	}
+}
