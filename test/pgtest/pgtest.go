@@ -61,7 +61,7 @@ type Main struct{ M Runner }
 // Run implements Runner.
 func (m Main) Run() int { return Run(m.M) }
 
-// URL returns the URL of a fresh, empty database, which is dropped when the test ends. It skips or fails the test when
+// URL returns the URL of a fresh, empty database, which is gone when the tests have ended. It skips or fails the test when
 // there is no PostgreSQL.
 func URL(t testing.TB) string {
 	t.Helper()
@@ -77,6 +77,9 @@ func URL(t testing.TB) string {
 	database, err := server.CreateDatabase(ctx)
 	if err != nil {
 		t.Fatalf("pgtest: %v", err)
+	}
+	if server.private() { // it goes as a whole: dropping would flush everything to disk each time
+		return database
 	}
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)

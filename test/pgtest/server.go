@@ -171,9 +171,11 @@ func (s *Server) ready(ctx context.Context) error {
 	}
 }
 
+func (s *Server) private() bool { return s.cmd != nil }
+
 // Stop stops a private server and removes its files. A server that was given is left alone.
 func (s *Server) Stop() error {
-	if s.cmd == nil {
+	if !s.private() {
 		return nil
 	}
 	return errors.Join(s.kill(syscall.SIGINT), os.RemoveAll(s.dir))
