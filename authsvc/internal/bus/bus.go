@@ -43,6 +43,7 @@ type Bus struct {
 	feed, reply *connection
 	embedded    *embedded // nil: external
 	log         *slog.Logger
+	newcomers   newcomers
 
 	syncing sync.Mutex // one Sync at a time
 }
@@ -125,18 +126,6 @@ func (b *Bus) URL() string {
 		return b.embedded.url()
 	}
 	return b.feed.ConnectedUrlRedacted()
-}
-
-// Sync makes the embedded server admit exactly these services; connections of the others are closed, all else goes on.
-// For an external NATS it does nothing: the operator owns its configuration ([AccountBlock]). Callers pass what the
-// services table holds after their commit; a call that returns an error may be repeated.
-func (b *Bus) Sync(_ context.Context, services []Service) error {
-	if b.embedded == nil {
-		return nil
-	}
-	b.syncing.Lock()
-	defer b.syncing.Unlock()
-	return b.embedded.sync(services)
 }
 
 // Close delivers what was published, ends both connections and stops the embedded server. Subscriptions should have been

@@ -313,36 +313,55 @@ func TestExternalServerWithKeys(t *testing.T) {
 	}
 }
 
-func TestNewServiceAndSavedSeedAreOnePair(t *testing.T) {
-	dir := t.TempDir()
-	s, seed, err := NewService("cars")
+func TestANewMemberIsAdmittedWithItsSeedOnDisk(t *testing.T) {
+	cfg := embeddedConfig(t)
+	b := start(t, cfg)
+	nkey, _, err := b.NewMember("cars")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := SaveSeed(dir, s, seed); err != nil {
+	if _, err := os.Stat(SeedFile(cfg.DataDir, "cars")); !errors.Is(err, fs.ErrNotExist) {
+		t.Error("the seed was written before the service was admitted")
+	}
+	if block, err := b.Configuration("cars", nkey); err != nil || block != "" {
+		t.Errorf("nothing is to be done by hand, but %q, %v", block, err)
+	}
+	if _, _, err := b.NewMember("cars"); err != nil { // another call, which will find the name taken
 		t.Fatal(err)
 	}
-	if got := local(t, dir, "cars"); got != s {
-		t.Errorf("got %v, want %v", got, s)
+	resync(t, b, Service{Name: "cars", NKey: nkey})
+	if _, _, err := join(t, b, cfg.DataDir, "cars"); err != nil {
+		t.Error(err)
 	}
-	for _, name := range []string{"", "../x", "a/b", "Cars"} {
-		if _, _, err := NewService(name); err == nil {
-			t.Errorf("NewService(%q) was not refused", name)
+	for range 2 * maxNewcomers {
+		if _, _, err := b.NewMember("never"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := len(b.newcomers.seeds); n != maxNewcomers {
+		t.Errorf("%d seeds are kept, want %d", n, maxNewcomers)
+	}
+}
+
+func TestNamesThatAreNoServiceAreRefused(t *testing.T) {
+	dir := t.TempDir()
+	b := start(t, embeddedConfig(t))
+	for _, name := range []string{"", "../x", "a/b", "Cars", seedFeed, "a\r\nb", "*", ">"} {
+		if _, _, err := b.NewMember(name); err == nil {
+			t.Errorf("NewMember(%q) was not refused", name)
 		}
 		if _, err := LocalService(dir, name); err == nil {
 			t.Errorf("LocalService(%q) was not refused", name)
 		}
 	}
-	if _, err := os.Stat(filepath.Join(dir, "x.nk")); !errors.Is(err, fs.ErrNotExist) {
-		t.Error("a file outside of the folder")
+	if left, err := os.ReadDir(dir); err != nil || len(left) != 0 {
+		t.Errorf("files of refused names: %v, %v", left, err)
 	}
 }
 
 func TestPrintedBlockLoads(t *testing.T) {
-	s, _, err := NewService("cars-eu_2")
-	if err != nil {
-		t.Fatal(err)
-	}
+	cfg := embeddedConfig(t)
+	s := local(t, cfg.DataDir, "cars-eu_2")
 	block, err := AccountBlock(s)
 	if err != nil {
 		t.Fatal(err)
@@ -352,7 +371,6 @@ func TestPrintedBlockLoads(t *testing.T) {
 			t.Errorf("no %s in\n%s", want, block)
 		}
 	}
-	cfg := embeddedConfig(t)
 	b := start(t, cfg, s)
 	if !strings.Contains(b.embedded.text, strings.SplitN(block, "\n", 3)[2]) {
 		t.Error("the printed block is not what the embedded server runs")

@@ -10,27 +10,25 @@ import (
 
 	"github.com/nats-io/nkeys"
 
+	"github.com/tocsin-auth/tocsin/authsvc/internal/store"
 	"github.com/tocsin-auth/tocsin/pkg/events"
 )
 
-// Service is a resource service that may join the bus.
-type Service struct {
-	Name string // passes events.ValidService
-	NKey string // public user NKey
-}
+// Service is a resource service that may join the bus: a row of the services table.
+type Service = store.Service
 
 // account names the service's NATS account. Names have no upper-case letters, so two services never share one.
-func (s Service) account() string { return "SVC_" + strings.ToUpper(s.Name) }
+func account(name string) string { return "SVC_" + strings.ToUpper(name) }
 
-func (s Service) validateName() error {
-	if !events.ValidService(s.Name) {
-		return fmt.Errorf("service name %q: want [a-z0-9_-]{1,32}", s.Name)
+func validateName(name string) error {
+	if !events.ValidService(name) {
+		return fmt.Errorf("service name %q: want [a-z0-9_-]{1,32}", name)
 	}
 	return nil
 }
 
-func (s Service) validate() error {
-	if err := s.validateName(); err != nil {
+func validate(s Service) error {
+	if err := validateName(s.Name); err != nil {
 		return err
 	}
 	// The decoder passes over line ends, which would break out of the line that the key stands in.
@@ -62,14 +60,14 @@ type permissions struct {
 type serviceEntry struct{ Name, Account, NKey string }
 
 func entry(s Service) serviceEntry {
-	return serviceEntry{Name: s.Name, Account: s.account(), NKey: s.NKey}
+	return serviceEntry{Name: s.Name, Account: account(s.Name), NKey: s.NKey}
 }
 
 // entries validates and orders services, so that the same table always gives the same text.
 func entries(services []Service) ([]serviceEntry, error) {
 	out := make([]serviceEntry, 0, len(services))
 	for _, s := range services {
-		if err := s.validate(); err != nil {
+		if err := validate(s); err != nil {
 			return nil, err
 		}
 		out = append(out, entry(s))
@@ -89,7 +87,7 @@ func render(name string, data any) (string, error) {
 // AccountBlock returns the text that lets a service join an external NATS: an account for its configuration, with a
 // comment that says where it goes.
 func AccountBlock(s Service) (string, error) {
-	if err := s.validate(); err != nil {
+	if err := validate(s); err != nil {
 		return "", err
 	}
 	return render("added", entry(s))

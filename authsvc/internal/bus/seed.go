@@ -10,16 +10,6 @@ import (
 	"github.com/nats-io/nkeys"
 )
 
-// NewService draws an NKey for a service. The seed is what the service connects with; only the public half is kept here.
-func NewService(name string) (s Service, seed string, err error) {
-	public, seed, err := newKey()
-	if err != nil {
-		return Service{}, "", err
-	}
-	s = Service{Name: name, NKey: public}
-	return s, seed, s.validate()
-}
-
 func newKey() (public, seed string, err error) {
 	pair, err := nkeys.CreateUser()
 	if err != nil {
@@ -40,7 +30,7 @@ func newKey() (public, seed string, err error) {
 // missing. Main calls it at the first start of a database with an embedded server, so that resourcesvc can join at once.
 func LocalService(dataDir, name string) (Service, error) {
 	s := Service{Name: name}
-	if err := s.validateName(); err != nil {
+	if err := validateName(name); err != nil {
 		return s, err
 	}
 	dir, err := natsDir(dataDir)
@@ -50,19 +40,7 @@ func LocalService(dataDir, name string) (Service, error) {
 	if s.NKey, err = ensureSeed(seedPath(dir, name)); err != nil {
 		return s, err
 	}
-	return s, s.validate()
-}
-
-// SaveSeed writes the seed of a service to DATA_DIR/nats/<name>.nk (0600), in place of an older one.
-func SaveSeed(dataDir string, s Service, seed string) error {
-	if err := s.validate(); err != nil {
-		return err
-	}
-	dir, err := natsDir(dataDir)
-	if err != nil {
-		return err
-	}
-	return writeFile(seedPath(dir, s.Name), seed+"\n")
+	return s, validate(s)
 }
 
 func natsDir(dataDir string) (string, error) {

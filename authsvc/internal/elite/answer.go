@@ -3,9 +3,9 @@ package elite
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 
+	"github.com/tocsin-auth/tocsin/authsvc/internal/feed"
 	"github.com/tocsin-auth/tocsin/authsvc/internal/store"
 	"github.com/tocsin-auth/tocsin/pkg/events"
 )
@@ -24,23 +24,11 @@ type Ring interface {
 	FeedSigner() *events.Signer
 }
 
-// Page is a signed message of the feed, ready to send.
-type Page struct {
-	Body           []byte
-	KID, Signature string
-}
-
-// Pages makes and keeps the pages of the feed. The errors are [ErrBusy] and [ErrGone]; others are the database's.
+// Pages makes and keeps the pages of the feed. The errors are [feed.ErrBusy] and [feed.ErrGone]; others are the
+// database's.
 type Pages interface {
-	Page(ctx context.Context, epoch string, from uint64) (Page, error)
+	Page(ctx context.Context, epoch string, from uint64) (feed.Message, error)
 }
-
-var (
-	// ErrBusy means that too much is being done at once: the asker tries again.
-	ErrBusy = errors.New("busy")
-	// ErrGone means that no such epoch or seq exists.
-	ErrGone = errors.New("gone")
-)
 
 // responder answers one question after the other. It is safe for concurrent use.
 type responder struct {
@@ -50,7 +38,7 @@ type responder struct {
 }
 
 // answer answers a question of a kind. [events.ErrInvalid] means that the question can't be understood.
-func (r responder) answer(ctx context.Context, question Question, body []byte) (Page, error) {
+func (r responder) answer(ctx context.Context, question Question, body []byte) (feed.Message, error) {
 	switch question {
 	case Check:
 		return r.check(ctx, body)
@@ -61,13 +49,13 @@ func (r responder) answer(ctx context.Context, question Question, body []byte) (
 	case Snapshot:
 		return r.snapshot(ctx, body)
 	}
-	return Page{}, fmt.Errorf("%w: question %q", events.ErrInvalid, question)
+	return feed.Message{}, fmt.Errorf("%w: question %q", events.ErrInvalid, question)
 }
 
-func (r responder) check(ctx context.Context, body []byte) (Page, error) {
+func (r responder) check(ctx context.Context, body []byte) (feed.Message, error) {
 	request, err := events.DecodeCheckRequest(body)
 	if err != nil {
-		return Page{}, err
+		return feed.Message{}, err
 	}
 	answer := events.CheckAnswer{Nonce: request.Nonce, Request: events.HashOf(body)}
 	if request.KeyHash != nil {
@@ -76,7 +64,7 @@ func (r responder) check(ctx context.Context, body []byte) (Page, error) {
 		err = r.checkToken(ctx, request, &answer)
 	}
 	if err != nil {
-		return Page{}, err
+		return feed.Message{}, err
 	}
 	return r.sign(events.KindCheck, answer)
 }
@@ -136,14 +124,14 @@ func searchableKID(kid string) string {
 	return kid
 }
 
-func (r responder) resolve(ctx context.Context, body []byte) (Page, error) {
+func (r responder) resolve(ctx context.Context, body []byte) (feed.Message, error) {
 	request, err := events.DecodeResolveRequest(body)
 	if err != nil {
-		return Page{}, err
+		return feed.Message{}, err
 	}
 	state, err := r.store.KeyByHash(ctx, request.KeyHash)
 	if err != nil {
-		return Page{}, err
+		return feed.Message{}, err
 	}
 	answer := events.ResolveAnswer{Nonce: request.Nonce, Request: events.HashOf(body), Now: state.Now}
 	if !dead(state) {
@@ -152,14 +140,14 @@ func (r responder) resolve(ctx context.Context, body []byte) (Page, error) {
 	return r.sign(events.KindResolve, answer)
 }
 
-func (r responder) keys(ctx context.Context, body []byte) (Page, error) {
+func (r responder) keys(ctx context.Context, body []byte) (feed.Message, error) {
 	request, err := events.DecodeKeysRequest(body)
 	if err != nil {
-		return Page{}, err
+		return feed.Message{}, err
 	}
 	jwks, now, err := r.store.TokenKeySet(ctx)
 	if err != nil {
-		return Page{}, err
+		return feed.Message{}, err
 	}
 	set := struct {
 		Keys []json.RawMessage `json:"keys"`
@@ -169,24 +157,24 @@ func (r responder) keys(ctx context.Context, body []byte) (Page, error) {
 	}
 	raw, err := json.Marshal(set)
 	if err != nil {
-		return Page{}, fmt.Errorf("key set: %w", err)
+		return feed.Message{}, fmt.Errorf("key set: %w", err)
 	}
 	return r.sign(events.KindKeys, events.KeysAnswer{Nonce: request.Nonce, Request: events.HashOf(body), JWKS: raw, Now: now})
 }
 
-func (r responder) snapshot(ctx context.Context, body []byte) (Page, error) {
+func (r responder) snapshot(ctx context.Context, body []byte) (feed.Message, error) {
 	request, err := events.DecodeSnapshotRequest(body)
 	if err != nil {
-		return Page{}, err
+		return feed.Message{}, err
 	}
 	return r.pages.Page(ctx, request.Epoch, request.From)
 }
 
-func (r responder) sign(kind events.Kind, answer any) (Page, error) {
+func (r responder) sign(kind events.Kind, answer any) (feed.Message, error) {
 	body, err := json.Marshal(answer)
 	if err != nil {
-		return Page{}, fmt.Errorf("answer: %w", err)
+		return feed.Message{}, fmt.Errorf("answer: %w", err)
 	}
 	signer := r.ring.FeedSigner()
-	return Page{Body: body, KID: signer.KeyID(), Signature: signer.Sign(kind, body)}, nil
+	return feed.Message{Body: body, Key: signer.KeyID(), Signature: signer.Sign(kind, body)}, nil
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/tocsin-auth/tocsin/authsvc/internal/feed"
 	"github.com/tocsin-auth/tocsin/pkg/events"
 )
 
@@ -220,7 +221,7 @@ func (r *Responders) take(question Question, m *nats.Msg) {
 		return // nobody to answer
 	}
 	if !r.pool.submit(service, func() { r.work(question, m, arrived) }) {
-		r.finish(question, m, arrived, Page{}, ErrBusy)
+		r.finish(question, m, arrived, feed.Message{}, feed.ErrBusy)
 	}
 }
 
@@ -235,7 +236,7 @@ func (r *Responders) work(question Question, m *nats.Msg, arrived time.Time) {
 	r.finish(question, m, arrived, page, err)
 }
 
-func (r *Responders) finish(question Question, m *nats.Msg, arrived time.Time, page Page, err error) {
+func (r *Responders) finish(question Question, m *nats.Msg, arrived time.Time, page feed.Message, err error) {
 	outcome, answer := r.reply(question, page, err)
 	if err := m.RespondMsg(answer); err != nil {
 		r.cfg.Log.Debug("elite: answer not sent", "question", question, "error", err)
@@ -244,14 +245,14 @@ func (r *Responders) finish(question Question, m *nats.Msg, arrived time.Time, p
 }
 
 // reply makes the message for a page or an error: the one place that knows the bus's codes.
-func (r *Responders) reply(question Question, page Page, err error) (Outcome, *nats.Msg) {
+func (r *Responders) reply(question Question, page feed.Message, err error) (Outcome, *nats.Msg) {
 	switch {
 	case err == nil:
 		return Answered, &nats.Msg{Data: page.Body, Header: nats.Header{
-			events.HeaderKey: {page.KID}, events.HeaderSignature: {page.Signature}}}
-	case errors.Is(err, ErrBusy):
+			events.HeaderKey: {page.Key}, events.HeaderSignature: {page.Signature}}}
+	case errors.Is(err, feed.ErrBusy):
 		return Busy, refusal(events.ErrorBusy)
-	case errors.Is(err, ErrGone):
+	case errors.Is(err, feed.ErrGone):
 		return Gone, refusal(events.ErrorGone)
 	case errors.Is(err, events.ErrInvalid):
 		return Refused, refusal(events.ErrorInvalid)
