@@ -36,13 +36,6 @@ func (f *Follower) CatchUp(now clock.Reading) (CatchUp, bool) {
 	return f.missing()
 }
 
-// Missing is CatchUp without the waiting.
-func (f *Follower) Missing() (CatchUp, bool) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.missing()
-}
-
 func (f *Follower) lacksEvents(a answer) bool {
 	if a.Epoch < f.epoch || a.nothingLives() {
 		return false

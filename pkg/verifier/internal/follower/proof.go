@@ -56,7 +56,7 @@ func (f *Follower) Ask(now clock.Reading) []byte {
 func (f *Follower) request(nonce string, now clock.Reading) []byte {
 	r := events.ProofRequest{
 		Instance: f.cfg.Instance, StartNonce: f.cfg.StartNonce, Nonce: nonce,
-		State: f.state(now), Bound: f.bound.Microseconds(),
+		State: f.stateNow(now), Bound: f.bound.Microseconds(),
 	}
 	r.Epoch, r.Applied, r.Chain = f.position()
 	body, err := json.Marshal(r)
@@ -66,7 +66,14 @@ func (f *Follower) request(nonce string, now clock.Reading) []byte {
 	return body
 }
 
-func (f *Follower) state(now clock.Reading) events.State {
+// State returns the verifier's state by the largest bound, as questions tell it.
+func (f *Follower) State(now clock.Reading) events.State {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.stateNow(now)
+}
+
+func (f *Follower) stateNow(now clock.Reading) events.State {
 	switch fresh := f.fresh.Load(); {
 	case fresh == nil:
 		return events.StateStarting

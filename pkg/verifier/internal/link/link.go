@@ -2,10 +2,12 @@ package link
 
 import (
 	"context"
-	"crypto"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -41,69 +43,109 @@ type Config struct {
 	Smallest, Largest time.Duration
 	Clock             clock.Clock
 	Set               *revset.Set
-	// Skipped MUST empty the caches of resolved API keys before it returns.
+	// Skipped MUST empty the caches of resolved API keys before it returns. It MUST NOT call the link.
 	Skipped func()
 	// Changed, if given, is called after the set, the keys or freshness changed. It MUST NOT block.
 	Changed func()
 	Log     *slog.Logger
 }
 
-// TokenKey is one public key that may have signed an access token.
-type TokenKey struct {
-	Alg string // the only algorithm it is valid for: EdDSA, ES256 or RS256
-	Key crypto.PublicKey
-}
-
-// TokenKeys is the token key set. It is never changed.
-type TokenKeys struct {
-	ByKID map[string]TokenKey
-	Hash  events.Hash
-}
-
 // Link joins the verifier to authsvc over NATS. All methods are safe for concurrent use.
-type Link struct{}
+type Link struct {
+	cfg      Config
+	log      *slog.Logger
+	follower *follower.Follower
+	feedKeys *feedKeys
+	tokens   tokenKeys
+	catchUps catchUps
+	cadence  cadence
+	counts   counts
+
+	ctx    context.Context
+	cancel context.CancelFunc
+	tasks  sync.WaitGroup // every goroutine of the link
+	wake   chan struct{}  // the owner should look around
+	bus    atomic.Pointer[bus]
+	dial   func(context.Context) (bus, error)
+
+	renew     atomic.Bool // subscriptions are new on the server: flush, then ask
+	forgotten time.Time   // when the set was last told to forget; owner only
+	state     events.State
+}
+
+type counts struct {
+	reconnects, bad, slow atomic.Uint64
+}
 
 // Start checks the configuration and returns at once; NATS and authsvc may be away. Close it.
-func Start(cfg Config) (*Link, error) { return &Link{}, nil }
+func Start(cfg Config) (*Link, error) {
+	options, err := natsOptions(cfg)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrConfig, err)
+	}
+	source, err := newSource(cfg)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrConfig, err)
+	}
+	l := newLink(cfg, source)
+	l.dial = func(ctx context.Context) (bus, error) { return dialNATS(ctx, cfg.URL, options, l.noticed) }
+	l.tasks.Go(l.own)
+	return l, nil
+}
 
-// Close ends all goroutines and the connection, and waits for them.
-func (l *Link) Close() error { return nil }
+// newLink makes everything but the connection and the goroutines.
+func newLink(cfg Config, source source) *Link {
+	l := &Link{cfg: cfg, log: cfg.Log, wake: make(chan struct{}, 1), state: events.StateStarting}
+	l.ctx, l.cancel = context.WithCancel(context.Background())
+	l.feedKeys = newFeedKeys(cfg.Issuer, source, cfg.Log)
+	l.tokens.init()
+	l.cadence.setBounds(cfg.Smallest)
+	l.follower = follower.New(follower.Config{
+		Instance: cfg.Instance, StartNonce: events.NewNonce(), Bound: cfg.Largest,
+		Apply:      cfg.Set.Apply,
+		KeySetHash: func() events.Hash { return l.Keys().Hash },
+		Skipped:    cfg.Skipped,
+	})
+	return l
+}
+
+// Close ends all goroutines and the connection, and waits for them. It may be called more than once.
+func (l *Link) Close() error {
+	l.tokens.mu.Lock() // so that no caller of RefreshKeys begins a goroutine from here on
+	l.cancel()
+	l.tokens.mu.Unlock()
+	l.tasks.Wait()
+	return nil
+}
 
 // Fresh returns the last accepted proof, nil before the first.
-func (l *Link) Fresh() *follower.Freshness { return nil }
-
-// Keys returns the token key set, never nil.
-func (l *Link) Keys() *TokenKeys { return &TokenKeys{} }
-
-// RefreshKeys fetches the token key set because a token named an unknown kid. Calls share one fetch, and there is a
-// cool-down: then it returns nil at once. The caller looks into Keys again.
-func (l *Link) RefreshKeys(ctx context.Context) error { return nil }
-
-// Request asks a question of one kind and returns the answer's bytes, the signature verified.
-// The caller MUST check nonce and request hash. All errors wrap [ErrUnavailable].
-func (l *Link) Request(ctx context.Context, kind events.Kind, subject string, body []byte) ([]byte, error) {
-	return nil, ErrUnavailable
-}
+func (l *Link) Fresh() *follower.Freshness { return l.follower.Fresh() }
 
 // SetBounds tells the smallest and largest staleness bound of all routes.
-func (l *Link) SetBounds(smallest, largest time.Duration) {}
-
-// Ready returns nil when a proof not older than bound is held, else what is missing.
-func (l *Link) Ready(bound time.Duration) error { return nil }
-
-// Stats is a snapshot for people and metrics.
-type Stats struct {
-	follower.Stats
-	Connected     bool
-	FeedKeys      int
-	TokenKeys     int
-	Reconnects    uint64
-	BadMessages   uint64            // undecodable, or not signed by a feed key
-	SlowConsumer  uint64            // times that NATS dropped messages for us
-	CatchUps      map[string]uint64 // by source: stream, snapshot
-	CatchUpErrors uint64
-	ProofAge      time.Duration // since the last accepted question was asked; 0 before the first
+func (l *Link) SetBounds(smallest, largest time.Duration) {
+	l.cadence.setBounds(smallest)
+	l.follower.SetBound(largest)
+	l.rouse()
 }
 
-// Stats returns a snapshot.
-func (l *Link) Stats() Stats { return Stats{} }
+// rouse wakes the owner. One waiting call is as good as many.
+func (l *Link) rouse() {
+	select {
+	case l.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (l *Link) changed() {
+	if l.cfg.Changed != nil {
+		l.cfg.Changed()
+	}
+}
+
+// connection returns the bus, or nil before the first connection was tried.
+func (l *Link) connection() bus {
+	if b := l.bus.Load(); b != nil {
+		return *b
+	}
+	return nil
+}

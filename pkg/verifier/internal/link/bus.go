@@ -1,0 +1,189 @@
+package link
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+// bus is what the link needs of NATS. Tests put a scripted one in its place.
+type bus interface {
+	// Publish sends at once or fails; nothing is kept for later.
+	Publish(subject, reply string, body []byte) error
+	Subscribe(subject string) (subscription, error)
+	// Request waits for one reply.
+	Request(ctx context.Context, subject string, body []byte) (*nats.Msg, error)
+	// Flush returns when the server has taken all that was sent, subscriptions included.
+	Flush(ctx context.Context) error
+	// Inbox returns a new subject for replies.
+	Inbox() string
+	Connected() bool
+	Close()
+}
+
+type subscription interface {
+	// Next waits for a message. After errDropped the caller goes on; after any other error nothing more comes.
+	Next(ctx context.Context) (*nats.Msg, error)
+	Unsubscribe()
+}
+
+// errDropped means that messages were dropped because they weren't taken fast enough.
+var errDropped = errors.New("messages were dropped")
+
+// notice is something that happened to the connection.
+type notice int
+
+const (
+	noticeConnected notice = iota // for the first time
+	noticeReconnected
+	noticeDisconnected
+	noticeDropped
+	noticeError
+)
+
+// Limits of one subscription: what may wait to be verified. Beyond it NATS drops, which shows as a gap.
+const (
+	pendingMessages = 32 << 10
+	pendingBytes    = 64 << 20
+)
+
+// natsOptions turns the configuration into options and refuses what can't work.
+func natsOptions(cfg Config) ([]nats.Option, error) {
+	if cfg.URL == "" {
+		return nil, errors.New("NATS URL is missing")
+	}
+	options := []nats.Option{
+		nats.Name("tocsin " + cfg.Service + " " + cfg.Instance),
+		nats.CustomInboxPrefix("_INBOX_" + cfg.Service),
+		nats.Timeout(2 * time.Second),
+		nats.PingInterval(time.Second),
+		nats.MaxPingsOutstanding(2),
+		nats.RetryOnFailedConnect(true),
+		nats.MaxReconnects(-1),
+		nats.ReconnectWait(100 * time.Millisecond),
+		nats.ReconnectJitter(150*time.Millisecond, 300*time.Millisecond),
+		nats.ReconnectBufSize(-1),   // the default would hide an outage
+		nats.IgnoreAuthErrorAbort(), // credentials may come to the server later
+	}
+	switch {
+	case cfg.Credentials == "":
+	case strings.HasSuffix(cfg.Credentials, ".creds"):
+		if _, err := os.Stat(cfg.Credentials); err != nil {
+			return nil, fmt.Errorf("NATS credentials: %w", err)
+		}
+		options = append(options, nats.UserCredentials(cfg.Credentials))
+	default:
+		nkey, err := nats.NkeyOptionFromSeed(cfg.Credentials)
+		if err != nil {
+			return nil, fmt.Errorf("NATS credentials: %w", err)
+		}
+		options = append(options, nkey)
+	}
+	options = append(options, cfg.NATSOptions...)
+	return options, checkOptions(options)
+}
+
+// checkOptions tries the caller's options on a copy, so that a bad one is an error at the start.
+func checkOptions(options []nats.Option) error {
+	all := nats.GetDefaultOptions()
+	for _, option := range options {
+		if option == nil {
+			continue
+		}
+		if err := option(&all); err != nil {
+			return fmt.Errorf("NATS options: %w", err)
+		}
+	}
+	return nil
+}
+
+// natsBus is the bus over a NATS connection.
+type natsBus struct {
+	nc     *nats.Conn
+	closed chan struct{}
+}
+
+// dialNATS tries to connect; if no server answers it returns a bus that goes on trying. The callbacks of the client
+// only pass notices on, as they may hold its locks.
+func dialNATS(ctx context.Context, url string, options []nats.Option, noticed func(notice, error)) (bus, error) {
+	b := &natsBus{closed: make(chan struct{})}
+	own := []nats.Option{
+		nats.SetCustomDialer(dialer{ctx}),
+		nats.ConnectHandler(func(*nats.Conn) { noticed(noticeConnected, nil) }),
+		nats.ReconnectHandler(func(*nats.Conn) { noticed(noticeReconnected, nil) }),
+		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) { noticed(noticeDisconnected, err) }),
+		nats.ClosedHandler(func(*nats.Conn) { close(b.closed) }),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
+			if errors.Is(err, nats.ErrSlowConsumer) {
+				noticed(noticeDropped, err)
+				return
+			}
+			noticed(noticeError, err)
+		}),
+	}
+	nc, err := nats.Connect(url, append(own, options...)...)
+	if err != nil {
+		return nil, fmt.Errorf("connect to NATS: %w", err)
+	}
+	b.nc = nc
+	return b, nil
+}
+
+// dialer gives up when the link is closed.
+type dialer struct{ ctx context.Context }
+
+func (d dialer) Dial(network, address string) (net.Conn, error) {
+	return (&net.Dialer{Timeout: 2 * time.Second}).DialContext(d.ctx, network, address)
+}
+
+func (b *natsBus) Publish(subject, reply string, body []byte) error {
+	return b.nc.PublishMsg(&nats.Msg{Subject: subject, Reply: reply, Data: body})
+}
+
+func (b *natsBus) Request(ctx context.Context, subject string, body []byte) (*nats.Msg, error) {
+	return b.nc.RequestWithContext(ctx, subject, body)
+}
+
+func (b *natsBus) Flush(ctx context.Context) error { return b.nc.FlushWithContext(ctx) }
+func (b *natsBus) Inbox() string                   { return b.nc.NewInbox() }
+func (b *natsBus) Connected() bool                 { return b.nc.IsConnected() }
+
+// Close waits a moment for the client's goroutines.
+func (b *natsBus) Close() {
+	b.nc.Close()
+	select {
+	case <-b.closed:
+	case <-time.After(time.Second):
+	}
+}
+
+func (b *natsBus) Subscribe(subject string) (subscription, error) {
+	sub, err := b.nc.SubscribeSync(subject)
+	if err != nil {
+		return nil, fmt.Errorf("subscribe to %s: %w", subject, err)
+	}
+	if err := sub.SetPendingLimits(pendingMessages, pendingBytes); err != nil {
+		return nil, fmt.Errorf("limit %s: %w", subject, err)
+	}
+	return natsSubscription{sub}, nil
+}
+
+type natsSubscription struct{ sub *nats.Subscription }
+
+func (s natsSubscription) Next(ctx context.Context) (*nats.Msg, error) {
+	m, err := s.sub.NextMsgWithContext(ctx)
+	if errors.Is(err, nats.ErrSlowConsumer) {
+		return nil, errDropped
+	}
+	return m, err
+}
+
+func (s natsSubscription) Unsubscribe() {
+	_ = s.sub.Unsubscribe() // fails only when the connection is gone, and the subscription with it
+}

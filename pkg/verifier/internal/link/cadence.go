@@ -1,0 +1,55 @@
+package link
+
+import (
+	"math/rand/v2"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	maxAskInterval = 500 * time.Millisecond
+	askAgain       = 250 * time.Millisecond // unanswered questions
+	minAskGap      = 10 * time.Millisecond  // between questions, whoever wants them
+)
+
+// cadence decides when to ask. The owner calls due, asked and wait; anybody the rest.
+type cadence struct {
+	interval   atomic.Int64
+	urgent     atomic.Bool
+	unanswered atomic.Bool
+	last       time.Time     // when the last question was sent
+	early      time.Duration // how much sooner than askAgain to repeat it
+}
+
+// setBounds derives the interval: a tenth of the smallest bound.
+func (c *cadence) setBounds(smallest time.Duration) {
+	c.interval.Store(int64(min(smallest/10, maxAskInterval)))
+}
+
+// hurry makes the next question come at once.
+func (c *cadence) hurry() { c.urgent.Store(true) }
+
+// answered ends the repetition of a question.
+func (c *cadence) answered() { c.unanswered.Store(false) }
+
+// asked notes that a question is being sent.
+func (c *cadence) asked(now time.Time) {
+	c.urgent.Store(false)
+	c.unanswered.Store(true)
+	c.last = now
+	c.early = rand.N(askAgain / 4)
+}
+
+// wait returns how long from now until the next question.
+func (c *cadence) wait(now time.Time) time.Duration {
+	interval := time.Duration(c.interval.Load())
+	switch {
+	case c.last.IsZero():
+		return 0
+	case c.urgent.Load():
+		interval = minAskGap
+	case c.unanswered.Load():
+		interval = min(interval, askAgain-c.early) // jitter: those that failed together shouldn't ask together
+	}
+	return max(0, interval-now.Sub(c.last))
+}

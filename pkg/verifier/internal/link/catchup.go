@@ -1,0 +1,198 @@
+package link
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/tocsin-auth/tocsin/pkg/events"
+	"github.com/tocsin-auth/tocsin/pkg/verifier/internal/clock"
+	"github.com/tocsin-auth/tocsin/pkg/verifier/internal/follower"
+)
+
+const (
+	// catchUpMargin is read before the last applied event: the stream's clock isn't the database's. If it is too
+	// little, a hole stays, and the snapshot fills it.
+	catchUpMargin = time.Minute
+	// firstLook is how far back a first start looks; what lives longer than that is rare.
+	firstLook   = time.Hour
+	maxBackOff  = 5 * time.Second
+	pageTimeout = 2 * time.Second
+	pageRetries = 20
+)
+
+// The places from which events can be read again, as they are counted.
+const (
+	sourceStream   = "stream"
+	sourceSnapshot = "snapshot"
+)
+
+// catchUps is the state of reading again. The owner starts at most one.
+type catchUps struct {
+	mu       sync.Mutex
+	running  bool
+	failures int
+	notUntil time.Time
+	bySource map[string]uint64
+	errors   uint64
+	subject  string // of Direct Get, once one has worked
+}
+
+// due returns in how much time a catch-up may begin.
+func (c *catchUps) due(f *follower.Follower, now clock.Reading) (time.Duration, bool) {
+	wait, needed := f.CatchUpDue(now)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !needed || c.running {
+		return 0, false
+	}
+	return max(wait, time.Until(c.notUntil)), true
+}
+
+// begin reports whether a catch-up may begin now.
+func (c *catchUps) begin() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.running || time.Now().Before(c.notUntil) {
+		return false
+	}
+	c.running = true
+	return true
+}
+
+// end notes the outcome and how long to leave the others alone.
+func (c *catchUps) end(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.running = false
+	if err == nil {
+		c.failures, c.notUntil = 0, time.Time{}
+		return
+	}
+	c.errors++
+	c.failures++
+	backOff := min(100*time.Millisecond<<min(c.failures, 10), maxBackOff)
+	c.notUntil = time.Now().Add(jitter(backOff))
+}
+
+func (c *catchUps) count(source string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.bySource == nil {
+		c.bySource = make(map[string]uint64)
+	}
+	c.bySource[source]++
+}
+
+// catchUpIfDue starts reading what an answer has waited for.
+func (l *Link) catchUpIfDue(b bus) {
+	need, due := l.follower.CatchUp(l.cfg.Clock.Now())
+	if !due || !l.catchUps.begin() {
+		return
+	}
+	l.tasks.Go(func() {
+		err := l.catchUp(l.ctx, b, need)
+		l.catchUps.end(err)
+		if err != nil && l.ctx.Err() == nil {
+			l.log.Warn("catching up isn't done", "epoch", need.Epoch, "from", need.From, "to", need.To, "error", err)
+		}
+		l.rouse()
+	})
+}
+
+// catchUp reads the stream, and what it lacks from authsvc; in the other order if what was read last was a branch.
+func (l *Link) catchUp(ctx context.Context, b bus, need follower.CatchUp) error {
+	l.log.Info("catching up", "epoch", need.Epoch, "from", need.From, "to", need.To, "distrust", need.Distrust)
+	var streamErr error
+	if !need.Distrust {
+		l.catchUps.count(sourceStream)
+		if streamErr = l.readStream(ctx, b, need); l.upToDate() {
+			return nil
+		}
+	}
+	l.catchUps.count(sourceSnapshot)
+	if err := l.readSnapshot(ctx, b); err != nil {
+		return errors.Join(streamErr, err)
+	}
+	return nil
+}
+
+func (l *Link) upToDate() bool {
+	_, due := l.follower.CatchUp(l.cfg.Clock.Now())
+	return !due
+}
+
+// readSnapshot reads pages from authsvc until no answer waits any more.
+func (l *Link) readSnapshot(ctx context.Context, b bus) error {
+	last := follower.CatchUp{}
+	for {
+		need, due := l.follower.CatchUp(l.cfg.Clock.Now())
+		if !due {
+			return nil
+		}
+		if need.Epoch == last.Epoch && need.From == last.From {
+			return fmt.Errorf("the page from %d brought nothing", need.From)
+		}
+		if err := l.readPage(ctx, b, need); err != nil {
+			return err
+		}
+		last = need
+	}
+}
+
+// readPage reads one page, waiting while authsvc is busy.
+func (l *Link) readPage(ctx context.Context, b bus, need follower.CatchUp) error {
+	request, err := json.Marshal(events.SnapshotRequest{Epoch: need.Epoch, From: need.From})
+	if err != nil {
+		return err
+	}
+	for range pageRetries {
+		m, err := l.askPage(ctx, b, request)
+		if err != nil {
+			return err
+		}
+		switch refusal := m.Header.Get(events.HeaderError); refusal {
+		case "":
+			_, _, err := l.take(m)
+			return err
+		case events.ErrorBusy:
+			if !pause(ctx, jitter(200*time.Millisecond)) {
+				return ctx.Err()
+			}
+		default:
+			return fmt.Errorf("snapshot from %d: %s", need.From, refusal)
+		}
+	}
+	return fmt.Errorf("snapshot from %d: still busy", need.From)
+}
+
+func (l *Link) askPage(ctx context.Context, b bus, request []byte) (*nats.Msg, error) {
+	ctx, cancel := context.WithTimeout(ctx, pageTimeout)
+	defer cancel()
+	m, err := b.Request(ctx, events.SnapshotSubject(l.cfg.Service), request)
+	if err != nil {
+		return nil, fmt.Errorf("ask for a snapshot: %w", err)
+	}
+	return m, nil
+}
+
+// Headers that the NATS server sets.
+const (
+	statusHeader  = "Status"
+	seqHeader     = "Nats-Sequence"
+	pendingHeader = "Nats-Num-Pending"
+)
+
+func number(m *nats.Msg, header string) uint64 {
+	n, err := strconv.ParseUint(m.Header.Get(header), 10, 64)
+	if err != nil {
+		return 0
+	}
+	return n
+}

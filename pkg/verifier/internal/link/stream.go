@@ -1,0 +1,148 @@
+package link
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/tocsin-auth/tocsin/pkg/events"
+	"github.com/tocsin-auth/tocsin/pkg/verifier/internal/follower"
+)
+
+// Limits of one Direct Get batch. There is no flow control, so they bound what can come at once.
+const (
+	batchMessages = 256
+	batchBytes    = 4 << 20
+	batchTimeout  = 2 * time.Second // between two messages
+)
+
+// directGet is the request of the server's Direct Get API; either Seq or StartTime is given.
+type directGet struct {
+	Seq       uint64     `json:"seq,omitempty"`
+	StartTime *time.Time `json:"start_time,omitempty"`
+	NextFor   string     `json:"next_by_subj"`
+	Batch     int        `json:"batch"`
+	MaxBytes  int        `json:"max_bytes"`
+}
+
+func fromSeq(seq uint64) directGet {
+	return directGet{Seq: seq, NextFor: events.StreamSubjects, Batch: batchMessages, MaxBytes: batchBytes}
+}
+
+func fromTime(micros int64) directGet {
+	start := time.UnixMicro(micros).UTC()
+	return directGet{StartTime: &start, NextFor: events.StreamSubjects, Batch: batchMessages, MaxBytes: batchBytes}
+}
+
+var (
+	errNoStream = errors.New("no stream answers")
+	errCutShort = errors.New("the stream's answer ended early")
+)
+
+// readStream applies what the stream has from the hole on. It returns nil at the stream's end, which says nothing about
+// completeness: the replica that answered may lag.
+func (l *Link) readStream(ctx context.Context, b bus, need follower.CatchUp) error {
+	if need.Since > 0 {
+		return l.readStreamFrom(ctx, b, fromTime(need.Since-catchUpMargin.Microseconds()))
+	}
+	err := l.readStreamFrom(ctx, b, fromTime(need.Now-firstLook.Microseconds()))
+	if err != nil || l.upToDate() {
+		return err
+	}
+	return l.readStreamFrom(ctx, b, fromSeq(1))
+}
+
+// readStreamFrom reads batch after batch until the stream's end, or until no answer waits any more.
+func (l *Link) readStreamFrom(ctx context.Context, b bus, request directGet) error {
+	for {
+		last, pending, err := l.readBatch(ctx, b, request)
+		if err != nil || pending == 0 || l.upToDate() {
+			return err
+		}
+		request = fromSeq(last + 1)
+	}
+}
+
+// readBatch asks on the subject that this account is given, or, on a NATS without our accounts, on the plain one.
+func (l *Link) readBatch(ctx context.Context, b bus, request directGet) (last, pending uint64, err error) {
+	c := &l.catchUps
+	c.mu.Lock()
+	known := c.subject
+	c.mu.Unlock()
+	for _, subject := range []string{events.SubjectStreamGet, events.SubjectDirectGet} {
+		if known != "" && subject != known {
+			continue
+		}
+		last, pending, err = l.readBatchOn(ctx, b, subject, request)
+		if errors.Is(err, errNoStream) {
+			continue
+		}
+		if err == nil && known == "" {
+			l.foundStream(subject)
+		}
+		return last, pending, err
+	}
+	return 0, 0, err
+}
+
+func (l *Link) foundStream(subject string) {
+	l.catchUps.mu.Lock()
+	l.catchUps.subject = subject
+	l.catchUps.mu.Unlock()
+	if subject == events.SubjectDirectGet {
+		l.log.Warn("this NATS has no accounts for services: whoever holds a service's credentials can purge the stream, starve other services and read their answers")
+	}
+}
+
+func (l *Link) readBatchOn(ctx context.Context, b bus, subject string, request directGet) (last, pending uint64, err error) {
+	body, err := json.Marshal(request)
+	if err != nil {
+		return 0, 0, err
+	}
+	inbox := b.Inbox()
+	sub, err := b.Subscribe(inbox)
+	if err != nil {
+		return 0, 0, err
+	}
+	defer sub.Unsubscribe()
+	if err := b.Publish(subject, inbox, body); err != nil {
+		return 0, 0, fmt.Errorf("ask the stream: %w", err)
+	}
+	for {
+		m, err := nextWithin(ctx, sub, batchTimeout)
+		if err != nil {
+			return last, 0, fmt.Errorf("%w: %w", errCutShort, err)
+		}
+		if status := m.Header.Get(statusHeader); status != "" {
+			pending, err := endOfBatch(status, m)
+			return last, pending, err
+		}
+		last = max(last, number(m, seqHeader))
+		if _, _, err := l.take(m); err != nil {
+			l.log.Debug("message of the stream dropped", "error", err)
+		}
+	}
+}
+
+// endOfBatch reads the message that ends a batch: how many messages are still there, or why there is none.
+func endOfBatch(status string, m *nats.Msg) (pending uint64, err error) {
+	switch status {
+	case "204":
+		return number(m, pendingHeader), nil
+	case "404": // nothing from there on
+		return 0, nil
+	case "503":
+		return 0, errNoStream
+	}
+	return 0, fmt.Errorf("the stream refuses: %s %s", status, m.Header.Get("Description"))
+}
+
+func nextWithin(ctx context.Context, sub subscription, d time.Duration) (*nats.Msg, error) {
+	ctx, cancel := context.WithTimeout(ctx, d)
+	defer cancel()
+	return sub.Next(ctx)
+}

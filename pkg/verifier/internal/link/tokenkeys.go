@@ -1,0 +1,172 @@
+package link
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/tocsin-auth/tocsin/pkg/events"
+	"github.com/tocsin-auth/tocsin/pkg/verifier/internal/jwk"
+)
+
+const (
+	// unknownKidCoolDown is the least time between fetches because of tokens with an unknown kid.
+	unknownKidCoolDown = 10 * time.Second
+	tokenKeysTimeout   = 2 * time.Second
+)
+
+// TokenKey is one public key that may have signed an access token, and the only algorithm it is valid for.
+type TokenKey = jwk.Key
+
+// TokenKeys is the token key set. It is never changed.
+type TokenKeys struct {
+	ByKID map[string]TokenKey
+	// Hash is that of all kids that the issuer named, those that can't be used included.
+	Hash events.Hash
+}
+
+// tokenKeys holds the token key set. Fetches follow one another, so a later set is one that was asked for later.
+type tokenKeys struct {
+	set    atomic.Pointer[TokenKeys]
+	wanted atomic.Bool // a fetch must begin
+
+	mu      sync.Mutex
+	flight  *flight             // the fetch in progress
+	refresh time.Time           // when a fetch was last begun for an unknown kid
+	retired map[string]struct{} // kids that left the set: they never come back
+}
+
+// flight is a fetch that several callers wait for.
+type flight struct {
+	done chan struct{}
+	err  error // set before done is closed
+}
+
+func (k *tokenKeys) init() {
+	k.set.Store(&TokenKeys{})
+	k.retired = make(map[string]struct{})
+	k.wanted.Store(true)
+}
+
+// Keys returns the token key set, never nil; before the first fetch it is empty.
+func (l *Link) Keys() *TokenKeys { return l.tokens.set.Load() }
+
+// RefreshKeys fetches the token key set because a token named an unknown kid. Calls share one fetch, and there is a
+// cool-down: then it returns nil at once. The caller looks into Keys again.
+func (l *Link) RefreshKeys(ctx context.Context) error {
+	k := &l.tokens
+	k.mu.Lock()
+	f := k.flight
+	if f == nil {
+		if !k.refresh.IsZero() && time.Since(k.refresh) < unknownKidCoolDown {
+			k.mu.Unlock()
+			return nil
+		}
+		k.refresh = time.Now()
+		f = l.beginFetch()
+	}
+	k.mu.Unlock()
+	select {
+	case <-f.done:
+		return f.err
+	case <-ctx.Done():
+		return fmt.Errorf("%w: %w", ErrUnavailable, ctx.Err())
+	}
+}
+
+// fetchIfWanted begins a fetch if one was demanded, unless one is in progress: a demand wants one that began after it.
+func (l *Link) fetchIfWanted() {
+	k := &l.tokens
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.flight != nil {
+		return
+	}
+	demanded := l.follower.TakeKeyDemand() // a fetch from here on serves both kinds of demand
+	if k.wanted.Swap(false) || demanded {
+		l.beginFetch()
+	}
+}
+
+// beginFetch starts the one fetch. tokens.mu is held.
+func (l *Link) beginFetch() *flight {
+	f := &flight{done: make(chan struct{})}
+	if l.ctx.Err() != nil { // closing: no goroutine may begin
+		f.err = fmt.Errorf("%w: closed", ErrUnavailable)
+		close(f.done)
+		return f
+	}
+	l.tokens.flight = f
+	l.tasks.Go(func() {
+		err := l.fetchTokenKeys(l.ctx)
+		l.tokens.mu.Lock()
+		l.tokens.flight = nil
+		l.tokens.mu.Unlock()
+		if err != nil && l.ctx.Err() == nil {
+			l.log.Warn("token keys not fetched", "error", err)
+		}
+		f.err = err
+		close(f.done)
+		l.rouse()
+	})
+	return f
+}
+
+func (l *Link) fetchTokenKeys(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, tokenKeysTimeout)
+	defer cancel()
+	nonce := events.NewNonce()
+	request, err := json.Marshal(events.KeysRequest{Nonce: nonce})
+	if err != nil {
+		return err
+	}
+	body, err := l.Request(ctx, events.KindKeys, events.KeysSubject(l.cfg.Service), request)
+	if err != nil {
+		return err
+	}
+	set, err := decodeKeysAnswer(body, nonce, request)
+	if err != nil {
+		return err
+	}
+	l.replaceTokenKeys(set)
+	return nil
+}
+
+var errOtherQuestion = errors.New("answer to another question")
+
+func decodeKeysAnswer(body []byte, nonce string, request []byte) (jwk.Set, error) {
+	a, err := events.DecodeKeysAnswer(body)
+	if err != nil {
+		return jwk.Set{}, err
+	}
+	if a.Nonce != nonce || a.Request != events.HashOf(request) {
+		return jwk.Set{}, errOtherQuestion
+	}
+	return jwk.Parse(a.JWKS)
+}
+
+// replaceTokenKeys makes a set the current one, without the kids that ever left it, and then lets the follower see
+// whether an answer waited for it.
+func (l *Link) replaceTokenKeys(set jwk.Set) {
+	next := &TokenKeys{ByKID: set.Keys, Hash: events.KeySetHash(set.KIDs)}
+	l.tokens.mu.Lock()
+	for kid := range l.tokens.set.Load().ByKID {
+		if _, stays := set.Keys[kid]; !stays {
+			l.tokens.retired[kid] = struct{}{}
+		}
+	}
+	for kid := range l.tokens.retired {
+		if _, back := next.ByKID[kid]; back {
+			l.log.Error("the issuer lists a token key again that it had withdrawn; it stays refused", "kid", kid)
+			delete(next.ByKID, kid)
+		}
+	}
+	l.tokens.set.Store(next)
+	l.tokens.mu.Unlock()
+	l.follower.KeysReplaced()
+	l.changed()
+}
