@@ -129,7 +129,7 @@ func (s *Server) launch(ctx context.Context, password string) error {
 		Host: net.JoinHostPort("127.0.0.1", strconv.Itoa(port)), RawQuery: "sslmode=disable"}
 	if err := s.ready(ctx); err != nil {
 		said, _ := os.ReadFile(s.log())
-		return fmt.Errorf("postgres: %w: %s", errors.Join(err, s.kill(syscall.SIGQUIT)), said)
+		return fmt.Errorf("postgres: %w: %s", errors.Join(err, s.kill()), said)
 	}
 	return nil
 }
@@ -178,12 +178,12 @@ func (s *Server) Stop() error {
 	if !s.private() {
 		return nil
 	}
-	return errors.Join(s.kill(syscall.SIGINT), os.RemoveAll(s.dir))
+	return errors.Join(s.kill(), os.RemoveAll(s.dir))
 }
 
-// kill ends the server: SIGINT in order, SIGQUIT at once.
-func (s *Server) kill(signal syscall.Signal) error {
-	if err := s.cmd.Process.Signal(signal); err != nil && !errors.Is(err, os.ErrProcessDone) {
+// kill ends the server at once: an orderly shutdown would write to disk what is about to be deleted.
+func (s *Server) kill() error {
+	if err := s.cmd.Process.Signal(syscall.SIGQUIT); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return err
 	}
 	select {
