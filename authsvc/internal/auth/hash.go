@@ -49,6 +49,9 @@ func newHasher(params argonParams) *hasher {
 	return h
 }
 
+// Hashing returns how many password hashes are being computed now.
+func (s *Service) Hashing() int { return len(s.hasher.slots) }
+
 // hash returns the PHC string of a password. The error is [ErrThrottled] or the context's.
 func (h *hasher) hash(ctx context.Context, password string) (string, error) {
 	salt := randomBytes(saltLength)

@@ -1,0 +1,91 @@
+package main
+
+import (
+	"errors"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/tocsin-auth/tocsin/authsvc/internal/auth"
+	"github.com/tocsin-auth/tocsin/authsvc/internal/elite"
+	"github.com/tocsin-auth/tocsin/authsvc/internal/feed"
+)
+
+func newRegistry() *prometheus.Registry {
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return registry
+}
+
+// hashingGauge tells how many password hashes are being computed: each takes its memory and a processor.
+func hashingGauge(domain *auth.Service) prometheus.Collector {
+	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "tocsin_argon2_in_flight", Help: "Password hashes being computed."},
+		func() float64 { return float64(domain.Hashing()) })
+}
+
+// newEliteMetrics returns the observer of elite questions.
+func newEliteMetrics(registry *prometheus.Registry) (func(elite.Question, elite.Outcome, time.Duration), error) {
+	questions := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "tocsin_elite_questions_total", Help: "Questions of verifiers by kind and outcome."},
+		[]string{"question", "outcome"})
+	seconds := prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "tocsin_elite_question_duration_seconds", Help: "Time from arrival to answer, by kind.",
+		Buckets: []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1}}, []string{"question"})
+	observe := func(q elite.Question, outcome elite.Outcome, took time.Duration) {
+		questions.WithLabelValues(string(q), string(outcome)).Inc()
+		seconds.WithLabelValues(string(q)).Observe(took.Seconds())
+	}
+	return observe, errors.Join(registry.Register(questions), registry.Register(seconds))
+}
+
+// feedCollector tells the state of the dispatcher at each scrape.
+type feedCollector struct{ feed *feed.Feed }
+
+// feedMetric is one value of [feed.Stats].
+type feedMetric struct {
+	description *prometheus.Desc
+	kind        prometheus.ValueType
+	value       func(feed.Stats) float64
+}
+
+func feedValue(kind prometheus.ValueType, name, help string, value func(feed.Stats) float64) feedMetric {
+	return feedMetric{prometheus.NewDesc("tocsin_feed_"+name, help, nil, nil), kind, value}
+}
+
+func flag(set bool) float64 {
+	if set {
+		return 1
+	}
+	return 0
+}
+
+var feedMetrics = []feedMetric{
+	feedValue(prometheus.GaugeValue, "dispatcher", "1 while this process is the dispatcher.", func(s feed.Stats) float64 { return flag(s.Holding) }),
+	feedValue(prometheus.GaugeValue, "term", "Term of the dispatcher's lease.", func(s feed.Stats) float64 { return float64(s.Term) }),
+	feedValue(prometheus.GaugeValue, "head", "Last seq of the epoch.", func(s feed.Stats) float64 { return float64(s.Head) }),
+	feedValue(prometheus.GaugeValue, "floor", "Lowest seq that is still needed.", func(s feed.Stats) float64 { return float64(s.Floor) }),
+	feedValue(prometheus.GaugeValue, "published", "Last seq up to which all is sent and stored in the stream.", func(s feed.Stats) float64 { return float64(s.Published) }),
+	feedValue(prometheus.GaugeValue, "verifiers", "Verifiers heard of lately.", func(s feed.Stats) float64 { return float64(s.Verifiers) }),
+	feedValue(prometheus.CounterValue, "takeovers_total", "Terms begun by this process.", func(s feed.Stats) float64 { return float64(s.Takeovers) }),
+	feedValue(prometheus.CounterValue, "events_total", "Events numbered by this process.", func(s feed.Stats) float64 { return float64(s.Numbered) }),
+	feedValue(prometheus.CounterValue, "proofs_total", "Proofs sent.", func(s feed.Stats) float64 { return float64(s.Answers) }),
+	feedValue(prometheus.CounterValue, "late_requests_total", "Proof requests that were too old to answer.", func(s feed.Stats) float64 { return float64(s.LateRequests) }),
+	feedValue(prometheus.CounterValue, "answer_errors_total", "Proofs that could not be sent.", func(s feed.Stats) float64 { return float64(s.AnswerErrors) }),
+	feedValue(prometheus.CounterValue, "stream_failures_total", "Messages that the stream didn't take at once.", func(s feed.Stats) float64 { return float64(s.StreamFailures) }),
+	feedValue(prometheus.CounterValue, "repairs_total", "Republications of everything that still matters.", func(s feed.Stats) float64 { return float64(s.Repairs) }),
+	feedValue(prometheus.CounterValue, "step_errors_total", "Rounds of the dispatcher that failed.", func(s feed.Stats) float64 { return float64(s.StepErrors) }),
+}
+
+// Describe implements [prometheus.Collector].
+func (c feedCollector) Describe(out chan<- *prometheus.Desc) {
+	for _, m := range feedMetrics {
+		out <- m.description
+	}
+}
+
+// Collect implements [prometheus.Collector].
+func (c feedCollector) Collect(out chan<- prometheus.Metric) {
+	stats := c.feed.Stats()
+	for _, m := range feedMetrics {
+		out <- prometheus.MustNewConstMetric(m.description, m.kind, m.value(stats))
+	}
+}

@@ -1,0 +1,254 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/tocsin-auth/tocsin/authsvc/internal/auth"
+	"github.com/tocsin-auth/tocsin/authsvc/internal/bus"
+	"github.com/tocsin-auth/tocsin/authsvc/internal/config"
+	"github.com/tocsin-auth/tocsin/authsvc/internal/elite"
+	"github.com/tocsin-auth/tocsin/authsvc/internal/feed"
+	"github.com/tocsin-auth/tocsin/authsvc/internal/httpapi"
+	"github.com/tocsin-auth/tocsin/authsvc/internal/keyring"
+	"github.com/tocsin-auth/tocsin/authsvc/internal/store"
+)
+
+// serve runs the server until ctx ends or HTTP fails. Each part is stopped before the parts that it rests on.
+func serve(ctx context.Context, cfg config.Serve, stdout, stderr io.Writer) (err error) {
+	log := newLogger(cfg.Database, stderr)
+	life := &lifetime{log: log}
+	defer func() { err = errors.Join(err, life.stop()) }()
+	p := &program{cfg: cfg, log: log, stdout: stdout, life: life, metrics: newRegistry()}
+	for _, step := range []func(context.Context) error{
+		p.holdPlace, p.openDatabase, p.openKeys, p.startBus, p.startFeed, p.startElite, p.startDomain, p.startHTTP,
+	} {
+		if err := step(ctx); err != nil {
+			if ctx.Err() != nil {
+				return nil // it was stopped while it started
+			}
+			return err
+		}
+	}
+	p.announce()
+	select {
+	case <-ctx.Done():
+		log.Info("stopping")
+		return nil
+	case err := <-p.failed:
+		return err
+	}
+}
+
+// program is the parts that run.
+type program struct {
+	cfg     config.Serve
+	log     *slog.Logger
+	stdout  io.Writer
+	life    *lifetime
+	metrics *prometheus.Registry
+
+	dir      *config.DataDir
+	listener net.Listener
+	issuer   string
+	db       *store.DB
+	ring     *keyring.Ring
+	bus      *bus.Bus
+	feed     *feed.Feed
+	domain   *auth.Service
+	failed   chan error
+}
+
+// holdPlace takes what only one process can have, before anything else happens: the data directory and the port.
+func (p *program) holdPlace(ctx context.Context) error {
+	dir, err := config.OpenDataDir(p.cfg.DataDir)
+	if err != nil {
+		return err
+	}
+	p.dir = dir
+	p.life.closes("data directory", dir.Close)
+	var listen net.ListenConfig
+	if p.listener, err = listen.Listen(ctx, "tcp", p.cfg.HTTPAddr); err != nil {
+		return fmt.Errorf("HTTP address %s: %w", p.cfg.HTTPAddr, cause(err))
+	}
+	p.life.closes("listener", func() error { p.listener.Close(); return nil }) // the HTTP server has closed it, if it came so far
+	if p.issuer = p.cfg.Issuer; p.issuer == "" {
+		p.issuer = config.DefaultIssuer(p.listener.Addr())
+	}
+	return nil
+}
+
+// cause drops what a network error repeats of the address.
+func cause(err error) error {
+	var op *net.OpError
+	if errors.As(err, &op) {
+		return op.Err
+	}
+	return err
+}
+
+func (p *program) openDatabase(ctx context.Context) error {
+	db, err := store.Open(ctx, p.cfg.DatabaseURL, p.log)
+	if err != nil {
+		return fmt.Errorf("database: %w", err)
+	}
+	p.db = db
+	p.life.closes("database", db.Close)
+	if err := db.Migrate(ctx); err != nil {
+		return fmt.Errorf("database: %w", err)
+	}
+	if p.dir.Exposed {
+		p.log.Warn("other users of this machine can look into the data directory", "path", p.dir.Path)
+	}
+	// Known before the first token is issued: how long events must be kept rests on it.
+	return db.Update(ctx, func(tx *store.Tx) error { return tx.RaiseAccessTTL(ctx, p.cfg.AccessTTL) })
+}
+
+func (p *program) openKeys(ctx context.Context) error {
+	sealer, err := keyring.MasterKey(ctx, p.db, p.cfg.SecretsKey, p.dir.File("secrets.key"))
+	if err != nil {
+		return fmt.Errorf("%w: TOCSIN_SECRETS_KEY: %w", errUsage, err)
+	}
+	p.ring, err = keyring.Open(ctx, keyring.Config{DB: p.db, Sealer: sealer, Issuer: p.issuer, Alg: p.cfg.SigningAlg, Log: p.log})
+	if errors.Is(err, keyring.ErrMasterKey) {
+		return fmt.Errorf("%w: %w", errUsage, err)
+	}
+	return err
+}
+
+func (p *program) startBus(ctx context.Context) error {
+	members, err := p.firstMembers(ctx)
+	if err != nil {
+		return err
+	}
+	p.bus, err = bus.Start(ctx, bus.Config{DataDir: p.dir.Path, URL: p.cfg.NATSURL, Listen: p.cfg.NATSListen, Creds: p.cfg.NATSCreds,
+		ReplyCreds: p.cfg.NATSReplyCreds, Log: p.log}, members)
+	if err != nil {
+		return err
+	}
+	p.life.started("bus", p.bus.Close)
+	return nil
+}
+
+func (p *program) startFeed(ctx context.Context) error {
+	var err error
+	p.feed, err = feed.Start(ctx, feed.Config{DB: p.db, Feed: p.bus.Feed(), Reply: p.bus.Reply(), Issuer: p.issuer, Signer: p.ring.FeedSigner,
+		Keys: p.ring.FeedKeys, Replicas: p.cfg.StreamReplicas, MaxAge: p.cfg.StreamMaxAge, Housekeeping: p.keepHouse, Log: p.log})
+	if err != nil {
+		return err
+	}
+	p.life.started("feed", p.feed.Close)
+	return p.metrics.Register(feedCollector{p.feed})
+}
+
+// keepHouse is called by the feed while this process is the dispatcher.
+func (p *program) keepHouse(ctx context.Context) error {
+	retired, err := p.ring.RetireDue(ctx)
+	if retired {
+		p.feed.Nudge()
+	}
+	return errors.Join(err, p.db.Update(ctx, func(tx *store.Tx) error {
+		_, err := tx.PruneSessions(ctx, tx.Now()-keepDeadSessions.Microseconds(), pruneAtOnce)
+		return err
+	}))
+}
+
+const (
+	// keepDeadSessions is how long sessions that ended stay to be looked into.
+	keepDeadSessions = 7 * 24 * time.Hour
+	pruneAtOnce      = 500
+)
+
+func (p *program) startElite(ctx context.Context) error {
+	observe, err := newEliteMetrics(p.metrics)
+	if err != nil {
+		return err
+	}
+	responders, err := elite.Start(ctx, elite.Config{Conn: p.bus.Reply(), Store: p.db, Ring: p.ring, Pages: p.feed.Pages, Observe: observe, Log: p.log})
+	if err != nil {
+		return err
+	}
+	p.life.started("elite", responders.Close)
+	return nil
+}
+
+func (p *program) startDomain(ctx context.Context) error {
+	var err error
+	p.domain, err = auth.New(auth.Config{DB: p.db, Ring: ring{p.ring}, Issuer: p.issuer, Audience: p.cfg.Audience, AccessTTL: p.cfg.AccessTTL,
+		RefreshTTL: p.cfg.RefreshTTL, RefreshIdle: p.cfg.RefreshIdle, PasswordMin: p.cfg.PasswordMin, Bus: p.bus, Nudge: p.feed.Nudge, Log: p.log})
+	if err != nil {
+		return err
+	}
+	if err := p.metrics.Register(hashingGauge(p.domain)); err != nil {
+		return err
+	}
+	return p.bootstrap(ctx)
+}
+
+func (p *program) startHTTP(context.Context) error {
+	api, err := httpapi.New(httpapi.Config{Auth: p.domain, Receipts: receipts{p.feed.Receipts}, Fleets: fleets{p.feed.Fleet}, Keys: p.ring, Ready: p.checks(),
+		Issuer: p.issuer, SigningAlg: p.cfg.SigningAlg, Version: buildVersion(), Metrics: p.metrics, Log: p.log})
+	if err != nil {
+		return err
+	}
+	server := api.HTTPServer()
+	p.failed = make(chan error, 1)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		if err := server.Serve(p.listener); !errors.Is(err, http.ErrServerClosed) {
+			p.failed <- fmt.Errorf("HTTP: %w", err)
+		}
+	}()
+	p.life.started("HTTP", func(ctx context.Context) error {
+		defer func() { <-ended }()
+		ctx, cancel := context.WithTimeout(ctx, stopTimeout*2/3) // the rest of the time is for the rest
+		defer cancel()
+		if err := server.Shutdown(ctx); err != nil {
+			return errors.Join(err, server.Close())
+		}
+		return nil
+	})
+	return nil
+}
+
+var (
+	errDisconnected = errors.New("not connected")
+	errNoFeed       = errors.New("no dispatcher has begun yet")
+)
+
+// checks are what /readyz asks. The feed is ready when some replica dispatches.
+func (p *program) checks() map[string]func(context.Context) error {
+	return map[string]func(context.Context) error{
+		"database": p.db.Readable,
+		"nats": func(context.Context) error {
+			if !p.bus.Feed().IsConnected() || !p.bus.Reply().IsConnected() {
+				return errDisconnected
+			}
+			return nil
+		},
+		"feed": func(context.Context) error {
+			if p.feed.Stats().Epoch == "" {
+				return errNoFeed
+			}
+			return nil
+		},
+	}
+}
+
+// announce prints where the server is.
+func (p *program) announce() {
+	nats := p.bus.URL()
+	if nats == "" {
+		nats = p.cfg.NATSURL
+	}
+	fmt.Fprintf(p.stdout, "authsvc listens on http://%s (issuer %s, documentation %s/docs), NATS %s\n", p.listener.Addr(), p.issuer, config.DefaultIssuer(p.listener.Addr()), nats)
+}
