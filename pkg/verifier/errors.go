@@ -72,6 +72,9 @@ func CodeOf(err error) Code {
 }
 
 func refusalOf(err error) *refusal {
+	if err == nil {
+		return nil
+	}
 	if r, ok := err.(*refusal); ok {
 		return r
 	}

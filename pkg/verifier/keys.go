@@ -77,13 +77,13 @@ func (v *Verifier) key(ctx context.Context, raw string, route *Route) (*holding,
 	return v.resolve(ctx, raw)
 }
 
-// precheckKey refuses what needs no question: a bad checksum, and keys that authsvc didn't know a moment ago.
+// precheckKey refuses what needs no question: keys that authsvc didn't know a moment ago, and bad checksums.
 func (v *Verifier) precheckKey(raw string) error {
-	if _, err := apikey.Parse(raw); err != nil {
-		return ErrMalformed
-	}
 	if u := v.unknown.Get(raw); u != nil && v.clock.Now().Since(u.asked) < unknownLife {
 		return ErrUnknownKey
+	}
+	if _, err := apikey.Parse(raw); err != nil {
+		return ErrMalformed
 	}
 	return nil
 }

@@ -219,7 +219,8 @@ type auth struct {
 	active bool
 	reason events.Reason
 	found  bool
-	// last is the last elite question.
+	// last is the last elite question; mu guards it where questions are asked at once.
+	mu   sync.Mutex
 	last events.CheckRequest
 	// before, if set, runs before an answer is made.
 	before func()
@@ -265,7 +266,9 @@ func (a *auth) check(r *rig, body []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	a.mu.Lock()
 	a.last = q
+	a.mu.Unlock()
 	answer := events.CheckAnswer{
 		Nonce: q.Nonce, Request: events.HashOf(body), Active: a.active, Reason: a.reason, Now: r.clock.Now().Micros(),
 	}

@@ -1,0 +1,188 @@
+package verifier
+
+import (
+	"context"
+	"crypto/ed25519"
+	"encoding/base64"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/tocsin-auth/tocsin/pkg/events"
+	"github.com/tocsin-auth/tocsin/pkg/verifier/internal/clock"
+)
+
+// realClock makes a rig read the machine's clocks, as in use.
+func realClock(b *testing.B, opts ...Option) *rig {
+	r := newRig(b, opts...)
+	r.Verifier.clock = clock.System()
+	stop := make(chan struct{})
+	done := make(chan struct{})
+	proveNow := func() {
+		proof := *r.link.proof.Load()
+		proof.Since = clock.System().Now()
+		proof.Now = proof.Since.Micros()
+		r.link.proof.Store(&proof)
+	}
+	proveNow()
+	go func() {
+		defer close(done)
+		ticker := time.NewTicker(500 * time.Millisecond)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-ticker.C:
+				proveNow()
+			case <-stop:
+				return
+			}
+		}
+	}()
+	b.Cleanup(func() { close(stop); <-done })
+	return r
+}
+
+func lastingToken(changes claims) Credential {
+	all := claims{"iat": time.Now().Unix(), "exp": time.Now().Add(time.Hour).Unix()}
+	for name, value := range changes {
+		all[name] = value
+	}
+	return Bearer(mint(all))
+}
+
+// run measures Verify and checks that it says the same each time.
+func run(b *testing.B, r *rig, want Code, c Credential, opts ...RouteOption) {
+	b.Helper()
+	route, ctx := r.route(opts...), context.Background()
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := r.Verify(ctx, c, route); CodeOf(err) != want {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkWarm(b *testing.B) { run(b, realClock(b), "", lastingToken(nil)) }
+
+func BenchmarkWithRoles(b *testing.B) {
+	roles := []string{"user", "editor", "owner", "admin"}
+	run(b, realClock(b), "", lastingToken(claims{"roles": roles}), Role("admin"), AnyRole("none", "editor"))
+}
+
+func BenchmarkRevoked(b *testing.B) {
+	r := realClock(b)
+	r.apply(events.TokenRevoked{JTI: aliceToken})
+	run(b, r, CodeRevoked, lastingToken(nil))
+}
+
+func BenchmarkAPIKey(b *testing.B) {
+	r := realClock(b)
+	r.serve(newAuth())
+	run(b, r, "", newKey(ModeLive), Role("editor"))
+}
+
+func BenchmarkUnknownAPIKey(b *testing.B) {
+	r, a := realClock(b), newAuth()
+	a.found = false
+	r.serve(a)
+	run(b, r, CodeUnknownKey, newKey(ModeLive))
+}
+
+// BenchmarkCold verifies tokens that were never seen. Each is measured beside its signature alone, in turns, because
+// the ratio is what counts and machines are noisy.
+func BenchmarkCold(b *testing.B) {
+	r := realClock(b)
+	tokens := make([]Credential, 4096)
+	for i := range tokens {
+		tokens[i] = lastingToken(claims{"jti": events.ID{1, 2, 3, 4, 5, 6, 0x70, byte(i >> 8), 0x80, byte(i)}.String()})
+	}
+	route, ctx, i := r.route(), context.Background(), 0
+	var whole, alone time.Duration
+	b.ReportAllocs()
+	for b.Loop() {
+		if i%len(tokens) == 0 {
+			r.tokens.Sweep(never)
+		}
+		c := tokens[i%len(tokens)]
+		start := time.Now()
+		verifySignature(b, c.value)
+		between := time.Now()
+		if _, err := r.Verify(ctx, c, route); err != nil {
+			b.Fatal(err)
+		}
+		alone, whole = alone+between.Sub(start), whole+time.Since(between)
+		i++
+	}
+	b.ReportMetric(float64(whole.Nanoseconds())/float64(i), "ns/verify")
+	b.ReportMetric(float64(whole)/float64(alone), "x-signature")
+}
+
+func verifySignature(b *testing.B, raw string) {
+	dot := strings.LastIndexByte(raw, '.')
+	signature, err := base64.RawURLEncoding.DecodeString(raw[dot+1:])
+	if err != nil || !ed25519.Verify(tokenPublic, []byte(raw[:dot]), signature) {
+		b.Fatal("bad signature")
+	}
+}
+
+// BenchmarkWarmAmong100k picks at random among many tokens, so that the caches of the processor don't help.
+func BenchmarkWarmAmong100k(b *testing.B) {
+	const n = 100_000
+	r := realClock(b, WithTokenCacheSize(8*n)) // so large that none is pushed out
+	tokens := make([]Credential, n)
+	base := lastingToken(nil)
+	h, err := r.token(b.Context(), base.value, r.route())
+	if err != nil {
+		b.Fatal(err)
+	}
+	now := r.Verifier.clock.Now().Micros()
+	for i := range tokens {
+		// Put as if verified: signing 100,000 tokens would take longer than the benchmark.
+		raw := fmt.Sprintf("%s%08d", base.value[:len(base.value)-8], i)
+		own := &holding{principal: h.principal, rv: h.rv, subject: h.subject, kid: h.kid, chain: h.chain, expires: h.expires, stripe: uint8(i)}
+		r.tokens.Put(raw, own, now, own.expires)
+		tokens[i] = Bearer(raw)
+	}
+	route, ctx := r.route(), context.Background()
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := r.Verify(ctx, tokens[rand.IntN(n)], route); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkWarmParallel(b *testing.B) {
+	r, c := realClock(b), lastingToken(nil)
+	route := r.route()
+	b.ReportAllocs()
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			if _, err := r.Verify(context.Background(), c, route); err != nil {
+				b.Error(err)
+			}
+		}
+	})
+}
+
+func TestWarmVerificationAllocatesNothing(t *testing.T) {
+	r := newRig(t)
+	r.Verifier.clock = clock.System()
+	proof := *r.link.proof.Load()
+	proof.Since = clock.System().Now()
+	r.link.proof.Store(&proof)
+	r.serve(newAuth())
+	route, ctx := r.route(Role("user")), context.Background()
+	for _, c := range []Credential{lastingToken(nil), newKey(ModeLive)} {
+		n := testing.AllocsPerRun(1000, func() {
+			if _, err := r.Verify(ctx, c, route); err != nil {
+				t.Fatal(err)
+			}
+		})
+		if n != 0 {
+			t.Errorf("%s: %v allocations", c, n)
+		}
+	}
+}
