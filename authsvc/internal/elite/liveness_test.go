@@ -109,7 +109,7 @@ var changes = []struct {
 		w.update(t, func(ctx context.Context, tx *store.Tx) error { return tx.DeleteAPIKey(ctx, w.key.ID) })
 	}, keyToken: events.ReasonRevoked, key: events.ReasonUnknownKey},
 	{name: "signing key dropped", change: func(t *testing.T, w *world) {
-		w.update(t, func(ctx context.Context, tx *store.Tx) error { return tx.RetireSigningKey(ctx, kid) })
+		w.update(t, func(ctx context.Context, tx *store.Tx) error { return tx.RetireSigningKey(ctx, w.kid) })
 	}, token: events.ReasonInvalidToken, keyToken: events.ReasonInvalidToken},
 }
 
@@ -167,9 +167,10 @@ func eachEngine(t *testing.T, test func(t *testing.T, w *world)) {
 }
 
 func TestCheckKnowsEveryWayInWhichTrustEnds(t *testing.T) {
-	for _, c := range changes {
-		t.Run(c.name, func(t *testing.T) {
-			eachEngine(t, func(t *testing.T, w *world) {
+	eachEngine(t, func(t *testing.T, base *world) {
+		for _, c := range changes {
+			t.Run(c.name, func(t *testing.T) {
+				w := base.another(t)
 				derived := w.derived(t, w.parent())
 				derivedByKey := derived
 				derivedByKey.Parents = []events.Parent{{}, w.keyParent()}
@@ -209,22 +210,22 @@ func TestCheckKnowsEveryWayInWhichTrustEnds(t *testing.T) {
 					}
 				}
 			})
-		})
-	}
+		}
+	})
 }
 
 func TestCheckRefusesCredentialsThatNeverWere(t *testing.T) {
 	eachEngine(t, func(t *testing.T, w *world) {
-		other := storetest.AddUser(t, w.db, "mallory", "admin")
+		other := storetest.AddUser(t, w.db, events.NewNonce(), "admin")
 		const nobody = "01890000-0000-7000-8000-00000000dead"
 		hash := events.HashOf([]byte("no such key"))
 		for name, c := range map[string]struct {
 			change func(r *events.CheckRequest)
 			want   events.Reason
 		}{
-			"kid of a feed key":           {func(r *events.CheckRequest) { r.Kid = feedKID }, events.ReasonInvalidToken},
-			"unknown kid":                 {func(r *events.CheckRequest) { r.Kid = kid[1:] + "C" }, events.ReasonInvalidToken},
-			"kid with NUL":                {func(r *events.CheckRequest) { r.Kid = "\x00" + kid[1:] }, events.ReasonInvalidToken},
+			"kid of a feed key":           {func(r *events.CheckRequest) { r.Kid = w.feedKID }, events.ReasonInvalidToken},
+			"unknown kid":                 {func(r *events.CheckRequest) { r.Kid = thumbprint() }, events.ReasonInvalidToken},
+			"kid with NUL":                {func(r *events.CheckRequest) { r.Kid = "\x00" + w.kid[1:] }, events.ReasonInvalidToken},
 			"kid that is SQL":             {func(r *events.CheckRequest) { r.Kid = "' OR '1'='1" }, events.ReasonInvalidToken},
 			"unknown session":             {func(r *events.CheckRequest) { r.SessionID = nobody }, events.ReasonRevoked},
 			"another user's session":      {func(r *events.CheckRequest) { r.Subject, r.TV = other.ID, other.TV }, events.ReasonRevoked},
@@ -297,9 +298,10 @@ func (w *world) resolve(t testing.TB) events.ResolveAnswer {
 // What the feed will never say again must be said by the resolution; what may change again is a fact of it.
 func TestResolveHidesKeysThatAreDeadForGood(t *testing.T) {
 	hidden := map[string]bool{"user revoked, keys too": true, "everything revoked, keys too": true, "user deleted": true, "key deleted": true}
-	for _, c := range changes {
-		t.Run(c.name, func(t *testing.T) {
-			eachEngine(t, func(t *testing.T, w *world) {
+	eachEngine(t, func(t *testing.T, base *world) {
+		for _, c := range changes {
+			t.Run(c.name, func(t *testing.T) {
+				w := base.another(t)
 				c.change(t, w)
 				a := w.resolve(t)
 				if a.Found == hidden[c.name] {
@@ -313,8 +315,8 @@ func TestResolveHidesKeysThatAreDeadForGood(t *testing.T) {
 					t.Errorf("%+v, %+v say dead: %v", a.User, a.Key, got)
 				}
 			})
-		})
-	}
+		}
+	})
 }
 
 func TestKeysAreTheTokenKeysAlone(t *testing.T) {
@@ -328,7 +330,7 @@ func TestKeysAreTheTokenKeysAlone(t *testing.T) {
 		if err != nil || a.Request != events.HashOf(body) || a.Now == 0 {
 			t.Fatalf("answer %+v: %v", a, err)
 		}
-		if want := `{"keys":[{"kty":"OKP","kid":"` + kid + `"}]}`; string(a.JWKS) != want {
+		if want := `{"keys":[{"kty":"OKP","kid":"` + w.kid + `"}]}`; string(a.JWKS) != want {
 			t.Errorf("got %s, want %s", a.JWKS, want)
 		}
 	})

@@ -3,6 +3,8 @@ package elite
 import (
 	"context"
 	"crypto/ed25519"
+	"crypto/sha256"
+	"encoding/base64"
 	"errors"
 	"testing"
 
@@ -51,16 +53,12 @@ func (pages) Page(_ context.Context, epoch string, from uint64) (feed.Message, e
 	return feed.Message{Body: []byte("page"), Key: signer.KeyID(), Signature: signer.Sign(events.KindFeed, []byte("page"))}, nil
 }
 
-// kid and feedKID are thumbprints of the two kinds of key in the database.
-const (
-	kid     = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
-	feedKID = "BBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBB"
-)
-
 // world is a database with a user who has a session, a key, and a token of both.
 type world struct {
 	db      *store.DB
 	clock   *storetest.Clock
+	kid     string // of the key that signs tokens
+	feedKID string // of one that doesn't
 	user    store.User
 	session store.Session
 	key     store.APIKey
@@ -69,14 +67,21 @@ type world struct {
 
 func newWorld(t testing.TB, engine store.Engine) *world {
 	t.Helper()
-	w := &world{clock: new(storetest.Clock)}
-	w.db = storetest.Open(t, storetest.URL(t, engine), w.clock.Option())
-	w.user = storetest.AddUser(t, w.db, "alice", "user", "editor")
-	w.session = storetest.AddSession(t, w.db, w.user)
-	w.key = storetest.AddKey(t, w.db, w.user, "key")
-	w.update(t, func(ctx context.Context, tx *store.Tx) error {
-		w.jti = tx.NewID()
-		for id, purpose := range map[string]store.Purpose{kid: store.PurposeToken, feedKID: store.PurposeFeed} {
+	clock := new(storetest.Clock)
+	w := &world{clock: clock, db: storetest.Open(t, storetest.URL(t, engine), clock.Option())}
+	return w.another(t)
+}
+
+// another returns a world of its own in the same database: users, credentials and signing keys are new.
+func (w *world) another(t testing.TB) *world {
+	t.Helper()
+	n := &world{db: w.db, clock: w.clock, kid: thumbprint(), feedKID: thumbprint()}
+	n.user = storetest.AddUser(t, n.db, events.NewNonce(), "user", "editor")
+	n.session = storetest.AddSession(t, n.db, n.user)
+	n.key = storetest.AddKey(t, n.db, n.user, "key")
+	n.update(t, func(ctx context.Context, tx *store.Tx) error {
+		n.jti = tx.NewID()
+		for id, purpose := range map[string]store.Purpose{n.kid: store.PurposeToken, n.feedKID: store.PurposeFeed} {
 			if err := tx.InsertSigningKey(ctx, store.SigningKey{KID: id, Purpose: purpose, Alg: "EdDSA",
 				PublicJWK: `{"kty":"OKP","kid":"` + id + `"}`, Sealed: []byte("x"), CreatedAt: tx.Now(), ActiveAt: tx.Now()}); err != nil {
 				return err
@@ -84,7 +89,13 @@ func newWorld(t testing.TB, engine store.Engine) *world {
 		}
 		return nil
 	})
-	return w
+	return n
+}
+
+// thumbprint draws what looks like a kid.
+func thumbprint() string {
+	sum := sha256.Sum256([]byte(events.NewNonce()))
+	return base64.RawURLEncoding.EncodeToString(sum[:])
 }
 
 func (w *world) update(t testing.TB, change func(ctx context.Context, tx *store.Tx) error) {
@@ -96,19 +107,19 @@ func (w *world) update(t testing.TB, change func(ctx context.Context, tx *store.
 
 // token is the question for a token of the session.
 func (w *world) token() events.CheckRequest {
-	return events.CheckRequest{Kid: kid, JTI: w.jti, SessionID: w.session.ID, Subject: w.user.ID, TV: w.user.TV, Mode: events.ModeLive}
+	return events.CheckRequest{Kid: w.kid, JTI: w.jti, SessionID: w.session.ID, Subject: w.user.ID, TV: w.user.TV, Mode: events.ModeLive}
 }
 
 // keyToken is the question for a token that a key got for itself.
 func (w *world) keyToken() events.CheckRequest {
-	return events.CheckRequest{Kid: kid, JTI: w.jti, KeyID: w.key.ID, Subject: w.user.ID, TV: w.user.TV, Mode: events.ModeLive}
+	return events.CheckRequest{Kid: w.kid, JTI: w.jti, KeyID: w.key.ID, Subject: w.user.ID, TV: w.user.TV, Mode: events.ModeLive}
 }
 
 // derived is the question for a token of another user that was derived from these parents.
 func (w *world) derived(t testing.TB, parents ...events.Parent) events.CheckRequest {
 	t.Helper()
-	service := storetest.AddUser(t, w.db, "service", "user")
-	r := events.CheckRequest{Kid: kid, Subject: service.ID, TV: service.TV, Mode: events.ModeLive, Parents: parents}
+	service := storetest.AddUser(t, w.db, events.NewNonce(), "user")
+	r := events.CheckRequest{Kid: w.kid, Subject: service.ID, TV: service.TV, Mode: events.ModeLive, Parents: parents}
 	w.update(t, func(_ context.Context, tx *store.Tx) error { r.JTI = tx.NewID(); return nil })
 	return r
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/tocsin-auth/tocsin/authsvc/internal/bus"
 	"github.com/tocsin-auth/tocsin/authsvc/internal/store"
+	"github.com/tocsin-auth/tocsin/authsvc/internal/store/storetest"
 	"github.com/tocsin-auth/tocsin/pkg/events"
 )
 
@@ -33,6 +34,7 @@ type scene struct {
 type hookedStore struct {
 	*store.DB
 	broken   atomic.Bool
+	frozen   atomic.Bool
 	badQuery atomic.Bool
 	hold     atomic.Pointer[chan struct{}] // queries wait for it
 	held     chan struct{}                 // a query waits
@@ -41,6 +43,10 @@ type hookedStore struct {
 var errBroken = errors.New("no database")
 
 func (s *hookedStore) Readable(ctx context.Context) error {
+	if s.frozen.Load() {
+		<-ctx.Done()
+		return ctx.Err()
+	}
 	if s.broken.Load() {
 		return errBroken
 	}
@@ -62,9 +68,14 @@ func (s *hookedStore) KeyByHash(ctx context.Context, hash events.Hash) (store.Ke
 	return s.DB.KeyByHash(ctx, hash)
 }
 
-func newScene(t *testing.T, change func(cfg *Config)) *scene {
+func newScene(t testing.TB, change func(cfg *Config)) *scene {
 	t.Helper()
-	s := &scene{world: newWorld(t, store.SQLite), outcomes: make(chan Outcome, 1000)}
+	return newSceneOn(t, store.SQLite, change)
+}
+
+func newSceneOn(t testing.TB, engine store.Engine, change func(cfg *Config)) *scene {
+	t.Helper()
+	s := &scene{world: newWorld(t, engine), outcomes: make(chan Outcome, 1000)}
 	s.store = &hookedStore{DB: s.db, held: make(chan struct{}, 1000)}
 	dir := t.TempDir()
 	var services []bus.Service
@@ -83,7 +94,12 @@ func newScene(t *testing.T, change func(cfg *Config)) *scene {
 	}
 	t.Cleanup(func() { s.closeBus(t) })
 	cfg := Config{Conn: s.bus.Reply(), Store: s.store, Ring: testRing(), Pages: pages{}, Log: log,
-		Observe:       func(_ Question, o Outcome, _ time.Duration) { s.outcomes <- o },
+		Observe: func(_ Question, o Outcome, _ time.Duration) {
+			select {
+			case s.outcomes <- o:
+			default:
+			}
+		},
 		probeInterval: 5 * time.Millisecond}
 	if change != nil {
 		change(&cfg)
@@ -95,7 +111,7 @@ func newScene(t *testing.T, change func(cfg *Config)) *scene {
 	return s
 }
 
-func (s *scene) join(t *testing.T, dir, service string) *nats.Conn {
+func (s *scene) join(t testing.TB, dir, service string) *nats.Conn {
 	t.Helper()
 	seed, err := nats.NkeyOptionFromSeed(bus.SeedFile(dir, service))
 	if err != nil {
@@ -111,7 +127,7 @@ func (s *scene) join(t *testing.T, dir, service string) *nats.Conn {
 	return nc
 }
 
-func (s *scene) closeBus(t *testing.T) {
+func (s *scene) closeBus(t testing.TB) {
 	ctx, cancel := context.WithTimeout(context.Background(), within)
 	defer cancel()
 	if s.responders != nil && s.responders.queries.Err() == nil {
@@ -296,6 +312,71 @@ func TestOneFailingQuestionDoesNotSilenceTheResponders(t *testing.T) {
 			t.Fatalf("another service: %s", code)
 		}
 	}
+}
+
+func TestRespondersAreWithdrawnWhileTheDatabaseHangs(t *testing.T) {
+	s := newScene(t, nil)
+	s.store.frozen.Store(true)
+	until(t, "withdrawn", func() bool { return !s.responders.Serving() })
+	if _, err := s.cars.Request(events.ResolveSubject("cars"), nil, within); !errors.Is(err, nats.ErrNoResponders) {
+		t.Errorf("withdrawn: %v", err)
+	}
+	s.store.frozen.Store(false)
+	until(t, "back", s.responders.Serving)
+}
+
+// EliteLinearizable, as far as this package can keep it: a question that is sent after a change has committed is decided
+// with it, however busy the responders are.
+func TestAnAnswerKnowsWhatCommittedBeforeItsQuestion(t *testing.T) {
+	for _, engine := range []store.Engine{store.SQLite, store.Postgres} {
+		t.Run(string(engine), func(t *testing.T) {
+			s := newSceneOn(t, engine, nil)
+			stop, stopped := make(chan struct{}), make(chan struct{})
+			go func() { // keeps the workers and the database's caches busy with the same rows
+				defer close(stopped)
+				body := s.resolveBody(t)
+				for {
+					select {
+					case <-stop:
+						return
+					default:
+						s.jobs.Request(events.ResolveSubject("jobs"), body, within)
+					}
+				}
+			}()
+			defer func() { close(stop); <-stopped }()
+			for range 20 {
+				session := storetest.AddSession(t, s.db, s.user)
+				r := s.token()
+				r.SessionID, r.JTI = session.ID, session.ID
+				if a := s.askCheck(t, r); !a.Active {
+					t.Fatalf("before: %s", a.Reason)
+				}
+				s.update(t, func(ctx context.Context, tx *store.Tx) error { _, err := tx.EndSession(ctx, session.ID); return err })
+				if a := s.askCheck(t, r); a.Reason != events.ReasonRevoked {
+					t.Fatalf("after: %q", a.Reason)
+				}
+			}
+		})
+	}
+}
+
+func (s *scene) askCheck(t *testing.T, r events.CheckRequest) events.CheckAnswer {
+	t.Helper()
+	r.Nonce = events.NewNonce()
+	body, err := json.Marshal(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, code := ask(t, s.cars, events.CheckSubject("cars"), body)
+	if code != "" {
+		t.Fatal(code)
+	}
+	a, err := events.DecodeCheckAnswer(m.Data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
 }
 
 func TestStartWithoutADatabaseServesWhenItComes(t *testing.T) {

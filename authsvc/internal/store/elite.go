@@ -2,8 +2,12 @@ package store
 
 import (
 	"context"
+	"database/sql"
+	"errors"
 	"fmt"
 	"strings"
+	"sync"
+	"time"
 
 	"github.com/tocsin-auth/tocsin/pkg/events"
 )
@@ -77,31 +81,71 @@ func (s *Session) checked() []any {
 	return []any{&s.ID, &s.UserID, &s.TV, &s.EndedAt, &s.ExpiresAt, &s.IdleExpiresAt}
 }
 
+// statements keeps prepared statements of the reader for SQLite, which otherwise parses and plans each time; the driver of
+// PostgreSQL keeps its own.
+type statements struct {
+	mu     sync.Mutex
+	byText map[string]*sql.Stmt
+}
+
+// askReader runs a query of this file. Its first parameter is for [DB.clockParameter].
+func (db *DB) askReader(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+	if db.dialect.engine != SQLite {
+		return db.reader.QueryContext(ctx, query, args...)
+	}
+	db.prepared.mu.Lock()
+	stmt, err := db.prepared.byText[query], error(nil)
+	if stmt == nil {
+		if stmt, err = db.reader.PrepareContext(ctx, query); err == nil {
+			if db.prepared.byText == nil {
+				db.prepared.byText = map[string]*sql.Stmt{}
+			}
+			db.prepared.byText[query] = stmt
+		}
+	}
+	db.prepared.mu.Unlock()
+	if err != nil {
+		return nil, err
+	}
+	return stmt.QueryContext(ctx, args...)
+}
+
+// clockParameter returns an expression for the database's time and the value of its parameter, $1, so that a statement's
+// text doesn't change with the time.
+func (db *DB) clockParameter() (expression string, value int64) {
+	offset := db.offset().Microseconds()
+	if db.dialect.clock == "" {
+		return "CAST($1 AS BIGINT)", time.Now().UnixMicro() + offset
+	}
+	return "(" + db.dialect.clock + " + CAST($1 AS BIGINT))", offset
+}
+
 // CheckToken reads what decides about a token signed with kid: the first credential is its own, the others are its
 // parents, at most [events.MaxParents]. Ids MUST be UUIDs, or empty.
 func (db *DB) CheckToken(ctx context.Context, kid string, credentials []Credential) (TokenState, error) {
-	args := []any{kid}
+	clock, now := db.clockParameter()
+	query, args := checkTokenQuery(clock, len(credentials)), []any{now, kid}
 	for i, c := range credentials {
 		args = append(args, i, c.JTI, c.SessionID, c.Subject, c.KeyID)
 	}
 	var state TokenState
 	err := db.retry(ctx, func() (err error) {
-		state, err = db.checkToken(ctx, db.checkTokenQuery(len(credentials)), args, credentials)
+		state, err = db.checkToken(ctx, query, args, credentials)
 		return err
 	})
 	return state, err
 }
 
-func (db *DB) checkTokenQuery(credentials int) string {
+func checkTokenQuery(clock string, credentials int) string {
 	rows := make([]string, credentials)
 	for i := range rows {
-		n := 2 + 5*i
+		n := 3 + 5*i
 		rows[i] = fmt.Sprintf(`(CAST($%d AS INTEGER), CAST($%d AS TEXT), CAST($%d AS TEXT), CAST($%d AS TEXT), CAST($%d AS TEXT))`,
 			n, n+1, n+2, n+3, n+4)
 	}
 	return `WITH asked (place, jti, sid, sub, key_id) AS (VALUES ` + strings.Join(rows, ", ") + `)
-		SELECT ` + db.clock() + `, authority.tokens_before, authority.keys_before,
-		EXISTS (SELECT 1 FROM signing_keys WHERE signing_keys.kid = $1 AND signing_keys.purpose = '` + string(PurposeToken) + `'),
+		SELECT ` + clock + `, authority.tokens_before, authority.keys_before,
+		EXISTS (SELECT 1 FROM signing_keys WHERE signing_keys.kid = $2 AND signing_keys.purpose = '` + string(PurposeToken) + `'),
 		EXISTS (SELECT 1 FROM events WHERE events.target = '` + jtiTarget + `' || asked.jti), ` +
 		fmt.Sprintf(checkedUser, "u") + `, ` + checkedSession + `, ` + checkedKey + `, ` + fmt.Sprintf(checkedUser, "ku") + `
 		FROM asked CROSS JOIN authority
@@ -113,65 +157,75 @@ func (db *DB) checkTokenQuery(credentials int) string {
 }
 
 func (db *DB) checkToken(ctx context.Context, query string, args []any, credentials []Credential) (TokenState, error) {
-	var state TokenState
-	rows, err := db.reader.QueryContext(ctx, query, args...)
-	if err != nil {
-		return state, db.classify(err)
-	}
-	defer rows.Close()
-	for rows.Next() && len(state.Credentials) < len(credentials) {
+	state := TokenState{Credentials: make([]CredentialState, 0, len(credentials))}
+	err := db.eachRow(ctx, func(rows *sql.Rows) error {
+		if len(state.Credentials) == len(credentials) {
+			return errRows
+		}
 		c := CredentialState{Credential: credentials[len(state.Credentials)]}
 		into := []any{&state.Now, &state.Authority.TokensBefore, &state.Authority.KeysBefore, &state.KIDInSet, &c.JTIRevoked}
 		into = append(append(into, c.User.checked()...), c.Session.checked()...)
 		into = append(append(into, c.Key.checked()...), c.KeyUser.checked()...)
-		if err := rows.Scan(into...); err != nil {
-			return state, db.classify(err)
-		}
+		err := rows.Scan(into...)
 		state.Credentials = append(state.Credentials, c)
+		return err
+	}, query, args...)
+	if err == nil && len(state.Credentials) != len(credentials) {
+		err = errRows
 	}
-	if err := rows.Err(); err != nil {
-		return state, db.classify(err)
-	}
-	if len(state.Credentials) != len(credentials) {
-		return state, fmt.Errorf("check: %d rows for %d credentials", len(state.Credentials), len(credentials))
-	}
-	return state, nil
+	return state, err
 }
+
+// errRows would mean that an outer join lost or doubled a credential.
+var errRows = errors.New("elite: not one row for each credential")
 
 // KeyByHash reads what decides about an API key, by the SHA-256 of the whole key.
 func (db *DB) KeyByHash(ctx context.Context, hash events.Hash) (KeyState, error) {
+	clock, now := db.clockParameter()
+	query := `SELECT ` + clock + `, authority.keys_before, ` + checkedKey + `, ` + fmt.Sprintf(checkedUser, "u") + `
+		FROM authority LEFT JOIN api_keys k ON k.hash = $2 LEFT JOIN users u ON u.id = k.user_id`
 	var state KeyState
 	err := db.retry(ctx, func() error {
 		state = KeyState{}
 		into := []any{&state.Now, &state.Authority.KeysBefore}
 		into = append(append(into, state.Key.checked()...), state.User.checked()...)
-		return db.classify(db.reader.QueryRowContext(ctx, `SELECT `+db.clock()+`, authority.keys_before, `+
-			checkedKey+`, `+fmt.Sprintf(checkedUser, "u")+`
-			FROM authority LEFT JOIN api_keys k ON k.hash = $1 LEFT JOIN users u ON u.id = k.user_id`, hash[:]).Scan(into...))
+		return db.eachRow(ctx, func(rows *sql.Rows) error { return rows.Scan(into...) }, query, now, hash[:])
 	})
+	if err == nil && state.Now == 0 {
+		err = errRows
+	}
 	return state, err
 }
 
 // TokenKeySet reads the public JWKs of the token keys in the set, and the time.
 func (db *DB) TokenKeySet(ctx context.Context) (jwks []string, now int64, err error) {
+	clock, value := db.clockParameter()
+	query := `SELECT ` + clock + `, public_jwk FROM signing_keys WHERE purpose = $2 ORDER BY active_at, kid`
 	err = db.retry(ctx, func() error {
 		jwks = nil
-		rows, err := db.reader.QueryContext(ctx, `SELECT `+db.clock()+`, public_jwk FROM signing_keys
-			WHERE purpose = $1 ORDER BY active_at, kid`, string(PurposeToken))
-		if err != nil {
-			return db.classify(err)
-		}
-		defer rows.Close()
-		for rows.Next() {
+		return db.eachRow(ctx, func(rows *sql.Rows) error {
 			var jwk string
-			if err := rows.Scan(&now, &jwk); err != nil {
-				return db.classify(err)
-			}
+			err := rows.Scan(&now, &jwk)
 			jwks = append(jwks, jwk)
-		}
-		return db.classify(rows.Err())
+			return err
+		}, query, value, string(PurposeToken))
 	})
 	return jwks, now, err
+}
+
+// eachRow runs a query on the reader and scans its rows.
+func (db *DB) eachRow(ctx context.Context, scan func(*sql.Rows) error, query string, args ...any) error {
+	rows, err := db.askReader(ctx, query, args...)
+	if err != nil {
+		return db.classify(err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		if err := scan(rows); err != nil {
+			return db.classify(err)
+		}
+	}
+	return db.classify(rows.Err())
 }
 
 // Readable proves that questions can be answered from the primary now. Unlike [DB.Ping] it doesn't wait for writers.

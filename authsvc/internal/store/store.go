@@ -50,6 +50,8 @@ type DB struct {
 	pen    *sql.DB
 	log    *slog.Logger
 	offset func() time.Duration
+	// prepared are the reader's statements of elite.go.
+	prepared statements
 }
 
 // Option changes how a database is opened.
