@@ -220,7 +220,7 @@ func (v *Verifier) standing(h *holding, s *sight) error {
 			return ErrRevoked
 		}
 	}
-	if h.isKey() && !s.survives(v.set.Key(h.key)) {
+	if h.isKey() && !s.survives(v.set.Key(*h.key)) {
 		return ErrRevoked
 	}
 	if v.parentDisabled(h) {

@@ -23,6 +23,18 @@ const never = math.MaxInt64
 // holding is a credential in hand: facts that were verified and never change, and, beside them, what the revocation
 // set said when it was last asked. Caches keep holdings; a decision is made from one on every use.
 type holding struct {
+	// What every use reads comes first and together.
+
+	seen   atomic.Pointer[sight]
+	key    *revset.Key // nil for tokens
+	stripe uint8       // which counters it counts on
+	used   atomic.Bool // API keys: since it was resolved
+	// In microseconds by the guarded clock; leeway is in them already.
+	notBefore, expires int64
+	// asked and generation bound the life of a resolution; see [Verifier.outlived].
+	asked      clock.Reading
+	generation uint64
+
 	// principal is who it speaks for, with the roles, plan and standing that the credential itself tells, at version rv.
 	principal Principal
 	rv        int64
@@ -31,25 +43,13 @@ type holding struct {
 	narrow   []string
 	narrowed bool
 
-	// In microseconds by the guarded clock; leeway is in them already.
-	notBefore, expires int64
-
-	kid     string // of the token key; "" for API keys
+	kid     string // of the token key
 	subject events.ID
 	// chain is the token and all that it was derived from: each can kill it. Empty for API keys.
 	chain []revset.Credential
-	key   revset.Key // API keys only
-
-	// asked and generation bound the life of a resolution; see [Verifier.outlived].
-	asked      clock.Reading
-	generation uint64
-	used       atomic.Bool // since it was resolved
-
-	stripe uint8 // which counters it counts on
-	seen   atomic.Pointer[sight]
 }
 
-func (h *holding) isKey() bool { return h.principal.Method == MethodAPIKey }
+func (h *holding) isKey() bool { return h.key != nil }
 
 // sight is what the set and the key set said of a holding at one version of both.
 type sight struct {
@@ -104,7 +104,7 @@ func holdKey(user *events.UserInfo, key *events.KeyInfo) (*holding, error) {
 		},
 		rv: user.RV, disabled: user.Disabled, subject: owner, narrow: key.Scopes, narrowed: len(key.Scopes) > 0,
 		notBefore: math.MinInt64, expires: never,
-		key:    revset.Key{ID: id, Owner: owner, TV: key.TV, Suspended: key.Suspended, KV: key.KV},
+		key:    &revset.Key{ID: id, Owner: owner, TV: key.TV, Suspended: key.Suspended, KV: key.KV},
 		stripe: uint8(rand.Uint32()),
 	}
 	if key.NotAfter != nil {

@@ -6,6 +6,8 @@
 //   - A key is found only if it is equal to the one that was put, byte for byte: the hash only selects a bucket.
 //   - An entry never changes after it was published; a slot changes by one atomic store or compare-and-swap.
 //     So readers take no lock, don't allocate, and see a whole entry or none.
+//   - A bucket's tags are hints, a byte of each slot's hash: they spare readers the look at entries of other keys. A tag
+//     that a race left wrong makes a key miss, which costs its user a fresh verification and nothing else.
 //   - There are at most Slots entries, whatever comes in. A full bucket gives up a dead entry, else one that wasn't
 //     used since the last time it was asked to, else the next in turn.
 //
@@ -31,9 +33,31 @@ type Cache[V any] struct {
 	size    atomic.Int64
 }
 
+// bucket is laid out so that tags and slots are neighbours in memory.
 type bucket[V any] struct {
+	tags  atomic.Uint64 // one byte for each slot, never 0 for one that is taken
 	slots [ways]atomic.Pointer[entry[V]]
 	hand  atomic.Uint32 // whose turn it is to go
+}
+
+// tagOf takes the byte that doesn't select the bucket.
+func tagOf(hash uint64) uint64 { return max(hash>>56, 1) }
+
+// candidates returns a mask with bit 7 of each byte set whose slot may hold a tag; a few too many at worst.
+func (b *bucket[V]) candidates(tag uint64) uint64 {
+	const low, high = 0x0101010101010101, 0x8080808080808080
+	x := b.tags.Load() ^ tag*low
+	return (x - low) & ^x & high
+}
+
+// mark sets the tag of a slot.
+func (b *bucket[V]) mark(slot int, tag uint64) {
+	for {
+		old := b.tags.Load()
+		if b.tags.CompareAndSwap(old, old&^(0xff<<(8*slot))|tag<<(8*slot)) {
+			return
+		}
+	}
 }
 
 type entry[V any] struct {
@@ -62,8 +86,8 @@ func (c *Cache[V]) Len() int { return int(c.size.Load()) }
 func (c *Cache[V]) Get(key string) *V {
 	hash := maphash.String(c.seed, key)
 	b := &c.buckets[hash&c.mask]
-	for i := range b.slots {
-		e := b.slots[i].Load()
+	for found := b.candidates(tagOf(hash)); found != 0; found &= found - 1 {
+		e := b.slots[bits.TrailingZeros64(found)/8].Load()
 		if e == nil || e.hash != hash || e.key != key {
 			continue
 		}
@@ -75,7 +99,7 @@ func (c *Cache[V]) Get(key string) *V {
 	return nil
 }
 
-// Put stores a value under a key, instead of an earlier one. The entry counts as dead when now is past dies; a dead
+// Put stores a value under a key, instead of an earlier one; of two at the same time either or both may stay. The entry counts as dead when now is past dies; a dead
 // entry may still be found until its place is needed or [Cache.Sweep] comes by.
 func (c *Cache[V]) Put(key string, value *V, now, dies int64) {
 	hash := maphash.String(c.seed, key)
@@ -83,9 +107,10 @@ func (c *Cache[V]) Put(key string, value *V, now, dies int64) {
 	fresh := &entry[V]{hash: hash, dies: dies, key: strings.Clone(key), value: value}
 	for {
 		slot, old := b.place(hash, key, now)
-		if !slot.CompareAndSwap(old, fresh) {
+		if !b.slots[slot].CompareAndSwap(old, fresh) {
 			continue
 		}
+		b.mark(slot, tagOf(hash))
 		if old == nil {
 			c.size.Add(1)
 		}
@@ -94,7 +119,7 @@ func (c *Cache[V]) Put(key string, value *V, now, dies int64) {
 }
 
 // place chooses a slot, and says what it holds.
-func (b *bucket[V]) place(hash uint64, key string, now int64) (*atomic.Pointer[entry[V]], *entry[V]) {
+func (b *bucket[V]) place(hash uint64, key string, now int64) (int, *entry[V]) {
 	free := -1
 	for i := range b.slots {
 		e := b.slots[i].Load()
@@ -104,13 +129,13 @@ func (b *bucket[V]) place(hash uint64, key string, now int64) (*atomic.Pointer[e
 				free = i
 			}
 		case e.hash == hash && e.key == key:
-			return &b.slots[i], e
+			return i, e
 		}
 	}
 	if free < 0 {
 		free = b.turn()
 	}
-	return &b.slots[free], b.slots[free].Load()
+	return free, b.slots[free].Load()
 }
 
 // turn gives those that were used since the hand last came by another round.

@@ -98,7 +98,7 @@ func (r *reader) claim(name string) {
 	case "client_id":
 		c.ClientID = r.str()
 	case "mode":
-		c.Mode = events.Mode(r.str())
+		c.Mode = modeOf(r.str())
 	case "roles":
 		c.Roles = r.strs(maxRoles)
 	case "amr":
@@ -110,6 +110,17 @@ func (r *reader) claim(name string) {
 	default:
 		r.number64(name)
 	}
+}
+
+// modeOf returns the constant for a mode, "" for others: a comparison with a constant then looks at the pointer only.
+func modeOf(s string) events.Mode {
+	switch events.Mode(s) {
+	case events.ModeLive:
+		return events.ModeLive
+	case events.ModeTest:
+		return events.ModeTest
+	}
+	return ""
 }
 
 // number64 reads the numeric claims, and passes over those that this version doesn't know.
@@ -223,7 +234,7 @@ func complete(seen names) bool {
 }
 
 func (c *Claims) valid() bool {
-	if c.Mode != events.ModeLive && c.Mode != events.ModeTest {
+	if c.Mode == "" {
 		return false
 	}
 	for _, p := range c.Parents {
