@@ -51,15 +51,23 @@ func run(args []string, getenv func(string) string, stdout, stderr io.Writer) in
 	default:
 		err = serve(ctx, cfg.Serve, stdout, stderr)
 	}
-	switch {
-	case err == nil:
+	if err == nil {
 		return exitOK
-	case errors.Is(err, errUsage):
-		fmt.Fprintln(stderr, "authsvc:", err)
+	}
+	fmt.Fprintln(stderr, "authsvc:", oneLine(err))
+	if errors.Is(err, errUsage) {
 		return exitUsage
 	}
-	fmt.Fprintln(stderr, "authsvc:", err)
 	return exitFailure
+}
+
+// oneLine is an error without the line breaks that some libraries put into theirs.
+func oneLine(err error) string {
+	lines := strings.FieldsFunc(err.Error(), func(r rune) bool { return r == '\n' || r == '\r' })
+	for i := range lines {
+		lines[i] = strings.TrimSpace(lines[i])
+	}
+	return strings.Join(lines, "; ")
 }
 
 // errUsage marks an error that only another configuration can mend.

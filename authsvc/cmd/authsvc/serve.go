@@ -83,7 +83,20 @@ func (p *program) holdPlace(ctx context.Context) error {
 	if p.issuer = p.cfg.Issuer; p.issuer == "" {
 		p.issuer = config.DefaultIssuer(p.listener.Addr())
 	}
-	return nil
+	return p.tryNATSPort(ctx)
+}
+
+// tryNATSPort finds out early that the embedded server couldn't listen, before the database is touched.
+func (p *program) tryNATSPort(ctx context.Context) error {
+	if p.cfg.NATSURL != "" {
+		return nil
+	}
+	var listen net.ListenConfig
+	probe, err := listen.Listen(ctx, "tcp", p.cfg.NATSListen)
+	if err != nil {
+		return fmt.Errorf("NATS address %s: %w", p.cfg.NATSListen, cause(err))
+	}
+	return probe.Close()
 }
 
 // cause drops what a network error repeats of the address.
