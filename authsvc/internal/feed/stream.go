@@ -149,6 +149,7 @@ func (d *Dispatcher) acknowledged(last, streamSeq uint64) {
 	}
 	if broken {
 		d.repair("the stream's sequence isn't continuous")
+		s.created = time.Time{} // the next look learns it anew
 	}
 }
 
@@ -198,10 +199,12 @@ func (d *Dispatcher) Observe(state StreamState) {
 		if p := positionOf(state.Tail); d.term.marked > 0 && (p.Epoch != d.term.at.Epoch || p.Head < d.term.marked) {
 			d.repair("the stream doesn't end where it should")
 		}
-	case !s.created.Equal(state.Created):
+	case !s.created.IsZero() && !s.created.Equal(state.Created):
 		d.repair("the stream was recreated")
+		s.lastSeq = 0
 	case state.LastSeq < state.Since:
 		d.repair("the stream has gone back")
+		s.lastSeq = 0
 	}
 	s.examined, s.created = true, state.Created
 }
