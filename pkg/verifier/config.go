@@ -143,7 +143,7 @@ func WithAllowTest() Option {
 	}
 }
 
-// WithLogger sets where changes of state are logged; no credential ever is. Default: slog.Default().
+// WithLogger sets where changes of the connection and of freshness are logged; no credential ever is. Default: slog.Default().
 func WithLogger(log *slog.Logger) Option {
 	return func(s *settings) error {
 		if log == nil {

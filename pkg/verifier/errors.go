@@ -1,9 +1,13 @@
 package verifier
 
-import "errors"
+import (
+	"errors"
+
+	"github.com/tocsin-auth/tocsin/pkg/verifier/internal/link"
+)
 
 // ErrConfig is wrapped by every error of [New], [Verifier.Route] and their options.
-var ErrConfig = errors.New("verifier: bad configuration")
+var ErrConfig = link.ErrConfig
 
 // Code is the stable name of a refusal, as problem+json answers carry it.
 type Code string

@@ -3,7 +3,6 @@ package verifier
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -42,7 +41,6 @@ type Verifier struct {
 	realm string
 	mode  events.Mode
 	base  Route // no requirements, the verifier's bound and policy
-	log   *slog.Logger
 
 	clock clock.Clock
 	set   *revset.Set
@@ -60,8 +58,7 @@ type Verifier struct {
 	smallest time.Duration // of all routes' bounds; guarded by boundMu
 
 	counters *counters
-	changed  chan struct{} // the link rings
-	news     bell          // those who wait for a change hear
+	news     bell // rung by the link after each change
 
 	life   context.Context // ends with Close
 	cancel context.CancelFunc
@@ -83,11 +80,11 @@ func New(ctx context.Context, cfg Config, opts ...Option) (*Verifier, error) {
 		Issuer: s.Issuer, Service: s.Service, Instance: s.instance, URL: s.NATSURL, Credentials: s.credentials,
 		NATSOptions: s.natsOptions, FeedKeysFile: s.feedKeysFile, HTTPClient: s.httpClient,
 		Smallest: s.bound, Largest: s.bound, Clock: v.clock, Set: v.set,
-		Skipped: v.forgetKeys, Changed: v.ring, Log: s.log,
+		Skipped: v.forgetKeys, Changed: v.news.ring, Log: s.log,
 	})
 	if err != nil {
 		v.cancel()
-		return nil, fmt.Errorf("%w: %w", ErrConfig, err)
+		return nil, err
 	}
 	v.run(l)
 	return v, nil
@@ -97,32 +94,23 @@ func New(ctx context.Context, cfg Config, opts ...Option) (*Verifier, error) {
 func newVerifier(ctx context.Context, s *settings, c clock.Clock, set *revset.Set) *Verifier {
 	v := &Verifier{
 		issuer: s.Issuer, audience: s.Audience, service: s.Service, instance: s.instance, realm: s.Service, mode: s.mode,
-		base: Route{bound: s.bound, policy: s.policy}, smallest: s.bound, log: s.log, clock: c, set: set,
+		base: Route{bound: s.bound, policy: s.policy}, smallest: s.bound, clock: c, set: set,
 		tokens: cache.New[holding](s.tokens), keys: cache.New[holding](s.keys), unknown: cache.New[unknown](unknownKeys),
 		resolving: make(chan struct{}, resolveLimit), asking: make(chan struct{}, s.askLimit),
-		counters: new(counters), changed: make(chan struct{}, 1),
+		counters: new(counters),
 	}
 	v.life, v.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	return v
 }
 
-// run takes the link over and starts the two goroutines of the verifier. Both end with Close.
+// run takes the link over and starts the verifier's own goroutine, which ends with Close.
 func (v *Verifier) run(l connection) {
 	v.link = l
-	v.tasks.Go(v.watch)
 	v.tasks.Go(v.tend)
 }
 
 // forgetKeys voids all resolutions, those in flight included.
 func (v *Verifier) forgetKeys() { v.generation.Add(1) }
-
-// ring wakes watch. It never blocks: one waiting ring is as good as many.
-func (v *Verifier) ring() {
-	select {
-	case v.changed <- struct{}{}:
-	default:
-	}
-}
 
 // begin reports whether a goroutine that isn't the verifier's own may start work for it; if so, call end after it.
 func (v *Verifier) begin() bool {
@@ -175,43 +163,8 @@ func (v *Verifier) WaitReady(ctx context.Context) error {
 	}
 }
 
-const (
-	// watchInterval is how late the end of freshness is logged at most; requests see it at once.
-	watchInterval = 250 * time.Millisecond
-	// tendInterval is how often caches are swept and resolutions are looked through.
-	tendInterval = 5 * time.Second
-)
-
-// watch logs each change of state, and tells those who wait.
-func (v *Verifier) watch() {
-	ticker := time.NewTicker(watchInterval)
-	defer ticker.Stop()
-	last := events.StateStarting
-	for {
-		select {
-		case <-v.changed:
-		case <-ticker.C:
-		case <-v.life.Done():
-			return
-		}
-		v.news.ring()
-		if state := v.state(); state != last {
-			v.logState(last, state)
-			last = state
-		}
-	}
-}
-
-func (v *Verifier) logState(from, to events.State) {
-	stats := v.link.Stats()
-	level := slog.LevelInfo
-	if to == events.StateStale {
-		level = slog.LevelWarn
-	}
-	v.log.Log(v.life, level, "verifier is "+string(to), "was", from, "service", v.service, "instance", v.instance,
-		"epoch", stats.Epoch, "applied", stats.Applied, "head", stats.Head, "proof_age", stats.ProofAge,
-		"connected", stats.Connected, "bound", v.base.bound)
-}
+// tendInterval is how often caches are swept and resolutions are looked through.
+const tendInterval = 5 * time.Second
 
 // tend gives the memory of dead entries back and keeps resolutions alive.
 func (v *Verifier) tend() {

@@ -1,7 +1,6 @@
 package verifier
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -22,7 +21,7 @@ func TestWaitReadyReturnsWithTheFirstProof(t *testing.T) {
 		go func() { done <- r.WaitReady(t.Context()) }()
 		synctest.Wait()
 		r.prove()
-		r.ring()
+		r.news.ring()
 		if err := <-done; err != nil {
 			t.Error(err)
 		}
@@ -45,28 +44,6 @@ func TestWaitReadySaysWhatWasMissing(t *testing.T) {
 			t.Error("ready after Close")
 		}
 		_ = r.Close()
-	})
-}
-
-func TestChangesOfStateAreLoggedOnceEach(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var log bytes.Buffer
-		r := newRig(t, WithLogger(slog.New(slog.NewTextHandler(&log, nil))))
-		steps := func() {
-			time.Sleep(3 * watchInterval) // the bubble's clock: nobody waits
-			synctest.Wait()
-		}
-		steps()
-		r.clock.Advance(time.Minute)
-		steps()
-		r.prove()
-		steps()
-		_ = r.Close()
-		for state, want := range map[string]int{`"verifier is fresh"`: 2, `"verifier is stale"`: 1} {
-			if got := strings.Count(log.String(), state); got != want {
-				t.Errorf("%s %d times, want %d:\n%s", state, got, want, log.String())
-			}
-		}
 	})
 }
 

@@ -39,9 +39,9 @@
 //
 // # Contradictions
 //
-// Two chains in one epoch exist only if the database lost commits. If a message contradicts a run that a proof rests
-// on, the run stays (the message's events are applied all the same): only an answer to an own question, which nobody
-// can replay, makes the follower drop its position in an epoch and read again. Of unproven runs the later one wins.
+// Two chains in one epoch exist only if the database lost commits. Of two runs that contradict each other the later one
+// wins, and if the newest answer contradicts the run that covers it, the position in that epoch is dropped and read
+// again. Either costs another reading and the caches of resolved keys, never what was proven.
 //
 // # Memory
 //

@@ -145,9 +145,11 @@ func (f *Follower) KeysReplaced() (accepted bool) {
 
 // settle accepts the latest held answer that everything is there for.
 func (f *Follower) settle() bool {
+	newest := make(map[string]bool, 1) // epochs of which an answer was looked at
 	for i := len(f.held) - 1; i >= 0; i-- {
 		a := f.held[i]
-		r := f.proofRun(a)
+		r := f.proofRun(a, !newest[a.Epoch])
+		newest[a.Epoch] = true
 		if r == nil || a.Keys != f.cfg.KeySetHash() {
 			continue
 		}
@@ -157,9 +159,10 @@ func (f *Follower) settle() bool {
 	return false
 }
 
-// proofRun returns the run that makes an answer acceptable. A run that covers the answer's range with another chain
-// means that we stand on a branch: the position in that epoch is dropped, to be read again.
-func (f *Follower) proofRun(a answer) *run {
+// proofRun returns the run that makes an answer acceptable. If a run covers the answer's range with another chain, we
+// stand on a branch: the position in that epoch is dropped, to be read again. Only the newest answer may do that: an
+// older one may itself be of a branch that the database lost since.
+func (f *Follower) proofRun(a answer, newest bool) *run {
 	t := f.track(a.Epoch)
 	if t == nil {
 		return nil
@@ -174,14 +177,15 @@ func (f *Follower) proofRun(a answer) *run {
 	}
 	chain, known := r.chainAt(a.Head)
 	switch {
-	case !known:
-		return nil // too old to be compared
-	case chain != a.Chain:
+	case !known: // too old to be compared
+		return nil
+	case chain == a.Chain:
+		return r
+	case newest:
 		f.stats.Mismatches++
 		t.runs, t.distrust = nil, true
-		return nil
 	}
-	return r
+	return nil
 }
 
 func (a *answer) nothingLives() bool { return a.Floor == a.Head+1 }

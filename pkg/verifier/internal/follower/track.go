@@ -18,16 +18,14 @@ type track struct {
 	distrust bool
 }
 
-// add puts a run in. It reports whether that told anything new, and whether chains contradicted each other:
-// then a run that a proof rests on wins over the new one, which wins over any other.
+// add puts a run in. It reports whether that told anything new, and whether it contradicted runs that were there:
+// then the later one wins.
 func (t *track) add(n *run) (grew, contradiction bool) {
 	from, to := t.touching(n)
 	var joining []*run
 	for _, old := range t.runs[from:to] {
 		relation := relate(old, n)
 		switch {
-		case relation == differ && old.proven:
-			return false, true
 		case relation == differ:
 			contradiction = true
 		case relation == within, old.first <= n.first && old.last() >= n.last():
