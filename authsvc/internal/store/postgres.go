@@ -60,13 +60,18 @@ func openPostgres(db *DB, url string) error {
 		viewIsolation:  sql.LevelRepeatableRead,
 		kind:           postgresKind,
 	}
-	db.writer = postgresPool(config, sessionSettings, postgresConns)
+	db.writer = postgresPool(config, sessionSettings, 10*time.Second, postgresConns)
 	db.reader = db.writer
-	db.pen = postgresPool(config, penSettings, 1)
+	db.pen = postgresPool(config, penSettings, time.Second, 1)
 	return nil
 }
 
-func postgresPool(config *pgx.ConnConfig, settings string, conns int) *sql.DB {
+// postgresPool makes a pool whose connections are given up when the server's machine doesn't answer for the silence.
+func postgresPool(config *pgx.ConnConfig, settings string, silence time.Duration, conns int) *sql.DB {
+	dialer := &net.Dialer{Timeout: config.ConnectTimeout, Control: giveUpAfter(silence),
+		KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: silence, Interval: silence, Count: 1}}
+	config = config.Copy()
+	config.DialFunc = dialer.DialContext
 	pool := stdlib.OpenDB(*config, stdlib.OptionAfterConnect(func(ctx context.Context, conn *pgx.Conn) error {
 		_, err := conn.Exec(ctx, settings)
 		return err

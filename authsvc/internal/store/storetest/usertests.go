@@ -137,6 +137,16 @@ func usersWithARoleShareOneVersion(t *testing.T, db *store.DB) {
 			return err
 		}
 		same(t, users, again)
+		byID, err := tx.UsersByID(t.Context(), []string{a.ID, "nobody", b.ID})
+		if err != nil {
+			return err
+		}
+		same(t, map[string]store.User{a.ID: a, b.ID: b}, byID)
+		count, err := tx.CountByRole(t.Context(), "clerk")
+		if err != nil {
+			return err
+		}
+		same(t, 2, count)
 		tv, err := tx.BumpTokens(t.Context(), users, true)
 		if err != nil {
 			return err
