@@ -42,6 +42,9 @@ func (s *Service) Login(ctx context.Context, l Login, from Client) (Tokens, erro
 	}
 	for range maxLoginAttempts {
 		user, fresh, err := s.verifyLogin(ctx, l.Username, l.Password)
+		if errors.Is(err, ErrInvalidCredentials) {
+			s.log.InfoContext(ctx, "login refused", "ip", from.IP) // no username: people type passwords there
+		}
 		if err != nil {
 			return Tokens{}, err
 		}

@@ -22,7 +22,7 @@ func (s *Service) Refresh(ctx context.Context, refreshToken string, from Client)
 	}
 	var tokens Tokens
 	var refused error // unlike an error of the transaction it lets what was written stand
-	_, err := s.issue(ctx, Caller{Client: from.cut()}, s.cfg.AccessTTL, func(w *work, a store.Authority) (err error) {
+	done, err := s.issue(ctx, Caller{Client: from.cut()}, s.cfg.AccessTTL, func(w *work, a store.Authority) (err error) {
 		tokens, refused = Tokens{}, nil
 		f, err := w.lockFamily(ctx, refreshToken)
 		if err != nil {
@@ -34,6 +34,9 @@ func (s *Service) Refresh(ctx context.Context, refreshToken string, from Client)
 		}
 		return err
 	})
+	if done.Changed() {
+		s.log.WarnContext(ctx, "refresh token used again; its session was ended", "ip", from.IP)
+	}
 	switch {
 	case errors.Is(err, ErrNotFound):
 		return Tokens{}, ErrInvalidRefreshToken

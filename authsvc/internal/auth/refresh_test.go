@@ -174,3 +174,28 @@ func TestMalformedRefreshTokensAreRefusedWithoutTheDatabase(t *testing.T) {
 		}
 	}
 }
+
+func TestDeadSessionsArePrunedAndStayDead(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		s := newScene(t, w)
+		if _, err := w.Logout(t.Context(), s.caller); err != nil {
+			t.Fatal(err)
+		}
+		w.clock.Advance(pruneAfter - time.Hour)
+		keep := w.login(t, "vera")
+		w.clock.Advance(2 * time.Hour)
+		if err := w.Prune(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		err := w.view(t.Context(), func(tx *store.Tx) error { _, err := tx.Session(t.Context(), s.a.SessionID); return err })
+		if !errors.Is(err, ErrNotFound) {
+			t.Errorf("still there: %v", err)
+		}
+		if _, err := w.Refresh(t.Context(), s.a.RefreshToken, Client{}); !errors.Is(err, ErrInvalidRefreshToken) {
+			t.Errorf("got %v", err)
+		}
+		if _, err := w.Refresh(t.Context(), keep.RefreshToken, Client{}); err != nil {
+			t.Errorf("a living session was pruned: %v", err)
+		}
+	})
+}

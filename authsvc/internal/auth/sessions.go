@@ -116,3 +116,24 @@ func (w *work) revokeUser(ctx context.Context, user store.User, keys bool, d dee
 	d.events = append(d.events, events.TokenRevoked{UserID: user.ID, TV: tv, Keys: keys})
 	return w.record(ctx, d)
 }
+
+const (
+	// pruneAfter is how long a dead session stays, for those who look into a theft.
+	pruneAfter = 7 * 24 * time.Hour
+	pruneBatch = 500
+)
+
+// Prune deletes sessions that have been dead for a week, with their refresh tokens: forgotten ones are refused just the
+// same. Call it now and then; it returns when there is nothing left to delete.
+func (s *Service) Prune(ctx context.Context) error {
+	for {
+		var n int64
+		err := s.db.Update(ctx, func(tx *store.Tx) (err error) {
+			n, err = tx.PruneSessions(ctx, tx.Now()-pruneAfter.Microseconds(), pruneBatch)
+			return err
+		})
+		if err != nil || n < pruneBatch {
+			return refusal(err)
+		}
+	}
+}
