@@ -57,10 +57,10 @@ func StartCluster(t testing.TB, services ...string) *Cluster {
 		n.env = append(os.Environ(),
 			childVariable+"="+c.file,
 			fmt.Sprintf("TOCSIN_NATS_NAME=n%d", i+1),
-			fmt.Sprintf(`TOCSIN_NATS_CLIENT="127.0.0.1:%d"`, n.client),
-			fmt.Sprintf(`TOCSIN_NATS_CLUSTER="127.0.0.1:%d"`, ports[i]),
+			fmt.Sprintf("TOCSIN_NATS_CLIENT=127.0.0.1:%d", n.client),
+			fmt.Sprintf("TOCSIN_NATS_CLUSTER=127.0.0.1:%d", ports[i]),
 			"TOCSIN_NATS_ROUTES=["+strings.Join(routes, ", ")+"]",
-			fmt.Sprintf("TOCSIN_NATS_STORE=%q", filepath.Join(dir, fmt.Sprintf("n%d", i+1))))
+			fmt.Sprintf("TOCSIN_NATS_STORE=%s", filepath.Join(dir, fmt.Sprintf("n%d", i+1))))
 		for name, public := range c.env {
 			n.env = append(n.env, name+"="+public)
 		}

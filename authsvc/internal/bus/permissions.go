@@ -38,6 +38,8 @@ func validate(s Service) error {
 	return nil
 }
 
+//go:generate go test -run TestShippedConfigurationIsWhatTheTemplateMakes -update .
+
 //go:embed nats.conf.tmpl
 var templateText string
 
