@@ -17,11 +17,18 @@ const (
 	Deny StalePolicy = 0
 	// Ask has authsvc decide each request, as for [Elite] routes, with a bounded number in flight ([WithAskLimit]).
 	Ask StalePolicy = -1
+
+	noPolicy StalePolicy = -2 // what validate refuses
 )
 
 // ServeStale goes on with what is known until limit after the last proof was asked for. It is outside the promise:
 // a credential that was revoked meanwhile is accepted for that long. At most 24 h.
-func ServeStale(limit time.Duration) StalePolicy { return StalePolicy(limit) }
+func ServeStale(limit time.Duration) StalePolicy {
+	if limit <= 0 {
+		return noPolicy
+	}
+	return StalePolicy(limit)
+}
 
 // serveFor returns the limit of [ServeStale], or 0.
 func (p StalePolicy) serveFor() time.Duration { return time.Duration(max(p, 0)) }
