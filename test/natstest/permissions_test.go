@@ -127,7 +127,7 @@ func flush(t *testing.T, nc *nats.Conn) {
 	}
 }
 
-// settle lets subscriptions and answers travel between nodes: a message of the same kind goes round first.
+// publishUntil publishes until the message arrives: between nodes, a subscription takes a moment to spread.
 func (p *permissionTest) publishUntil(t *testing.T, subject, body string, sub *nats.Subscription) {
 	t.Helper()
 	for deadline := time.Now().Add(within); time.Now().Before(deadline); {
