@@ -47,17 +47,35 @@ func weak(field, rule string) *Error {
 	return &Error{Code: CodeWeakPassword, Field: field, Message: "the password " + rule}
 }
 
-// guessable reports whether a password is a common word, a sequence or the username, alone, repeated, or padded with
-// digits and punctuation.
+// guessable reports whether a password is a common word, a sequence or the username, alone, repeated, or with padding
+// that guessers try.
 func guessable(password, username string) bool {
 	whole := strings.ToLower(password)
-	stem := strings.TrimFunc(whole, func(r rune) bool { return !unicode.IsLetter(r) })
-	for _, s := range []string{whole, stem, fold(whole), fold(stem)} {
-		if s != "" && (common(unit(s)) || common(s) || sequence(s)) {
-			return true
-		}
+	if tried(whole) || tried(fold(whole)) || fewCharacters(whole) {
+		return true
 	}
-	return fewCharacters(whole) || isOnly(whole, strings.ToLower(username))
+	if stem, rest := split(whole); thin(rest) && (tried(stem) || tried(fold(stem))) {
+		return true
+	}
+	name := strings.ToLower(username)
+	return name != "" && strings.Contains(whole, name) && thin(strings.ReplaceAll(whole, name, ""))
+}
+
+// tried reports whether s, or the part that it repeats, is a common word or a sequence.
+func tried(s string) bool { return s != "" && (common(s) || common(unit(s)) || sequence(s)) }
+
+// split takes what isn't a letter off both ends.
+func split(s string) (stem, rest string) {
+	notLetter := func(r rune) bool { return !unicode.IsLetter(r) }
+	right := strings.TrimLeftFunc(s, notLetter)
+	stem = strings.TrimRightFunc(right, notLetter)
+	return stem, s[:len(s)-len(right)] + right[len(stem):]
+}
+
+// thin reports whether padding adds little: no letters, and as long as a date or in sequence.
+func thin(padding string) bool {
+	const date = 8
+	return strings.IndexFunc(padding, unicode.IsLetter) < 0 && (len(padding) <= date || tried(padding))
 }
 
 func common(s string) bool {
@@ -132,13 +150,4 @@ func reversed(s string) string {
 		r[i], r[j] = r[j], r[i]
 	}
 	return string(r)
-}
-
-// isOnly reports whether s is word, repeated or between digits and punctuation, and nothing else.
-func isOnly(s, word string) bool {
-	if word == "" || !strings.Contains(s, word) {
-		return false
-	}
-	rest := strings.ReplaceAll(s, word, "")
-	return strings.IndexFunc(rest, unicode.IsLetter) < 0
 }
