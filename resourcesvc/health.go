@@ -18,18 +18,21 @@ func (a *api) healthz(w http.ResponseWriter, _ *http.Request) error {
 // readyz is 200 when requests could be decided: the verifier is complete and fresh, and the database answers.
 func (a *api) readyz(w http.ResponseWriter, r *http.Request) error {
 	if err := a.guard.Ready(); err != nil {
-		return unready("verifier: " + err.Error())
+		return writeUnready(w, "verifier: "+err.Error())
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), time.Second)
 	defer cancel()
 	if err := a.store.ready(ctx); err != nil {
-		return unready("database does not answer")
+		return writeUnready(w, "database does not answer")
 	}
 	return writeJSON(w, http.StatusOK, map[string]string{"status": "ready"})
 }
 
-func unready(why string) error {
-	return newProblem(http.StatusServiceUnavailable, "unavailable", why)
+// writeUnready is no failure of the request: whoever probes has asked just that, so it isn't logged as one.
+func writeUnready(w http.ResponseWriter, why string) error {
+	writeBody(w, "application/problem+json", http.StatusServiceUnavailable,
+		newProblem(http.StatusServiceUnavailable, "unavailable", why))
+	return nil
 }
 
 // verifierState shows what the verifier knows of itself. It holds nothing of any user.

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
+	"sync"
 	"time"
 )
 
@@ -60,26 +62,26 @@ type watch struct {
 	err      error
 }
 
-// killWhileCalling makes the killing call while another client goes on calling the service with the victim's token.
-func (s *story) killWhileCalling(ctx context.Context, method, url, authorization, victim string) error {
+// killWhileCalling makes the call that kills the user's session while another client goes on using her token.
+func (s *story) killWhileCalling(ctx context.Context, path, authorization string) error {
 	seen := make(chan watch, 1)
 	running := make(chan struct{})
-	go func() { seen <- s.callUntilRefused(ctx, victim, running) }()
+	go func() { seen <- s.callUntilRefused(ctx, s.user.bearer, running) }()
 	<-running
 	began := time.Now()
-	r, err := s.call(ctx, method, url, authorization, nil)
+	r, err := s.call(ctx, "POST", s.auth+path, authorization, nil)
 	returned := time.Now()
 	w := <-seen
 	switch {
 	case err != nil:
 		return err
 	case r.status/100 != 2:
-		return fmt.Errorf("%s %s: %d %s", method, url, r.status, r.body)
+		return fmt.Errorf("POST %s: %d %s", path, r.status, r.body)
 	case w.err != nil:
 		return w.err
 	}
-	s.say(r.took, "%s %s → %d, %s", method, url[len(s.auth):], r.status, s.fleet(r))
-	s.say(w.refused.Sub(began), "from that call's start until the service answered 401 %s, after %d times 200", w.code, w.accepted)
+	s.say(r.took, "POST %s → %d", strings.ReplaceAll(path, s.user.id, "{id}"), r.status)
+	s.say(w.refused.Sub(began), "from that call's start until the service answered 401 %s (and %d times 200 until then)", w.code, w.accepted)
 	if after := w.last.Sub(returned); after > 0 {
 		s.say(after, "after the call had returned, a request was still accepted")
 		return nil
@@ -88,30 +90,28 @@ func (s *story) killWhileCalling(ctx context.Context, method, url, authorization
 	return nil
 }
 
+// pace is how often somebody calls who watches: often enough to see, seldom enough not to be what is measured.
+const pace = time.Millisecond
+
 // callUntilRefused closes running after its first accepted call. It gives up after 10 s.
-func (s *story) callUntilRefused(ctx context.Context, authorization string, running chan<- struct{}) watch {
-	var w watch
-	started := func() {
-		if running != nil {
-			close(running)
-			running = nil
-		}
-	}
+func (s *story) callUntilRefused(ctx context.Context, authorization string, running chan<- struct{}) (w watch) {
+	started := sync.OnceFunc(func() { close(running) })
 	defer started()
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); {
+	tick := time.NewTicker(pace)
+	defer tick.Stop()
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); <-tick.C {
 		began := time.Now()
 		r, err := s.call(ctx, "GET", s.resource+"/v1/whoami", authorization, nil)
 		switch {
 		case err != nil:
 			w.err = err
 			return w
-		case r.status == http.StatusOK:
-			w.accepted, w.last = w.accepted+1, began
-			started()
-		default:
+		case r.status != http.StatusOK:
 			w.refused, w.code = time.Now(), r.code()
 			return w
 		}
+		w.accepted, w.last = w.accepted+1, began
+		started()
 	}
 	w.err = errors.New("the token was never refused")
 	return w

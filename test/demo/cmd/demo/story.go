@@ -172,7 +172,7 @@ func (s *story) revoke(ctx context.Context) error {
 		return fmt.Errorf("admin: %w", err)
 	}
 	s.admin = "Bearer " + got.AccessToken
-	return s.killWhileCalling(ctx, "POST", s.auth+"/v1/admin/users/"+s.user.id+"/revoke?wait=fleet", s.admin, s.user.bearer)
+	return s.killWhileCalling(ctx, "/v1/admin/users/"+s.user.id+"/revoke", s.admin)
 }
 
 func (s *story) liveOn(ctx context.Context) error {
@@ -205,7 +205,7 @@ func (s *story) changeRoles(ctx context.Context) error {
 
 func (s *story) rotateKey(ctx context.Context) error {
 	old := s.user.liveKey
-	r, err := s.expect(ctx, "POST", s.auth+"/v1/me/api-keys/"+old.ID+"/rotate?wait=fleet", s.user.bearer,
+	r, err := s.expect(ctx, "POST", s.auth+"/v1/me/api-keys/"+old.ID+"/rotate?wait=fleet&timeout=1s", s.user.bearer,
 		map[string]string{"overlap": "0s"}, http.StatusOK)
 	if err != nil {
 		return err
@@ -230,7 +230,7 @@ func (s *story) rotateKey(ctx context.Context) error {
 }
 
 func (s *story) rotateSigningKey(ctx context.Context) error {
-	r, err := s.expect(ctx, "POST", s.auth+"/v1/admin/signing-keys/rotate?wait=fleet", s.admin, map[string]any{}, http.StatusOK)
+	r, err := s.expect(ctx, "POST", s.auth+"/v1/admin/signing-keys/rotate?wait=fleet&timeout=1s", s.admin, map[string]any{}, http.StatusOK)
 	if err != nil {
 		return err
 	}
@@ -243,7 +243,7 @@ func (s *story) rotateSigningKey(ctx context.Context) error {
 }
 
 func (s *story) logOut(ctx context.Context) error {
-	return s.killWhileCalling(ctx, "POST", s.auth+"/v1/logout?wait=fleet", s.user.bearer, s.user.bearer)
+	return s.killWhileCalling(ctx, "/v1/logout", s.user.bearer)
 }
 
 // fleet tells in words what a receipt says of the verifiers.
