@@ -56,3 +56,16 @@ func (f fleets) Verifiers() []httpapi.Verifier {
 	}
 	return all
 }
+
+// laterBus is the bus for the domain, which is made before the bus has started and asks it nothing until then.
+type laterBus struct{ *program }
+
+func (b laterBus) NewMember(name string) (nkey, seed string, err error) { return b.bus.NewMember(name) }
+
+func (b laterBus) Configuration(name, nkey string) (string, error) {
+	return b.bus.Configuration(name, nkey)
+}
+
+func (b laterBus) Sync(ctx context.Context, members []store.Service) error {
+	return b.bus.Sync(ctx, members)
+}

@@ -24,12 +24,13 @@ import (
 
 // serve runs the server until ctx ends or HTTP fails. Each part is stopped before the parts that it rests on.
 func serve(ctx context.Context, cfg config.Serve, stdout, stderr io.Writer) (err error) {
-	log := newLogger(cfg.Database, stderr)
+	starting := newStartLog(newLogger(cfg.Database, stderr).Handler())
+	log := slog.New(starting)
 	life := &lifetime{log: log}
 	defer func() { err = errors.Join(err, life.stop()) }()
 	p := &program{cfg: cfg, log: log, stdout: stdout, life: life, metrics: newRegistry()}
 	for _, step := range []func(context.Context) error{
-		p.holdPlace, p.openDatabase, p.openKeys, p.startBus, p.startFeed, p.startElite, p.startDomain, p.startHTTP,
+		p.holdPlace, p.openDatabase, p.openKeys, p.makeDomain, p.startBus, p.startFeed, p.startElite, p.startHTTP,
 	} {
 		if err := step(ctx); err != nil {
 			if ctx.Err() != nil {
@@ -38,6 +39,7 @@ func serve(ctx context.Context, cfg config.Serve, stdout, stderr io.Writer) (err
 			return err
 		}
 	}
+	starting.release()
 	p.announce()
 	select {
 	case <-ctx.Done():
@@ -61,6 +63,7 @@ type program struct {
 	issuer   string
 	db       *store.DB
 	ring     *keyring.Ring
+	members  []store.Service // at the start
 	bus      *bus.Bus
 	feed     *feed.Feed
 	domain   *auth.Service
@@ -118,9 +121,6 @@ func (p *program) openDatabase(ctx context.Context) error {
 	if err := db.Migrate(ctx); err != nil {
 		return fmt.Errorf("database: %w", err)
 	}
-	if p.dir.Exposed {
-		p.log.Warn("other users of this machine can look into the data directory", "path", p.dir.Path)
-	}
 	// Known before the first token is issued: how long events must be kept rests on it.
 	return db.Update(ctx, func(tx *store.Tx) error { return tx.RaiseAccessTTL(ctx, p.cfg.AccessTTL) })
 }
@@ -137,13 +137,34 @@ func (p *program) openKeys(ctx context.Context) error {
 	return err
 }
 
-func (p *program) startBus(ctx context.Context) error {
-	members, err := p.firstMembers(ctx)
+// makeDomain comes before the bus and the feed, so that what it finds bad is found before anybody else notices a start.
+func (p *program) makeDomain(ctx context.Context) error {
+	var err error
+	if p.members, err = p.firstMembers(ctx); err != nil {
+		return err
+	}
+	p.domain, err = auth.New(auth.Config{DB: p.db, Ring: ring{p.ring}, Issuer: p.issuer, Audience: p.cfg.Audience, AccessTTL: p.cfg.AccessTTL,
+		RefreshTTL: p.cfg.RefreshTTL, RefreshIdle: p.cfg.RefreshIdle, PasswordMin: p.cfg.PasswordMin, Bus: laterBus{p}, Nudge: p.nudge, Log: p.log})
 	if err != nil {
 		return err
 	}
+	if err := p.metrics.Register(hashingGauge(p.domain)); err != nil {
+		return err
+	}
+	return p.bootstrap(ctx)
+}
+
+// nudge does nothing before the feed runs, which looks at everything when it begins.
+func (p *program) nudge() {
+	if p.feed != nil {
+		p.feed.Nudge()
+	}
+}
+
+func (p *program) startBus(ctx context.Context) error {
+	var err error
 	p.bus, err = bus.Start(ctx, bus.Config{DataDir: p.dir.Path, URL: p.cfg.NATSURL, Listen: p.cfg.NATSListen, Creds: p.cfg.NATSCreds,
-		ReplyCreds: p.cfg.NATSReplyCreds, Log: p.log}, members)
+		ReplyCreds: p.cfg.NATSReplyCreds, Log: p.log}, p.members)
 	if err != nil {
 		return err
 	}
@@ -191,19 +212,6 @@ func (p *program) startElite(ctx context.Context) error {
 	}
 	p.life.started("elite", responders.Close)
 	return nil
-}
-
-func (p *program) startDomain(ctx context.Context) error {
-	var err error
-	p.domain, err = auth.New(auth.Config{DB: p.db, Ring: ring{p.ring}, Issuer: p.issuer, Audience: p.cfg.Audience, AccessTTL: p.cfg.AccessTTL,
-		RefreshTTL: p.cfg.RefreshTTL, RefreshIdle: p.cfg.RefreshIdle, PasswordMin: p.cfg.PasswordMin, Bus: p.bus, Nudge: p.feed.Nudge, Log: p.log})
-	if err != nil {
-		return err
-	}
-	if err := p.metrics.Register(hashingGauge(p.domain)); err != nil {
-		return err
-	}
-	return p.bootstrap(ctx)
 }
 
 func (p *program) startHTTP(context.Context) error {
@@ -259,6 +267,9 @@ func (p *program) checks() map[string]func(context.Context) error {
 
 // announce prints where the server is.
 func (p *program) announce() {
+	if p.dir.Exposed {
+		p.log.Warn("other users of this machine can look into the data directory", "path", p.dir.Path)
+	}
 	nats := p.bus.URL()
 	if nats == "" {
 		nats = p.cfg.NATSURL
