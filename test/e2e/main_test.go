@@ -12,7 +12,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	code := pgtest.Run(m)
+	code := pgtest.Run(m) // and natstest, when this process is one of its nodes
 	system.RemoveBuild()
 	os.Exit(code)
 }

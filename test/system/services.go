@@ -9,7 +9,7 @@ import (
 )
 
 // AdminPassword is the bootstrap admin's in every system that this package starts.
-const AdminPassword = "correct-horse-battery-staple"
+const AdminPassword = "the admin of every test"
 
 // Auth is a running authsvc.
 type Auth struct {
