@@ -95,7 +95,8 @@ faults: ## run the tests named after the promises; the long fault harness is pla
 		$(GO) test -count=1 -v $(TESTFLAGS) ./test/faults/... ; \
 	else \
 		echo "faults: the harness with killed, frozen and cut-off processes is planned; running the tests named after the promises"; \
-		$(GO) test -count=1 -run '$(PROMISES)' $(TESTFLAGS) $(PACKAGES) | grep -v 'no test' ; \
+		$(GO) test -count=1 -v -run '$(PROMISES)' $(TESTFLAGS) $(PACKAGES) | \
+			awk '/^(--- |FAIL|panic)/; /^--- PASS/ { n++ } END { print "faults: " n + 0 " such tests passed" }'; \
 	fi
 
 .PHONY: generate

@@ -55,7 +55,7 @@ func (s started) get(t *testing.T, path string) (int, string) {
 	return res.StatusCode, string(body)
 }
 
-func TestStartsWithoutAuthAndBusAndRefusesUntilProven(t *testing.T) {
+func TestNotReadyUntilProvenAndStartsWithoutAuthAndBus(t *testing.T) {
 	s := start(t, "--nats-url=nats://127.0.0.1:1", "--issuer=http://127.0.0.1:1")
 	for _, tc := range []struct {
 		path   string
