@@ -177,7 +177,7 @@ func (f *Feed) subscribe() error {
 func (f *Feed) unsubscribe() error {
 	var errs []error
 	for _, sub := range f.subs {
-		if err := sub.Unsubscribe(); !errors.Is(err, nats.ErrConnectionClosed) {
+		if err := sub.Unsubscribe(); !errors.Is(err, nats.ErrConnectionClosed) && !errors.Is(err, nats.ErrBadSubscription) {
 			errs = append(errs, err)
 		}
 	}

@@ -41,11 +41,7 @@ func (v *Verifier) Hear(m feed.Message) error {
 	if b.Epoch < v.epoch {
 		return nil
 	}
-	if b.Epoch > v.epoch {
-		v.epoch, v.applied = b.Epoch, 0
-		v.chains = map[uint64]events.Hash{0: events.ChainStart(v.Keys.Issuer, b.Epoch)}
-		v.ahead = map[uint64]events.Event{}
-	}
+	v.enter(b.Epoch)
 	for _, e := range b.Events {
 		v.ahead[e.Seq] = e
 	}
@@ -55,6 +51,14 @@ func (v *Verifier) Hear(m feed.Message) error {
 		delete(v.ahead, e.Seq-1)
 	}
 	return nil
+}
+
+func (v *Verifier) enter(epoch string) {
+	if epoch > v.epoch {
+		v.epoch, v.applied = epoch, 0
+		v.chains = map[uint64]events.Hash{0: events.ChainStart(v.Keys.Issuer, epoch)}
+		v.ahead = map[uint64]events.Event{}
+	}
 }
 
 // Ask makes a proof request with a bound.
@@ -79,5 +83,6 @@ func (v *Verifier) Check(r feed.Request, m feed.Message) (a events.ProofAnswer, 
 	if a.Nonce != r.Proof.Nonce || a.Request != events.HashOf(r.Body) {
 		return a, false, fmt.Errorf("answer to another request")
 	}
+	v.enter(a.Epoch)
 	return a, a.Epoch == v.epoch && v.applied >= a.Head && v.chains[a.Head] == a.Chain, nil
 }

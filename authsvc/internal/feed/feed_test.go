@@ -1,0 +1,439 @@
+package feed_test
+
+import (
+	"context"
+	"encoding/json"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"go.uber.org/goleak"
+
+	"github.com/tocsin-auth/tocsin/authsvc/internal/bus"
+	"github.com/tocsin-auth/tocsin/authsvc/internal/feed"
+	"github.com/tocsin-auth/tocsin/authsvc/internal/feed/feedtest"
+	"github.com/tocsin-auth/tocsin/authsvc/internal/store"
+	"github.com/tocsin-auth/tocsin/authsvc/internal/store/storetest"
+	"github.com/tocsin-auth/tocsin/pkg/events"
+	"github.com/tocsin-auth/tocsin/test/pgtest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(pgtest.Main{M: m}) }
+
+const (
+	within   = 10 * time.Second
+	freshFor = bound * time.Microsecond
+)
+
+// site is a real store and a real NATS for any number of replicas.
+type site struct {
+	*testing.T
+	url string
+	// join connects as a user: auth_feed, auth_reply, or the service cars.
+	join func(user string, opts ...nats.Option) (*nats.Conn, error)
+}
+
+// newSite has the embedded NATS with the permission set that ships.
+func newSite(t *testing.T, url string) *site {
+	dataDir := t.TempDir()
+	service, err := bus.LocalService(dataDir, "cars")
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := bus.Start(t.Context(), bus.Config{DataDir: dataDir, Listen: "127.0.0.1:0", Log: slog.New(slog.DiscardHandler)}, []bus.Service{service})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &site{T: t, url: url}
+	s.join = func(user string, opts ...nats.Option) (*nats.Conn, error) {
+		seed := strings.Replace(user, "auth_", "authsvc.", 1)
+		option, err := nats.NkeyOptionFromSeed(bus.SeedFile(dataDir, seed))
+		if err != nil {
+			return nil, err
+		}
+		return nats.Connect(b.URL(), append(opts, option, nats.CustomInboxPrefix("_INBOX_"+user))...)
+	}
+	t.Cleanup(func() { s.close(b.Close) })
+	return s
+}
+
+// newOpenSite has a NATS on which everybody may do everything.
+func newOpenSite(t *testing.T, url string) *site {
+	ns, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: -1, JetStream: true, StoreDir: t.TempDir(), NoSigs: true, NoLog: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ns.Start()
+	t.Cleanup(func() { ns.Shutdown(); ns.WaitForShutdown() })
+	if !ns.ReadyForConnections(within) {
+		t.Fatal("nats-server isn't ready")
+	}
+	s := &site{T: t, url: url}
+	s.join = func(_ string, opts ...nats.Option) (*nats.Conn, error) { return nats.Connect(ns.ClientURL(), opts...) }
+	return s
+}
+
+// connect joins until the test's end.
+func (s *site) connect(user string) *nats.Conn {
+	s.Helper()
+	closed := make(chan struct{})
+	nc, err := s.join(user, nats.ReconnectBufSize(-1), nats.ClosedHandler(func(*nats.Conn) { close(closed) }))
+	if err != nil {
+		s.Fatal(err)
+	}
+	s.Cleanup(func() { nc.Close(); <-closed })
+	return nc
+}
+
+func (s *site) close(close func(context.Context) error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.Context()), within)
+	defer cancel()
+	if err := close(ctx); err != nil {
+		s.Error(err)
+	}
+}
+
+// replica is one authsvc's part in the feed.
+type replica struct {
+	*site
+	*feed.Feed
+	db *store.DB
+}
+
+func (s *site) replica() *replica {
+	s.Helper()
+	r := &replica{site: s, db: storetest.Open(s, s.url)}
+	var err error
+	r.Feed, err = feed.Start(s.Context(), feed.Config{DB: r.db, Feed: s.connect("auth_feed"), Reply: s.connect("auth_reply"), Issuer: issuer,
+		Signer: theSigner, Keys: func() events.KeySet { return keySet }, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		s.Fatal(err)
+	}
+	s.Cleanup(func() { s.close(r.Feed.Close) })
+	return r
+}
+
+func (s *site) await(what string, ready func() bool) {
+	s.Helper()
+	deadline := time.Now().Add(within)
+	for !ready() {
+		if time.Now().After(deadline) {
+			s.Fatalf("no %s within %v", what, within)
+		}
+		time.Sleep(time.Millisecond) // real processes, real time
+	}
+}
+
+// revoke commits an event and nudges, as the domain does.
+func (r *replica) revoke() (id string) {
+	r.Helper()
+	err := r.db.Update(r.Context(), func(tx *store.Tx) (err error) {
+		session := tx.NewID()
+		id, err = tx.InsertEvent(r.Context(), store.NewEvent{Payload: events.TokenRevoked{SessionID: session}, Target: "session:" + session, Actor: "system"})
+		return err
+	})
+	if err != nil {
+		r.Fatal(err)
+	}
+	r.Nudge()
+	return id
+}
+
+func (r *replica) receipt(wait feed.Wait, timeout time.Duration, ids ...string) feed.Receipt {
+	r.Helper()
+	receipt, err := r.Receipts.Wait(r.Context(), ids, wait, timeout)
+	if err != nil {
+		r.Fatal(err)
+	}
+	return receipt
+}
+
+// listener is a scripted verifier on a connection of its own, with a resource service's rights.
+type listener struct {
+	*site
+	nc *nats.Conn
+
+	mu       sync.Mutex
+	verifier *feedtest.Verifier
+	acks     int
+	deaf     bool
+}
+
+func (s *site) listener(instance string) *listener {
+	s.Helper()
+	l := &listener{site: s, nc: s.connect("cars"), verifier: feedtest.NewVerifier("cars", instance, keySet)}
+	if _, err := l.nc.Subscribe(events.LiveSubjects, l.hear); err != nil {
+		s.Fatal(err)
+	}
+	if err := l.nc.Flush(); err != nil {
+		s.Fatal(err)
+	}
+	return l
+}
+
+func (l *listener) hear(m *nats.Msg) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.deaf {
+		return
+	}
+	if err := l.verifier.Hear(messageOf(m)); err != nil {
+		l.Error(err)
+	}
+	if b, err := events.DecodeBatch(m.Data); err == nil && b.Ack {
+		l.acks++
+	}
+}
+
+func messageOf(m *nats.Msg) feed.Message {
+	return feed.Message{Body: m.Data, Key: m.Header.Get(events.HeaderKey), Signature: m.Header.Get(events.HeaderSignature)}
+}
+
+// ask asks for a proof once. ok is false when nobody answered.
+func (l *listener) ask(bound time.Duration) (a events.ProofAnswer, proven, ok bool) {
+	l.Helper()
+	l.mu.Lock()
+	request := l.verifier.Ask(feedtest.NewClock(), bound.Microseconds())
+	l.mu.Unlock()
+	m, err := l.nc.Request(events.ProofSubject("cars"), request.Body, 250*time.Millisecond)
+	if err != nil {
+		return a, false, false
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	a, proven, err = l.verifier.Check(request, messageOf(m))
+	if err != nil {
+		l.Fatal(err)
+	}
+	return a, proven, true
+}
+
+func (l *listener) awaitProof(bound time.Duration) (a events.ProofAnswer) {
+	l.Helper()
+	l.await("proof", func() bool {
+		var proven, ok bool
+		a, proven, ok = l.ask(freshFor)
+		return proven && ok
+	})
+	return a
+}
+
+func TestEventsReachVerifiersAndTheStream(t *testing.T) {
+	storetest.EachURL(t, func(t *testing.T, url string) {
+		s := newSite(t, url)
+		r, l := s.replica(), s.listener("one")
+		a := l.awaitProof(freshFor)
+		ids := []string{r.revoke(), r.revoke(), r.revoke()}
+		got := r.receipt(feed.WaitPublished, within, ids...)
+		if !got.Published || got.Seq == nil || *got.Seq != 3 || *got.Epoch != a.Epoch || *got.EventID != ids[2] || got.Fleet != nil {
+			t.Fatalf("%+v", got)
+		}
+		if a := l.awaitProof(freshFor); a.Head != 3 {
+			t.Errorf("%+v", a)
+		}
+		s.await("mark", func() bool {
+			states, err := r.db.EventStates(t.Context(), ids)
+			return err == nil && states[0].Published && states[1].Published && states[2].Published
+		})
+		m, err := l.nc.Request(events.SubjectStreamGet, []byte(`{"seq":1,"batch":1,"max_bytes":1000000,"next_by_subj":"tocsin.v1.feed.>"}`), time.Second)
+		if err != nil || l.verifier.Hear(messageOf(m)) != nil {
+			t.Errorf("the stream's first message: %v", err)
+		}
+	})
+}
+
+func TestReceiptsTellWhatHasHappened(t *testing.T) {
+	storetest.EachURL(t, func(t *testing.T, url string) {
+		s := newSite(t, url)
+		r, l := s.replica(), s.listener("one")
+		l.awaitProof(freshFor)
+
+		id := r.revoke()
+		if got := r.receipt(feed.WaitNone, within, id); *got.EventID != id || got.Elapsed > within/2 {
+			t.Errorf("none: %+v", got)
+		}
+		if got := r.receipt(feed.WaitPublished, within); got.EventID != nil || got.Seq != nil || !got.Published {
+			t.Errorf("nothing changed: %+v", got)
+		}
+
+		// The fleet has applied it once the verifier says so, which the event asks for.
+		done := r.Receipts.Expect(feed.WaitFleet)
+		defer done()
+		id = r.revoke()
+		stop, asking := make(chan struct{}), sync.WaitGroup{}
+		asking.Go(func() {
+			for asked := 0; ; {
+				select {
+				case <-stop:
+					return
+				case <-time.After(time.Millisecond):
+				}
+				l.mu.Lock()
+				acks := l.acks
+				l.mu.Unlock()
+				if acks > asked {
+					asked = acks
+					l.ask(freshFor)
+				}
+			}
+		})
+		got := r.receipt(feed.WaitFleet, within, id)
+		close(stop)
+		asking.Wait()
+		if f := got.Fleet; f == nil || !f.Known || f.Total != 1 || f.Applied != 1 || len(f.Laggards) != 0 || !got.Published {
+			t.Errorf("fleet: %+v %+v", got, got.Fleet)
+		}
+
+		// One that asks and doesn't apply is a laggard.
+		l.mu.Lock()
+		l.deaf = true
+		l.mu.Unlock()
+		id = r.revoke()
+		l.ask(freshFor)
+		got = r.receipt(feed.WaitFleet, 50*time.Millisecond, id)
+		if f := got.Fleet; f.Applied != 0 || f.Total != 1 || len(f.Laggards) != 1 || f.Laggards[0] != (feed.Laggard{Service: "cars", Instance: "one"}) {
+			t.Errorf("laggard: %+v", got.Fleet)
+		}
+		if v := r.Fleet.Verifiers(); len(v) != 1 || v[0].Service != "cars" || v[0].Instance != "one" || v[0].Lag != 1 || v[0].State != events.StateFresh {
+			t.Errorf("%+v", v)
+		}
+	})
+}
+
+func TestAReplicaTakesOverAndTheOthersReceiptsAreTrue(t *testing.T) {
+	url := storetest.URL(t, store.Postgres)
+	s := newSite(t, url)
+	first := s.replica()
+	s.await("dispatcher", first.Holding)
+	second := s.replica()
+	l := s.listener("one")
+	before := l.awaitProof(freshFor)
+
+	id := second.revoke()
+	got := second.receipt(feed.WaitPublished, within, id)
+	if !got.Published || second.Holding() || got.Elapsed > time.Second {
+		t.Errorf("through another replica: %+v", got)
+	}
+	// It began to hear later than the first epoch, so it can't know the fleet yet.
+	if got := second.receipt(feed.WaitFleet, 10*time.Millisecond, id); got.Fleet.Known {
+		t.Errorf("%+v", got.Fleet)
+	}
+	done := second.Receipts.Expect(feed.WaitFleet)
+	second.revoke()
+	s.await("ack", func() bool { l.mu.Lock(); defer l.mu.Unlock(); return l.acks > 0 })
+	done()
+
+	s.close(first.Feed.Close)
+	begun := time.Now()
+	after := l.awaitProof(freshFor)
+	if took := time.Since(begun); took > time.Second {
+		t.Errorf("a lease that was given back was taken after %v", took)
+	}
+	if after.Term != before.Term+1 || after.Epoch != before.Epoch || !second.Holding() {
+		t.Errorf("%+v after %+v", after, before)
+	}
+}
+
+func TestALostStreamIsFilledWhileRunning(t *testing.T) {
+	s := newOpenSite(t, storetest.URL(t, store.SQLite))
+	r, l := s.replica(), s.listener("one")
+	l.awaitProof(freshFor)
+	r.receipt(feed.WaitPublished, within, r.revoke(), r.revoke())
+	js, err := jetstream.New(l.nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tail := func() uint64 {
+		stream, err := js.Stream(t.Context(), events.StreamName)
+		if err != nil {
+			return 0
+		}
+		m, err := stream.GetMsg(t.Context(), stream.CachedInfo().State.LastSeq)
+		if err != nil {
+			return 0
+		}
+		b, err := events.DecodeBatch(m.Data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b.LastSeq()
+	}
+	if tail() != 2 {
+		t.Fatal("the stream isn't complete")
+	}
+	for name, lose := range map[string]func() error{
+		"deleted": func() error { return js.DeleteStream(t.Context(), events.StreamName) },
+		"replaced by an empty one": func() error {
+			config := jetstream.StreamConfig{Name: events.StreamName, Subjects: []string{events.StreamSubjects}, AllowDirect: true}
+			if err := js.DeleteStream(t.Context(), events.StreamName); err != nil {
+				return err
+			}
+			_, err := js.CreateStream(t.Context(), config)
+			return err
+		},
+	} {
+		if err := lose(); err != nil {
+			t.Fatal(err)
+		}
+		s.await("stream that is complete again after it was "+name, func() bool { return tail() == 2 })
+	}
+	if a := l.awaitProof(freshFor); a.Head != 2 {
+		t.Errorf("%+v", a)
+	}
+}
+
+func TestSnapshotPagesAreOrdinaryMessages(t *testing.T) {
+	storetest.EachURL(t, func(t *testing.T, url string) {
+		s := newSite(t, url)
+		r := s.replica()
+		err := r.db.Update(t.Context(), func(tx *store.Tx) error {
+			for range 1100 {
+				session := tx.NewID()
+				if _, err := tx.InsertEvent(t.Context(), store.NewEvent{Payload: events.TokenRevoked{SessionID: session}, Target: "x", Actor: "system"}); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.await("events", func() bool { return r.Stats().Published == 1100 })
+		v := feedtest.NewVerifier("cars", "new", keySet)
+		for _, applied := v.Applied(); applied < 1100; _, applied = v.Applied() {
+			m, err := r.Pages.Page(t.Context(), r.Stats().Epoch, applied+1)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := v.Hear(m); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+}
+
+func TestBadProofRequestsAreIgnored(t *testing.T) {
+	s := newSite(t, storetest.URL(t, store.SQLite))
+	r, l := s.replica(), s.listener("one")
+	for _, body := range []string{"", "{}", "null", `{"instance":"x"}`, string(make([]byte, 20<<10))} {
+		if _, err := l.nc.Request(events.ProofSubject("cars"), []byte(body), 50*time.Millisecond); err == nil {
+			t.Errorf("%.20q was answered", body)
+		}
+	}
+	good, err := json.Marshal(l.verifier.Ask(feedtest.NewClock(), bound).Proof)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.nc.PublishRequest(events.ProofSubject("cars"), events.FeedSubject(events.TypeTokenRevoked), good); err != nil {
+		t.Fatal(err)
+	}
+	l.awaitProof(freshFor)
+	if r.Stats().Repairs != 0 {
+		t.Error("something was written to the stream")
+	}
+}
