@@ -2,7 +2,6 @@ package feed
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -214,8 +213,8 @@ func answerable(reply string) bool {
 }
 
 func (f *Feed) onNudge(m *nats.Msg) {
-	var n nudge
-	if len(m.Data) > 1024 || json.Unmarshal(m.Data, &n) != nil || n.From == f.cfg.Instance {
+	n, err := decodeNudge(m.Data)
+	if err != nil || n.From == f.cfg.Instance {
 		return
 	}
 	if n.Published > 0 {

@@ -174,6 +174,22 @@ type nudge struct {
 	Published uint64 `json:"published,omitempty"`
 }
 
+// maxNudge bounds what is looked at.
+const maxNudge = 1024
+
+func decodeNudge(body []byte) (n nudge, err error) {
+	if len(body) > maxNudge {
+		return n, fmt.Errorf("nudge of %d bytes", len(body))
+	}
+	if err := json.Unmarshal(body, &n); err != nil {
+		return n, err
+	}
+	if n.Published > 0 {
+		_, err = events.ParseID(n.Epoch)
+	}
+	return n, err
+}
+
 func (b *natsBus) nudge(n nudge) error {
 	body, err := json.Marshal(n)
 	if err != nil {

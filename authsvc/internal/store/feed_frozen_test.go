@@ -63,3 +63,32 @@ func TestPostgresFrozenHolderCannotBlockTakeover(t *testing.T) {
 		t.Errorf("%+v after %+v", taken, lease)
 	}
 }
+
+func TestPostgresNumbersReadCommittedWhateverTheServersDefault(t *testing.T) {
+	t.Parallel()
+	url := pgtest.URL(t)
+	for round := range 2 {
+		db, err := Open(t.Context(), url, slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer db.Close()
+		for name, update := range map[string]func(context.Context, func(*Tx) error) error{"Update": db.Update, "the pen": db.updateWithPen} {
+			var level string
+			err := update(t.Context(), func(tx *Tx) error {
+				return tx.queryRow(t.Context(), `SELECT current_setting('transaction_isolation')`).Scan(&level)
+			})
+			if err != nil || level != "read committed" {
+				t.Errorf("%s, round %d: %s, %v", name, round, level, err)
+			}
+		}
+		err = db.Update(t.Context(), func(tx *Tx) error {
+			_, err := tx.exec(t.Context(), `DO $$ BEGIN
+				EXECUTE format('ALTER DATABASE %I SET default_transaction_isolation = ''serializable''', current_database()); END $$`)
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}

@@ -26,14 +26,17 @@ const (
 )
 
 // Settings of every connection. A process that is frozen in the middle of a transaction must not hold its locks for
-// long; a server whose default is not to wait for its own disk is told to.
+// long; a server whose default is not to wait for its own disk is told to. Updates run READ COMMITTED whatever the server's
+// default is: numbering rests on each statement having a snapshot of its own.
 const (
 	sessionSettings = `SELECT set_config('idle_in_transaction_session_timeout', '5s', false),
 		set_config('statement_timeout', '30s', false), set_config('tcp_user_timeout', '10s', false),
-		set_config('synchronous_commit', CASE current_setting('synchronous_commit') WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END, false)`
+		set_config('synchronous_commit', CASE current_setting('synchronous_commit') WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END, false),
+		set_config('default_transaction_isolation', 'read committed', false)`
 	penSettings = `SELECT set_config('idle_in_transaction_session_timeout', '1s', false),
 		set_config('statement_timeout', '1s', false), set_config('tcp_user_timeout', '1s', false),
-		set_config('synchronous_commit', CASE current_setting('synchronous_commit') WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END, false)`
+		set_config('synchronous_commit', CASE current_setting('synchronous_commit') WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END, false),
+		set_config('default_transaction_isolation', 'read committed', false)`
 )
 
 func openPostgres(db *DB, url string) error {

@@ -1,0 +1,366 @@
+package feed
+
+import (
+	"context"
+	"crypto/ed25519"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/tocsin-auth/tocsin/authsvc/internal/store"
+	"github.com/tocsin-auth/tocsin/pkg/events"
+)
+
+type manualClock struct{ now time.Time }
+
+func (c *manualClock) Now() time.Time { return c.now }
+
+func proofFrom(service, instance string, at time.Time, applied uint64, bound time.Duration) Request {
+	return Request{Service: service, Arrived: at, Proof: events.ProofRequest{Instance: instance, StartNonce: instance,
+		Epoch: "e", Applied: applied, State: events.StateFresh, Bound: bound.Microseconds()}}
+}
+
+func TestTheInboxServesServicesInTurn(t *testing.T) {
+	var b inbox
+	for i := range 100 {
+		b.add(proofFrom("loud", fmt.Sprint(i), time.Time{}, 0, 0))
+	}
+	b.add(proofFrom("quiet", "one", time.Time{}, 0, 0))
+	b.add(proofFrom("quiet", "one", time.Time{}, 7, 0)) // instead of its first
+	taken, more := b.take(4)
+	if !more || len(taken) != 4 || taken[1].Service != "quiet" || taken[1].Proof.Applied != 7 {
+		t.Fatalf("%v %+v", more, taken)
+	}
+	if taken, more = b.take(1000); more || len(taken) != 97 {
+		t.Errorf("%d left, more %v", len(taken), more)
+	}
+	for i := range maxInstances {
+		b.add(proofFrom("loud", fmt.Sprint(i), time.Time{}, 0, 0))
+	}
+	if b.add(proofFrom("loud", "one too many", time.Time{}, 0, 0)) || !b.add(proofFrom("quiet", "one", time.Time{}, 0, 0)) {
+		t.Error("one service's queue isn't bounded, or bounds another's")
+	}
+}
+
+func testFleet() (*Fleet, *progress, *manualClock) {
+	clock, p := &manualClock{now: time.Unix(1000, 0)}, newProgress()
+	return newFleet(clock, p), p, clock
+}
+
+func TestTheFleetCountsWhoCouldBeFresh(t *testing.T) {
+	f, _, clock := testFleet()
+	f.Hear(proofFrom("cars", "a", clock.now, 5, 10*time.Second))
+	f.Hear(proofFrom("cars", "b", clock.now, 4, 30*time.Second))
+	if a := f.Applied("e", 5); a.Total != 2 || a.Applied != 1 || len(a.Laggards) != 1 || a.Laggards[0].Instance != "b" {
+		t.Errorf("%+v", a)
+	}
+	clock.now = clock.now.Add(20 * time.Second)
+	if a := f.Applied("e", 5); a.Total != 1 || a.Applied != 0 {
+		t.Errorf("one was silent for longer than its bound: %+v", a)
+	}
+	if v := f.Verifiers(); len(v) != 2 || v[0].State != events.StateStale || v[1].State != events.StateFresh {
+		t.Errorf("%+v", v)
+	}
+	// A longer bound of an older request still counts after a shorter one.
+	f.Hear(proofFrom("cars", "b", clock.now, 5, time.Second))
+	clock.now = clock.now.Add(5 * time.Second)
+	if a := f.Applied("e", 5); a.Total != 1 || a.Applied != 1 {
+		t.Errorf("%+v", a)
+	}
+	clock.now = clock.now.Add(time.Hour)
+	if v := f.Verifiers(); len(v) != 0 {
+		t.Errorf("%+v", v)
+	}
+}
+
+func TestTheTotalIsUnknownUntilTheLargestBoundHasPassed(t *testing.T) {
+	f, p, clock := testFleet()
+	wait := func(d time.Duration, want bool) {
+		t.Helper()
+		clock.now = clock.now.Add(d)
+		if got := f.Applied("e", 1).Known; got != want {
+			t.Errorf("known %v, want %v", got, want)
+		}
+	}
+	wait(time.Hour, false) // not hearing
+	f.Hearing()
+	wait(time.Hour, false) // the largest bound isn't known
+	f.Hearing()
+	p.see("e", 0, (30 * time.Second).Microseconds())
+	wait(29*time.Second, false)
+	wait(3*time.Second, true)
+	f.Deaf()
+	wait(time.Hour, false)
+	f.Hearing()
+	wait(time.Second, false)
+	wait(time.Minute, true)
+}
+
+func TestTheTotalIsKnownAtOnceToWhoOpenedTheFirstEpoch(t *testing.T) {
+	f, p, clock := testFleet()
+	f.Hearing()
+	clock.now = clock.now.Add(time.Millisecond)
+	p.see("e", 0, (30 * time.Second).Microseconds())
+	p.openedFirst(clock.now)
+	if !f.Applied("e", 1).Known {
+		t.Error("unknown")
+	}
+	f.Deaf()
+	f.Hearing()
+	if f.Applied("e", 1).Known {
+		t.Error("known although requests may have been missed")
+	}
+}
+
+func TestInstancesOfAServiceAreCapped(t *testing.T) {
+	f, _, clock := testFleet()
+	for i := range maxInstances {
+		if !f.Hear(proofFrom("cars", fmt.Sprint(i), clock.now, 0, time.Second)) {
+			t.Fatal(i)
+		}
+	}
+	if f.Hear(proofFrom("cars", "one too many", clock.now, 0, time.Second)) {
+		t.Error("not capped")
+	}
+	if !f.Hear(proofFrom("cars", "0", clock.now, 1, time.Second)) || !f.Hear(proofFrom("jobs", "one", clock.now, 0, time.Second)) {
+		t.Error("a known instance or another service was refused")
+	}
+}
+
+// scriptedStates is where events stand.
+type scriptedStates struct {
+	states []store.EventState
+	err    error
+}
+
+func (s *scriptedStates) EventStates(context.Context, []string) ([]store.EventState, error) {
+	return s.states, s.err
+}
+
+func TestAReceiptAtItsTimeoutTellsWhatIsKnown(t *testing.T) {
+	f, p, clock := testFleet()
+	f.Hear(proofFrom("cars", "a", clock.now, 5, 10*time.Second))
+	states := &scriptedStates{}
+	r := &Receipts{events: states, fleet: f, progress: p}
+	wait := func(w Wait, ids ...string) Receipt {
+		t.Helper()
+		got, err := r.Wait(t.Context(), ids, w, time.Millisecond)
+		if !errors.Is(err, states.err) {
+			t.Fatal(err)
+		}
+		return got
+	}
+	p.see("e", 9, 0)
+
+	states.states = []store.EventState{{ID: "x"}}
+	if got := wait(WaitFleet, "x"); *got.EventID != "x" || got.Seq != nil || got.Published || got.Fleet.Applied != 0 || len(got.Fleet.Laggards) != 1 {
+		t.Errorf("not numbered: %+v", got)
+	}
+	states.states = []store.EventState{{ID: "y", Epoch: "e", Seq: 5, Published: true}, {ID: "x", Epoch: "e", Seq: 4}}
+	if got := wait(WaitFleet, "x", "y"); *got.EventID != "y" || *got.Seq != 5 || *got.Epoch != "e" || got.Published || got.Fleet.Applied != 1 {
+		t.Errorf("one is not published: %+v", got)
+	}
+	p.publish("e", 4)
+	if got := wait(WaitPublished, "x", "y"); !got.Published || got.Fleet != nil {
+		t.Errorf("both are published: %+v", got)
+	}
+	states.states = nil
+	if got := wait(WaitPublished, "x"); !got.Published || got.Seq != nil || *got.EventID != "x" {
+		t.Errorf("lapsed: %+v", got)
+	}
+	states.err = store.ErrUnavailable
+	if got := wait(WaitPublished, "x"); got.Published || *got.EventID != "x" {
+		t.Errorf("no database: %+v", got)
+	}
+}
+
+func TestAReceiptReturnsAsSoonAsAllHaveApplied(t *testing.T) {
+	f, p, clock := testFleet()
+	f.Hearing()
+	clock.now = clock.now.Add(time.Millisecond)
+	p.openedFirst(clock.now)
+	p.see("e", 5, 0)
+	p.publish("e", 5)
+	f.Hear(proofFrom("cars", "a", clock.now, 4, time.Hour))
+	r := &Receipts{events: &scriptedStates{states: []store.EventState{{ID: "x", Epoch: "e", Seq: 5}}}, fleet: f, progress: p}
+	got := make(chan Receipt, 1)
+	go func() {
+		receipt, err := r.Wait(context.WithoutCancel(t.Context()), []string{"x"}, WaitFleet, time.Minute)
+		if err != nil {
+			t.Error(err)
+		}
+		got <- receipt
+	}()
+	for !p.fleetAwaited() {
+		time.Sleep(time.Millisecond)
+	}
+	f.Hear(proofFrom("cars", "a", clock.now, 5, time.Hour))
+	p.wake()
+	if receipt := <-got; receipt.Fleet.Applied != 1 || receipt.Elapsed > 10*time.Second {
+		t.Errorf("%+v", receipt)
+	}
+	if p.fleetAwaited() {
+		t.Error("somebody still waits")
+	}
+}
+
+// scriptedPages is a feed of events of a size, whose reads can be held up.
+type scriptedPages struct {
+	head    uint64
+	size    int
+	entered chan struct{}
+	hold    chan struct{}
+	reads   atomic.Int64
+}
+
+func (s *scriptedPages) FeedStanding(context.Context) (store.Lease, error) {
+	if s.entered != nil {
+		s.entered <- struct{}{}
+		<-s.hold
+	}
+	return store.Lease{FeedPosition: store.FeedPosition{Epoch: pageEpoch, Head: s.head}, Floor: 1}, nil
+}
+
+const pageEpoch = "01920000-0000-7000-8000-00000000000e"
+
+func (s *scriptedPages) FeedRange(_ context.Context, issuer, epoch string, from, to uint64) (prev events.Hash, rows []store.FeedRow, err error) {
+	s.reads.Add(1)
+	chain := events.ChainStart(issuer, epoch)
+	for seq := uint64(1); seq <= min(to, s.head); seq++ {
+		body := fmt.Appendf(nil, `{"seq":%d,"type":"token.revoked","at":1,"until":2,"jti":"01920000-0000-7000-8000-000000000001","x":"%0*d"}`, seq, s.size, 0)
+		if seq == from {
+			prev = chain
+		}
+		chain = chain.Next(body)
+		if seq >= from {
+			rows = append(rows, store.FeedRow{Seq: seq, Type: events.TypeTokenRevoked, Body: body, Chain: chain})
+		}
+	}
+	if len(rows) == 0 {
+		err = store.ErrNotFound
+	}
+	return prev, rows, err
+}
+
+func testPages(s *scriptedPages) *Pages {
+	key := ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize))
+	signer := events.NewSigner("i", key)
+	return newPages(s, func() *events.Signer { return signer }, "i")
+}
+
+func TestPagesCoverTheFeedWithinTheLimitsOfABatch(t *testing.T) {
+	s := &scriptedPages{head: 1234, size: 2000}
+	p := testPages(s)
+	next := uint64(1)
+	for next <= s.head {
+		m, err := p.Page(t.Context(), pageEpoch, next)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := events.DecodeBatch(m.Body)
+		if err != nil || b.FirstSeq() > next || b.LastSeq() < next {
+			t.Fatalf("%d: %v", next, err)
+		}
+		next = b.LastSeq() + 1
+	}
+	s.reads.Store(0)
+	for _, from := range []uint64{1, 500, 501, 1000} {
+		if _, err := p.Page(t.Context(), pageEpoch, from); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if s.reads.Load() != 0 {
+		t.Error("a complete page was made again")
+	}
+	if _, err := p.Page(t.Context(), pageEpoch, 1001); err != nil || s.reads.Load() != 1 {
+		t.Error("an incomplete page was kept")
+	}
+	for _, from := range []uint64{0, 1235, 1501} {
+		if _, err := p.Page(t.Context(), pageEpoch, from); !errors.Is(err, ErrGone) {
+			t.Errorf("%d: %v", from, err)
+		}
+	}
+	if _, err := p.Page(t.Context(), "01920000-0000-7000-8000-00000000000f", 1); !errors.Is(err, ErrGone) {
+		t.Errorf("another epoch: %v", err)
+	}
+}
+
+func TestPagesAreMadeOnceAndFewAtATime(t *testing.T) {
+	s := &scriptedPages{head: 5000, entered: make(chan struct{}), hold: make(chan struct{})}
+	p := testPages(s)
+	results := make(chan error, 4)
+	ask := func(from uint64) {
+		_, err := p.Page(context.WithoutCancel(t.Context()), pageEpoch, from)
+		results <- err
+	}
+	go ask(1)
+	<-s.entered
+	go ask(600)
+	<-s.entered
+	if _, err := p.Page(t.Context(), pageEpoch, 1200); !errors.Is(err, ErrBusy) {
+		t.Errorf("a third: %v", err)
+	}
+	go ask(2) // waits for the first
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := p.Page(ctx, pageEpoch, 3); !errors.Is(err, context.Canceled) {
+		t.Errorf("who gives up waiting: %v", err)
+	}
+	close(s.hold)
+	for range 3 {
+		if err := <-results; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestTheCacheOfPagesIsBounded(t *testing.T) {
+	p := testPages(&scriptedPages{head: 2000, size: 400})
+	for from := uint64(1); from < 2000; from += pageSize {
+		if _, err := p.Page(t.Context(), pageEpoch, from); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if p.recent.Len() != 4 {
+		t.Errorf("%d pages", p.recent.Len())
+	}
+	p.keep(&page{key: pageKey{first: 1}, size: pageCacheBytes})
+	if p.size > pageCacheBytes || p.recent.Len() != 1 || len(p.byKey) != 1 {
+		t.Errorf("%d bytes in %d pages", p.size, p.recent.Len())
+	}
+}
+
+func FuzzNudge(f *testing.F) {
+	f.Add([]byte(`{"from":"x","epoch":"01920000-0000-7000-8000-00000000000e","published":3}`))
+	f.Add([]byte(`{"from":"x","ack":true}`))
+	f.Add([]byte(`{"from":"x","free":true}`))
+	f.Fuzz(func(t *testing.T, body []byte) {
+		n, err := decodeNudge(body)
+		if err != nil {
+			return
+		}
+		if _, err := events.ParseID(n.Epoch); n.Published > 0 && err != nil {
+			t.Errorf("%q says what is published without an epoch", body)
+		}
+		again, err := json.Marshal(n)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if back, err := decodeNudge(again); err == nil && back != n {
+			t.Errorf("%+v became %+v", n, back)
+		}
+	})
+}
+
+func TestRepliesIntoOurOwnSubjectsAreRefused(t *testing.T) {
+	for reply, want := range map[string]bool{
+		"": false, "tocsin.v1.feed.token.revoked": false, "$JS.API.STREAM.PURGE.TOCSIN": false, "_INBOX_cars.x.1": true, "_R_.abc": true,
+	} {
+		if answerable(reply) != want {
+			t.Errorf("%q: %v", reply, !want)
+		}
+	}
+}
