@@ -9,12 +9,15 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/alecthomas/kong"
+
+	"github.com/tocsin-auth/tocsin/pkg/events"
 	"github.com/tocsin-auth/tocsin/pkg/verifier"
 )
 
@@ -62,13 +65,23 @@ func parse(args []string, stdout io.Writer) (command string, cfg config, err err
 	case helped:
 		return "", config{}, errHelp
 	case err != nil:
-		return "", config{}, err
+		return "", config{}, withVariable(err)
 	}
 	cfg = commands.Serve
 	if parsed.Command() == "serve" {
 		err = cfg.complete()
 	}
 	return parsed.Command(), cfg, err
+}
+
+var flagName = regexp.MustCompile(`^--([a-z-]+)`)
+
+// withVariable names the variable beside the flag, since either may hold the bad value, in one line.
+func withVariable(err error) error {
+	text := strings.Join(strings.Fields(err.Error()), " ")
+	return errors.New(flagName.ReplaceAllStringFunc(text, func(flag string) string {
+		return flag + " (TOCSIN_" + strings.ToUpper(strings.ReplaceAll(flag[2:], "-", "_")) + ")"
+	}))
 }
 
 // complete fills in the database URL and checks what kong can't.
@@ -93,8 +106,10 @@ func (c *config) complete() error {
 		return errors.New("--database-url (TOCSIN_DATABASE_URL) must be sqlite:PATH or postgres://…")
 	case !isAddress(c.HTTPAddr):
 		return errors.New("--http-addr (TOCSIN_HTTP_ADDR) must be HOST:PORT")
-	case c.MaxStaleness < time.Second:
-		return errors.New("--max-staleness (TOCSIN_MAX_STALENESS) must be at least 1s")
+	case !events.ValidService(c.Service):
+		return errors.New("--service (TOCSIN_SERVICE) must match [a-z0-9_-]{1,32}")
+	case c.MaxStaleness < events.MinBound || c.MaxStaleness > events.MaxBound:
+		return fmt.Errorf("--max-staleness (TOCSIN_MAX_STALENESS) must be from %v to %v", events.MinBound, events.MaxBound)
 	case c.ServeStaleMax <= 0:
 		return errors.New("--serve-stale-max (TOCSIN_SERVE_STALE_MAX) must be above 0")
 	}

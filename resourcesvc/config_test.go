@@ -17,6 +17,7 @@ func TestBadConfigurationNamesItselfInOneLineAndExits2(t *testing.T) {
 		{"TOCSIN_HTTP_ADDR", "nowhere"},
 		{"TOCSIN_MAX_STALENESS", "soon"},
 		{"TOCSIN_MAX_STALENESS", "999ms"},
+		{"TOCSIN_MAX_STALENESS", "6m"},
 		{"TOCSIN_SERVE_STALE_MAX", "0s"},
 		{"TOCSIN_STALE_POLICY", "allow"},
 		{"TOCSIN_DATABASE_URL", "mysql://u:secret@h/d"},
