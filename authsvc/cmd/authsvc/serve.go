@@ -151,6 +151,7 @@ func (p *program) makeDomain(ctx context.Context) error {
 	if err := p.metrics.Register(hashingGauge(p.domain)); err != nil {
 		return err
 	}
+	p.life.started("memory", trimMemory(func() bool { return p.domain.Hashing() > 0 }))
 	return p.bootstrap(ctx)
 }
 
@@ -269,6 +270,9 @@ func (p *program) checks() map[string]func(context.Context) error {
 func (p *program) announce() {
 	if p.dir.Exposed {
 		p.log.Warn("other users of this machine can look into the data directory", "path", p.dir.Path)
+	}
+	if !config.TrustedIssuer(p.issuer) {
+		p.log.Warn("verifiers fetch the feed keys over plain HTTP from this machine only; the issuer should be an https URL", "issuer", p.issuer)
 	}
 	nats := p.bus.URL()
 	if nats == "" {

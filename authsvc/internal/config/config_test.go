@@ -90,6 +90,7 @@ func TestBadValueNamesItselfInOneLine(t *testing.T) {
 		{[]string{"serve", "--log-level=loud"}, nil, "--log-level"},
 		{[]string{"serve", "--bootstrap-admin-password=x"}, nil, "--bootstrap-admin-password"},
 		{[]string{"swerve"}, nil, "swerve"},
+		{nil, nil, "serve"},
 		{[]string{"serve", "extra"}, nil, "extra"},
 	} {
 		_, err := Parse(test.args, env(test.env...), &bytes.Buffer{})
@@ -161,6 +162,15 @@ func TestDefaultIssuerIsReachable(t *testing.T) {
 		}
 		if got := DefaultIssuer(addr); got != want {
 			t.Errorf("%s: %s, want %s", bound, got, want)
+		}
+	}
+}
+
+func TestPlainHTTPIsTrustedOnThisMachineOnly(t *testing.T) {
+	for issuer, want := range map[string]bool{"https://auth.example.com": true, "http://127.0.0.1:8080": true, "http://localhost": true, "http://[::1]:1": true,
+		"http://auth.example.com": false, "http://10.0.0.1": false, "http://localhost.example.com": false} {
+		if got := TrustedIssuer(issuer); got != want {
+			t.Errorf("%s: %v", issuer, got)
 		}
 	}
 }

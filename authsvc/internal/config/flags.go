@@ -96,9 +96,6 @@ func Parse(args []string, getenv func(string) string, out io.Writer) (*Config, e
 	if err != nil {
 		return nil, fmt.Errorf("command line: %w", err)
 	}
-	if len(args) == 0 {
-		args = []string{"--help"}
-	}
 	parsed, err := parser.Parse(args)
 	if helped {
 		return nil, ErrHelp

@@ -22,14 +22,21 @@ func (s *Server) mountOAuth() {
 	hint := parameter{"token_type_hint", "Ignored: every kind is looked for", false}
 	s.mountForm("/oauth2/introspect", "introspect", "RFC 7662: the caller's own tokens and keys, or all with the role introspect", reflect.TypeFor[auth.Introspection](),
 		s.oauth(s.introspect), token, hint)
-	s.mountForm("/oauth2/revoke", "revoke-token", "RFC 7009; takes wait and timeout in the query and answers with Tocsin-Receipt", nil,
-		s.oauth(s.revokeToken, "wait", "timeout"), token, hint)
+	revoke := s.mountForm("/oauth2/revoke", "revoke-token", "RFC 7009; unknown tokens are no error", nil, s.oauth(s.revokeToken, "wait", "timeout"), token, hint)
+	s.documentWait(revoke)
 	s.mountForm("/oauth2/token", "token", "RFC 6749: grant refresh_token", reflect.TypeFor[auth.Tokens](), s.oauth(s.token),
 		parameter{"grant_type", "refresh_token", true}, parameter{"refresh_token", "", true}, parameter{"client_id", clientLogins + ", if given", false})
 }
 
+// documentWait gives a call the parameters and the header that calls of /v1 that narrow trust have.
+func (s *Server) documentWait(op *huma.Operation) {
+	like := s.api.OpenAPI().Paths["/v1/logout"].Post
+	op.Parameters = like.Parameters
+	op.Responses["200"].Headers = like.Responses["204"].Headers
+}
+
 // mountForm routes a call of /oauth2 and describes it.
-func (s *Server) mountForm(path, id, summary string, out reflect.Type, handler http.HandlerFunc, fields ...parameter) {
+func (s *Server) mountForm(path, id, summary string, out reflect.Type, handler http.HandlerFunc, fields ...parameter) *huma.Operation {
 	s.router.Post(path, handler)
 	schema := &huma.Schema{Type: huma.TypeObject, Properties: map[string]*huma.Schema{}}
 	for _, f := range fields {
@@ -45,6 +52,7 @@ func (s *Server) mountForm(path, id, summary string, out reflect.Type, handler h
 		op.Security = []map[string][]string{{documentBasic: {}}, {documentAPIKey: {}}}
 	}
 	s.api.OpenAPI().AddOperation(op)
+	return op
 }
 
 // mountGet routes a call without parameters and describes it. Out nil: not JSON.

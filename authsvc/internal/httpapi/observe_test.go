@@ -3,6 +3,7 @@ package httpapi
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
 	"log/slog"
@@ -126,6 +127,35 @@ func TestAWaitOutlivesTheReadDeadline(t *testing.T) {
 	if answer.StatusCode != 200 || !strings.Contains(string(body), `"seq":7`) {
 		t.Errorf("%d %s", answer.StatusCode, body)
 	}
+}
+
+// A stop must not wait as long as the most patient caller; the change has happened, so the call has succeeded.
+func TestAShutdownCutsWaitsShort(t *testing.T) {
+	s := newSystem(t)
+	slow := slowReceipts{asked: make(chan struct{})}
+	s.receipts = slow
+	server := s.HTTPServer()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	fatal(t, err)
+	go server.Serve(listener)
+	r, err := http.NewRequestWithContext(t.Context(), "POST", "http://"+listener.Addr().String()+"/v1/admin/revocations?wait=fleet&timeout=30s", strings.NewReader(`{"jti":"`+anID+`"}`))
+	fatal(t, err)
+	r.Header.Set("Authorization", s.admin)
+	r.Header.Set("Content-Type", "application/json")
+	stopped := make(chan error, 1)
+	go func() {
+		<-slow.asked
+		stopped <- server.Shutdown(context.Background())
+	}()
+	answer, err := http.DefaultClient.Do(r)
+	fatal(t, err)
+	defer answer.Body.Close()
+	var receipt Receipt
+	fatal(t, json.NewDecoder(answer.Body).Decode(&receipt))
+	if answer.StatusCode != 200 || receipt.EventID == nil || receipt.Published {
+		t.Errorf("%d %+v", answer.StatusCode, receipt)
+	}
+	fatal(t, <-stopped)
 }
 
 func TestClientsAreKnownByTheirConnectionOnly(t *testing.T) {

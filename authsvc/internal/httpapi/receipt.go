@@ -105,6 +105,9 @@ func (s *Server) receipt(ctx context.Context, change auth.Change, wait Wait, tim
 	if len(ids) == 0 {
 		timeout = 0 // nothing travels
 	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(s.waits, cancel)()
 	receipt, err := s.receipts.Receipt(ctx, ids, wait, timeout)
 	if err != nil {
 		s.log.WarnContext(ctx, "receipt failed; the change is durable", "request_id", requestID(ctx), "error", err)

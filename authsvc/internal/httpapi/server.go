@@ -73,6 +73,9 @@ type Server struct {
 	metrics  *metrics
 	api      huma.API
 	router   *chi.Mux
+	// waits ends when the server is shut down: calls that wait for events to travel answer with how far they came.
+	waits    context.Context
+	endWaits context.CancelFunc
 }
 
 // New builds the router and the OpenAPI document. The error is of the metrics registry or of encoding the document.
@@ -86,6 +89,7 @@ func New(cfg Config) (*Server, error) {
 	if s.now == nil {
 		s.now = time.Now
 	}
+	s.waits, s.endWaits = context.WithCancel(context.Background())
 	s.router.Use(s.observe, s.recover, middleware.GetHead, limitTime)
 	s.router.NotFound(s.notFound)
 	s.router.MethodNotAllowed(s.methodNotAllowed)
@@ -141,9 +145,9 @@ func limitTime(next http.Handler) http.Handler {
 	})
 }
 
-// HTTPServer returns a server with limits against slow and greedy clients.
+// HTTPServer returns a server with limits against slow and greedy clients. Its Shutdown cuts waits for receipts short.
 func (s *Server) HTTPServer() *http.Server {
-	return &http.Server{
+	server := &http.Server{
 		Handler:           s,
 		ReadHeaderTimeout: readHeaderTimeout,
 		ReadTimeout:       readTimeout,
@@ -151,5 +155,9 @@ func (s *Server) HTTPServer() *http.Server {
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeader,
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+
+		DisableGeneralOptionsHandler: true,
 	}
+	server.RegisterOnShutdown(s.endWaits)
+	return server
 }
