@@ -1,6 +1,7 @@
 package feed_test
 
 import (
+	"context"
 	"crypto/ed25519"
 	"errors"
 	"fmt"
@@ -28,9 +29,18 @@ var (
 
 func theSigner() *events.Signer { return signer }
 
+// tb is what *testing.T and *rapid.T have in common.
+type tb interface {
+	Helper()
+	Fatal(args ...any)
+	Fatalf(format string, args ...any)
+	Errorf(format string, args ...any)
+	Context() context.Context
+}
+
 // world is everything around the dispatchers of a test: what they share, and a verifier that hears the live feed.
 type world struct {
-	*testing.T
+	tb
 	clock    *feedtest.Clock
 	journal  *feedtest.Journal
 	bus      *feedtest.Bus
@@ -46,9 +56,9 @@ type answer struct {
 	committed int
 }
 
-func newWorld(t *testing.T) *world {
+func newWorld(t tb) *world {
 	clock := feedtest.NewClock()
-	w := &world{T: t, clock: clock, journal: feedtest.NewJournal(clock), bus: feedtest.NewBus(clock),
+	w := &world{tb: t, clock: clock, journal: feedtest.NewJournal(clock), bus: feedtest.NewBus(clock),
 		verifier: feedtest.NewVerifier("cars", "one", keySet)}
 	w.bus.OnLive = func(m feed.Message) {
 		if err := w.verifier.Hear(m); err != nil {
