@@ -10,6 +10,7 @@ import (
 	"github.com/go-chi/chi/v5"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
 	"github.com/tocsin-auth/tocsin/pkg/verifier"
 )
 
@@ -38,8 +39,8 @@ func (a *api) routes() http.Handler {
 	)
 	r := chi.NewRouter()
 	r.Use(a.recoverPanic, newRequestMetrics(a.metrics).observe)
-	r.NotFound(handle(a.log, notFound).ServeHTTP)
-	r.MethodNotAllowed(handle(a.log, methodNotAllowed).ServeHTTP)
+	r.NotFound(refuse(a.log, notFound))
+	r.MethodNotAllowed(refuse(a.log, methodNotAllowed(r)))
 
 	r.Method("GET", "/v1/whoami", anyone(handle(a.log, a.whoami)))
 	r.Method("GET", "/v1/whoami/elite", elite(handle(a.log, a.whoami)))
@@ -102,6 +103,14 @@ func notFound(http.ResponseWriter, *http.Request) error {
 	return newProblem(http.StatusNotFound, "not_found", "there is no such path")
 }
 
-func methodNotAllowed(http.ResponseWriter, *http.Request) error {
-	return newProblem(http.StatusMethodNotAllowed, "method_not_allowed", "this path does not take that method")
+// methodNotAllowed says what the path takes instead, as RFC 9110 section 15.5.6 demands.
+func methodNotAllowed(routes chi.Routes) handler {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		for _, method := range []string{"GET", "POST", "DELETE"} {
+			if routes.Match(chi.NewRouteContext(), method, r.URL.Path) {
+				w.Header().Add("Allow", method)
+			}
+		}
+		return newProblem(http.StatusMethodNotAllowed, "method_not_allowed", "this path does not take that method")
+	}
 }

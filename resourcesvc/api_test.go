@@ -270,6 +270,9 @@ func TestRefusalsOfTheRouterAndOfBodiesAreProblems(t *testing.T) {
 	plain := httptest.NewRequest("POST", "/v1/cars", strings.NewReader(golf))
 	plain.Header.Set("Content-Type", "text/plain")
 	large := bytes.Repeat([]byte(" "), maxBody+1)
+	if got := s.do(alice, "PUT", "/v1/cars?x=y", ""); got.status != 405 || got.header.Values("Allow")[0] != "GET" || len(got.header.Values("Allow")) != 2 {
+		t.Errorf("%d, Allow %v", got.status, got.header.Values("Allow"))
+	}
 	for _, tc := range []struct {
 		got    answer
 		status int

@@ -68,6 +68,11 @@ func handle(log *slog.Logger, h handler, query ...string) http.Handler {
 	})
 }
 
+// refuse adapts what answers for the router itself: there no parameter is known, and so none is looked at.
+func refuse(log *slog.Logger, h handler) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) { writeProblem(log, w, r, h(w, r)) }
+}
+
 func writeProblem(log *slog.Logger, w http.ResponseWriter, r *http.Request, err error) {
 	p := asProblem(err)
 	if p.Status >= 500 && !errors.Is(err, context.Canceled) {

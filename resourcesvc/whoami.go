@@ -2,6 +2,7 @@ package main
 
 import (
 	"net/http"
+	"slices"
 
 	"github.com/tocsin-auth/tocsin/pkg/verifier"
 )
@@ -9,6 +10,7 @@ import (
 // whoami shows the caller as the verifier sees it. The elite route answers the same, decided afresh by auth.
 func (a *api) whoami(w http.ResponseWriter, r *http.Request) error {
 	p := principal(r)
+	roles := slices.Concat([]string{}, p.Roles) // no roles are [], not null
 	return writeJSON(w, http.StatusOK, struct {
 		Subject   string          `json:"subject"`
 		Roles     []string        `json:"roles"`
@@ -17,5 +19,5 @@ func (a *api) whoami(w http.ResponseWriter, r *http.Request) error {
 		SessionID string          `json:"session_id,omitempty"`
 		KeyID     string          `json:"key_id,omitempty"`
 		Actor     string          `json:"act,omitempty"`
-	}{p.Subject, p.Roles, p.Method, p.Mode, p.SessionID, p.KeyID, p.Actor})
+	}{p.Subject, roles, p.Method, p.Mode, p.SessionID, p.KeyID, p.Actor})
 }
