@@ -96,6 +96,12 @@ func TestAPIKeysOfTheCaller(t *testing.T) {
 	if strings.Contains(w.Body.String(), made.APIKey.Key) || strings.Contains(w.Body.String(), `"key"`) {
 		t.Error("the list holds a secret")
 	}
+	for _, at := range []string{"2099-02-30T00:00:00Z", "tomorrow", "2099-01-01"} {
+		got := s.do("POST", "/v1/me/api-keys", alice.bearer(), map[string]any{"name": "ci", "mode": "live", "expires_at": at})
+		if got.Code != 400 || code(t, got) != "invalid_request" || strings.Contains(got.Body.String(), at) {
+			t.Errorf("expires_at %s: %d %s", at, got.Code, got.Body)
+		}
+	}
 	path := "/v1/me/api-keys/" + made.APIKey.ID
 	var key auth.APIKey
 	w = s.must(200, "PATCH", path, alice.bearer(), map[string]any{"disabled": true, "name": "old ci"}, &key)

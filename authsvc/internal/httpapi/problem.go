@@ -96,7 +96,17 @@ func fieldError(err error) FieldError {
 		name, _, _ = strings.Cut(name, " ")
 		return FieldError{Field: fieldName(detail.Location + "." + name), Message: "is required"}
 	}
-	return FieldError{Field: fieldName(detail.Location), Message: detail.Message}
+	return FieldError{Field: fieldName(detail.Location), Message: harmless(detail.Message)}
+}
+
+// harmless passes on messages that are made of the schema alone; others, as of package time, repeat the value.
+func harmless(message string) string {
+	for _, start := range []string{"expected ", "unexpected property", "required ", "invalid "} {
+		if strings.HasPrefix(message, start) {
+			return message
+		}
+	}
+	return "is not valid"
 }
 
 // fieldName drops where an input is from its path: names are unique over path, query and body of a call.

@@ -1,5 +1,6 @@
 // Package strictjson finds what encoding/json lets pass and what two readers of one text may therefore understand
-// differently: duplicate names, invalid UTF-8, lone surrogates, NUL, and data after the value.
+// differently: duplicate names, invalid UTF-8, lone surrogates, NUL, numbers beyond the range of a double, and data after
+// the value.
 //
 // It knows nothing of the fields that are expected; unknown ones and wrong types are found by the schema.
 package strictjson
@@ -74,6 +75,10 @@ func (w walker) value(path []string) error {
 			return w.object(path)
 		}
 		return w.array(path)
+	case json.Number:
+		if _, err := t.Float64(); err != nil {
+			return &Error{Field: join(path), Rule: "is a number too large to be read"}
+		}
 	case string:
 		if strings.IndexByte(t, 0) >= 0 {
 			return &Error{Field: join(path), Rule: "must not hold NUL"}

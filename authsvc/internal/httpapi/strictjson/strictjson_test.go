@@ -27,6 +27,7 @@ func TestRefusesWhatReadersUnderstandDifferently(t *testing.T) {
 		{`{"a":"\ud800"}`, ""},
 		{`{"a":"\ud800\u0041"}`, ""},
 		{`{"a":"\udc00"}`, ""},
+		{`{"a":1e999}`, "a"},
 		{`{"a":1}{}`, ""},
 		{`{"a":1} x`, ""},
 		{`{"a":1,}`, ""},
