@@ -53,7 +53,7 @@ func (cmd servicesAddCmd) Run(ctx context.Context, c *client, out *printer) erro
 		}
 		s.Seed, body = "", nil
 	}
-	if err := out.fields(body, "name", s.Name, "nkey seed", s.Seed, "seed file", cmd.SeedFile); err != nil || out.json {
+	if err := out.fields(body, "name", s.Name, "nkey seed", s.Seed, "seed file", cmd.SeedFile); err != nil || out.json || s.Config == "" {
 		return err
 	}
 	_, err = fmt.Fprintf(out.w, "\n%s\n", s.Config)
