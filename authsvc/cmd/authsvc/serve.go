@@ -143,8 +143,11 @@ func (p *program) makeDomain(ctx context.Context) error {
 	if p.members, err = p.firstMembers(ctx); err != nil {
 		return err
 	}
-	p.domain, err = auth.New(auth.Config{DB: p.db, Ring: ring{p.ring}, Issuer: p.issuer, Audience: p.cfg.Audience, AccessTTL: p.cfg.AccessTTL,
-		RefreshTTL: p.cfg.RefreshTTL, RefreshIdle: p.cfg.RefreshIdle, PasswordMin: p.cfg.PasswordMin, Bus: laterBus{p}, Nudge: p.nudge, Log: p.log})
+	p.domain, err = auth.New(auth.Config{
+		DB: p.db, Ring: ring{p.ring}, Bus: laterBus{p}, Nudge: p.nudge, Log: p.log,
+		Issuer: p.issuer, Audience: p.cfg.Audience, AccessTTL: p.cfg.AccessTTL,
+		RefreshTTL: p.cfg.RefreshTTL, RefreshIdle: p.cfg.RefreshIdle, PasswordMin: p.cfg.PasswordMin,
+	})
 	if err != nil {
 		return err
 	}
@@ -164,8 +167,9 @@ func (p *program) nudge() {
 
 func (p *program) startBus(ctx context.Context) error {
 	var err error
-	p.bus, err = bus.Start(ctx, bus.Config{DataDir: p.dir.Path, URL: p.cfg.NATSURL, Listen: p.cfg.NATSListen, Creds: p.cfg.NATSCreds,
-		ReplyCreds: p.cfg.NATSReplyCreds, Log: p.log}, p.members)
+	p.bus, err = bus.Start(ctx, bus.Config{
+		DataDir: p.dir.Path, URL: p.cfg.NATSURL, Listen: p.cfg.NATSListen, Creds: p.cfg.NATSCreds, ReplyCreds: p.cfg.NATSReplyCreds, Log: p.log,
+	}, p.members)
 	if err != nil {
 		return err
 	}
@@ -175,8 +179,10 @@ func (p *program) startBus(ctx context.Context) error {
 
 func (p *program) startFeed(ctx context.Context) error {
 	var err error
-	p.feed, err = feed.Start(ctx, feed.Config{DB: p.db, Feed: p.bus.Feed(), Reply: p.bus.Reply(), Issuer: p.issuer, Signer: p.ring.FeedSigner,
-		Keys: p.ring.FeedKeys, Replicas: p.cfg.StreamReplicas, MaxAge: p.cfg.StreamMaxAge, Housekeeping: p.keepHouse, Log: p.log})
+	p.feed, err = feed.Start(ctx, feed.Config{
+		DB: p.db, Feed: p.bus.Feed(), Reply: p.bus.Reply(), Issuer: p.issuer, Signer: p.ring.FeedSigner, Keys: p.ring.FeedKeys,
+		Replicas: p.cfg.StreamReplicas, MaxAge: p.cfg.StreamMaxAge, Housekeeping: p.keepHouse, Log: p.log,
+	})
 	if err != nil {
 		return err
 	}
@@ -207,7 +213,9 @@ func (p *program) startElite(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	responders, err := elite.Start(ctx, elite.Config{Conn: p.bus.Reply(), Store: p.db, Ring: p.ring, Pages: p.feed.Pages, Observe: observe, Log: p.log})
+	responders, err := elite.Start(ctx, elite.Config{
+		Conn: p.bus.Reply(), Store: p.db, Ring: p.ring, Pages: p.feed.Pages, Observe: observe, Log: p.log,
+	})
 	if err != nil {
 		return err
 	}
@@ -216,8 +224,10 @@ func (p *program) startElite(ctx context.Context) error {
 }
 
 func (p *program) startHTTP(context.Context) error {
-	api, err := httpapi.New(httpapi.Config{Auth: p.domain, Receipts: receipts{p.feed.Receipts}, Fleets: fleets{p.feed.Fleet}, Keys: p.ring, Ready: p.checks(),
-		Issuer: p.issuer, SigningAlg: p.cfg.SigningAlg, Version: buildVersion(), Metrics: p.metrics, Log: p.log})
+	api, err := httpapi.New(httpapi.Config{
+		Auth: p.domain, Receipts: receipts{p.feed.Receipts}, Fleets: fleets{p.feed.Fleet}, Keys: p.ring, Ready: p.checks(),
+		Issuer: p.issuer, SigningAlg: p.cfg.SigningAlg, Version: buildVersion(), Metrics: p.metrics, Log: p.log,
+	})
 	if err != nil {
 		return err
 	}
@@ -278,5 +288,6 @@ func (p *program) announce() {
 	if nats == "" {
 		nats = p.cfg.NATSURL
 	}
-	fmt.Fprintf(p.stdout, "authsvc listens on http://%s (issuer %s, documentation %s/docs), NATS %s\n", p.listener.Addr(), p.issuer, config.DefaultIssuer(p.listener.Addr()), nats)
+	local := config.DefaultIssuer(p.listener.Addr())
+	fmt.Fprintf(p.stdout, "authsvc listens on %s (issuer %s, documentation %s/docs), NATS %s\n", local, p.issuer, local, nats)
 }

@@ -45,15 +45,21 @@ type passwordInput struct {
 }
 
 func (s *Server) registerAccounts() {
-	public(s, call{method: post, path: "/v1/register", id: "register", summary: "Create a user with a live and a test API key", tag: tagAccount, status: 201}, s.postRegister)
-	public(s, call{method: post, path: "/v1/login", id: "login", summary: "Open a session", tag: tagAccount}, s.postLogin)
-	public(s, call{method: post, path: "/v1/token/refresh", id: "refresh", summary: "Exchange a refresh token for its successor and a new access token", tag: tagAccount}, s.postRefresh)
-	register(s, call{method: post, path: "/v1/me/password", id: "change-password", summary: "Change the password; every other session dies", tag: tagAccount, access: bearer}, s.postPassword)
-	register(s, call{method: get, path: "/v1/users/{id}", id: "get-directory-entry", summary: "What services may know of a user beyond the token", tag: "Directory", access: directory}, s.getDirectory)
+	public(s, call{method: post, path: "/v1/register", id: "register", tag: tagAccount, status: 201,
+		summary: "Create a user with a live and a test API key"}, s.postRegister)
+	public(s, call{method: post, path: "/v1/login", id: "login", tag: tagAccount,
+		summary: "Open a session"}, s.postLogin)
+	public(s, call{method: post, path: "/v1/token/refresh", id: "refresh", tag: tagAccount,
+		summary: "Exchange a refresh token for its successor and a new access token"}, s.postRefresh)
+	register(s, call{method: post, path: "/v1/me/password", id: "change-password", tag: tagAccount, access: bearer,
+		summary: "Change the password; every other session dies"}, s.postPassword)
+	register(s, call{method: get, path: "/v1/users/{id}", id: "get-directory-entry", tag: "Directory", access: directory,
+		summary: "What services may know of a user beyond the token"}, s.getDirectory)
 }
 
 func (s *Server) postRegister(ctx context.Context, in *registerInput) (*answer[registration], error) {
-	made, err := s.auth.Register(ctx, auth.Registration{Username: in.Body.Username, Password: in.Body.Password, Email: in.Body.Email}, clientFrom(ctx))
+	b := in.Body
+	made, err := s.auth.Register(ctx, auth.Registration{Username: b.Username, Password: b.Password, Email: b.Email}, clientFrom(ctx))
 	if err != nil {
 		return nil, err
 	}
@@ -61,7 +67,8 @@ func (s *Server) postRegister(ctx context.Context, in *registerInput) (*answer[r
 }
 
 func (s *Server) postLogin(ctx context.Context, in *loginInput) (*answer[auth.Tokens], error) {
-	tokens, err := s.auth.Login(ctx, auth.Login{Username: in.Body.Username, Password: in.Body.Password, Mode: events.Mode(in.Body.Mode)}, clientFrom(ctx))
+	b := in.Body
+	tokens, err := s.auth.Login(ctx, auth.Login{Username: b.Username, Password: b.Password, Mode: events.Mode(b.Mode)}, clientFrom(ctx))
 	if err != nil {
 		return nil, err
 	}

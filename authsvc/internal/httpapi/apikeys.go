@@ -50,11 +50,16 @@ type receiptAnswer[T any] struct {
 }
 
 func (s *Server) registerAPIKeys() {
-	register(s, call{method: get, path: "/v1/me/api-keys", id: "list-api-keys", summary: "The caller's keys, without secrets", tag: tagKeys, access: bearer}, s.getKeys)
-	register(s, call{method: post, path: "/v1/me/api-keys", id: "create-api-key", summary: "Issue a key", tag: tagKeys, access: bearer, status: 201}, s.postKey)
-	register(s, call{method: patch, path: "/v1/me/api-keys/{id}", id: "update-api-key", summary: "Rename, suspend or resume a key", tag: tagKeys, access: bearer}, s.patchKey)
-	register(s, call{method: post, path: "/v1/me/api-keys/{id}/rotate", id: "rotate-api-key", summary: "Issue a key's successor", tag: tagKeys, access: bearer}, s.rotateKey)
-	register(s, call{method: remove, path: "/v1/me/api-keys/{id}", id: "delete-api-key", summary: "End a key for good", tag: tagKeys, access: bearer}, s.deleteKey)
+	register(s, call{method: get, path: "/v1/me/api-keys", id: "list-api-keys", tag: tagKeys, access: bearer,
+		summary: "The caller's keys, without secrets"}, s.getKeys)
+	register(s, call{method: post, path: "/v1/me/api-keys", id: "create-api-key", tag: tagKeys, access: bearer, status: 201,
+		summary: "Issue a key"}, s.postKey)
+	register(s, call{method: patch, path: "/v1/me/api-keys/{id}", id: "update-api-key", tag: tagKeys, access: bearer,
+		summary: "Rename, suspend or resume a key"}, s.patchKey)
+	register(s, call{method: post, path: "/v1/me/api-keys/{id}/rotate", id: "rotate-api-key", tag: tagKeys, access: bearer,
+		summary: "Issue a key's successor"}, s.rotateKey)
+	register(s, call{method: remove, path: "/v1/me/api-keys/{id}", id: "delete-api-key", tag: tagKeys, access: bearer,
+		summary: "End a key for good"}, s.deleteKey)
 }
 
 func (s *Server) getKeys(ctx context.Context, c auth.Caller, in *PageQuery) (*answer[auth.Page[auth.APIKey]], error) {
@@ -62,7 +67,8 @@ func (s *Server) getKeys(ctx context.Context, c auth.Caller, in *PageQuery) (*an
 }
 
 func (s *Server) postKey(ctx context.Context, c auth.Caller, in *createKeyInput) (*answer[createdKey], error) {
-	key, err := s.auth.CreateAPIKey(ctx, c, auth.NewAPIKey{Name: in.Body.Name, Mode: events.Mode(in.Body.Mode), ExpiresAt: in.Body.ExpiresAt, Scopes: in.Body.Scopes})
+	b := in.Body
+	key, err := s.auth.CreateAPIKey(ctx, c, auth.NewAPIKey{Name: b.Name, Mode: events.Mode(b.Mode), ExpiresAt: b.ExpiresAt, Scopes: b.Scopes})
 	return &answer[createdKey]{Body: createdKey{APIKey: key}}, err
 }
 

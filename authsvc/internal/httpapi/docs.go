@@ -14,7 +14,8 @@ import (
 var docsFiles embed.FS
 
 // docsPolicy lets the page load its own two files and ask for the document, and nothing else.
-const docsPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+const docsPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; " +
+	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
 // mountDocument serves /openapi.json and /docs. It comes last: the document is complete then and never changes.
 func (s *Server) mountDocument() error {
@@ -25,16 +26,16 @@ func (s *Server) mountDocument() error {
 		return fmt.Errorf("OpenAPI document: %w", err)
 	}
 	s.router.Get("/openapi.json", static("application/openapi+json", document))
-	for path, kind := range map[string]string{"/docs": "text/html; charset=utf-8", "/docs/docs.css": "text/css; charset=utf-8", "/docs/docs.js": "text/javascript; charset=utf-8"} {
-		name := path[1:]
-		if path == "/docs" {
-			name = "docs/index.html"
-		}
-		content, err := fs.ReadFile(docsFiles, name)
+	for _, asset := range []struct{ path, file, kind string }{
+		{"/docs", "docs/index.html", "text/html"},
+		{"/docs/docs.css", "docs/docs.css", "text/css"},
+		{"/docs/docs.js", "docs/docs.js", "text/javascript"},
+	} {
+		content, err := fs.ReadFile(docsFiles, asset.file)
 		if err != nil {
 			return fmt.Errorf("documentation: %w", err)
 		}
-		s.router.Get(path, static(kind, content))
+		s.router.Get(asset.path, static(asset.kind+"; charset=utf-8", content))
 	}
 	return nil
 }

@@ -38,13 +38,20 @@ type rotatedSigningKey struct {
 }
 
 func (s *Server) registerFleet() {
-	register(s, call{method: get, path: "/v1/admin/verifiers", id: "list-verifiers", summary: "Every living verifier", tag: tagOperation, access: admin}, s.getVerifiers)
-	register(s, call{method: get, path: "/v1/admin/audit", id: "list-audit", summary: "The audit log", tag: tagOperation, access: admin}, s.getAudit)
-	register(s, call{method: get, path: "/v1/admin/api-keys", id: "list-all-api-keys", summary: "Keys of all users, without secrets", tag: tagKeys, access: admin}, s.getAllKeys)
-	register(s, call{method: get, path: "/v1/admin/services", id: "list-services", summary: "Resource services that may join the bus", tag: tagOperation, access: admin}, s.getServices)
-	register(s, call{method: post, path: "/v1/admin/services", id: "add-service", summary: "Let a resource service join the bus", tag: tagOperation, access: admin, status: 201}, s.postService)
-	register(s, call{method: remove, path: "/v1/admin/services/{name}", id: "remove-service", summary: "Shut a resource service out", tag: tagOperation, access: admin}, s.deleteService)
-	register(s, call{method: post, path: "/v1/admin/signing-keys/rotate", id: "rotate-signing-key", summary: "Make a new token signing key", tag: tagOperation, access: admin}, s.postRotate)
+	register(s, call{method: get, path: "/v1/admin/verifiers", id: "list-verifiers", tag: tagOperation, access: admin,
+		summary: "Every living verifier"}, s.getVerifiers)
+	register(s, call{method: get, path: "/v1/admin/audit", id: "list-audit", tag: tagOperation, access: admin,
+		summary: "The audit log"}, s.getAudit)
+	register(s, call{method: get, path: "/v1/admin/api-keys", id: "list-all-api-keys", tag: tagKeys, access: admin,
+		summary: "Keys of all users, without secrets"}, s.getAllKeys)
+	register(s, call{method: get, path: "/v1/admin/services", id: "list-services", tag: tagOperation, access: admin,
+		summary: "Resource services that may join the bus"}, s.getServices)
+	register(s, call{method: post, path: "/v1/admin/services", id: "add-service", tag: tagOperation, access: admin, status: 201,
+		summary: "Let a resource service join the bus"}, s.postService)
+	register(s, call{method: remove, path: "/v1/admin/services/{name}", id: "remove-service", tag: tagOperation, access: admin,
+		summary: "Shut a resource service out"}, s.deleteService)
+	register(s, call{method: post, path: "/v1/admin/signing-keys/rotate", id: "rotate-signing-key", tag: tagOperation, access: admin,
+		summary: "Make a new token signing key"}, s.postRotate)
 }
 
 func (s *Server) getVerifiers(ctx context.Context, c auth.Caller, _ *empty) (*answer[auth.Page[Verifier]], error) {

@@ -17,11 +17,16 @@ type metrics struct {
 
 func newMetrics(registry *prometheus.Registry) (*metrics, error) {
 	m := &metrics{
-		requests: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "tocsin_http_requests_total", Help: "Requests by method, route and status."},
-			[]string{"method", "route", "status"}),
-		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "tocsin_http_request_duration_seconds", Help: "Time to answer, by method and route.",
-			Buckets: []float64{.0005, .001, .002, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30}}, []string{"method", "route"}),
-		refusals: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "tocsin_http_refusals_total", Help: "Refused requests by code."}, []string{"code"}),
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "tocsin_http_requests_total", Help: "Requests by method, route and status.",
+		}, []string{"method", "route", "status"}),
+		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "tocsin_http_request_duration_seconds", Help: "Time to answer, by method and route.",
+			Buckets: []float64{.0005, .001, .002, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30},
+		}, []string{"method", "route"}),
+		refusals: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "tocsin_http_refusals_total", Help: "Refused requests by code.",
+		}, []string{"code"}),
 	}
 	return m, errors.Join(registry.Register(m.requests), registry.Register(m.seconds), registry.Register(m.refusals))
 }

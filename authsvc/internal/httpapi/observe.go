@@ -99,9 +99,10 @@ func (s *Server) account(r *http.Request, o *observed, took time.Duration) {
 	if quiet[route] {
 		level = slog.LevelDebug
 	}
-	s.log.LogAttrs(r.Context(), level, "request", slog.String("request_id", requestID(r.Context())), slog.String("method", knownMethod(r.Method)),
-		slog.String("route", route), slog.Int("status", status), slog.String("code", o.code), slog.Int("bytes", o.BytesWritten()),
-		slog.Duration("took", took), slog.String("ip", clientFrom(r.Context()).IP))
+	s.log.LogAttrs(r.Context(), level, "request",
+		slog.String("request_id", requestID(r.Context())), slog.String("method", knownMethod(r.Method)), slog.String("route", route),
+		slog.Int("status", status), slog.String("code", o.code), slog.Int("bytes", o.BytesWritten()), slog.Duration("took", took),
+		slog.String("ip", clientFrom(r.Context()).IP))
 }
 
 // knownMethod keeps invented methods out of logs and labels.
@@ -125,7 +126,8 @@ func (s *Server) recover(next http.Handler) http.Handler {
 			if err, ok := cause.(error); ok && errors.Is(err, http.ErrAbortHandler) {
 				panic(cause)
 			}
-			s.log.ErrorContext(r.Context(), "handler panicked", "request_id", requestID(r.Context()), "panic", fmt.Sprint(cause), "stack", string(debug.Stack()))
+			s.log.ErrorContext(r.Context(), "handler panicked", "request_id", requestID(r.Context()),
+				"panic", fmt.Sprint(cause), "stack", string(debug.Stack()))
 			if o, ok := r.Context().Value(keyObserved).(*observed); ok && o.Status() == 0 {
 				s.refuse(w, r, newProblem(http.StatusInternalServerError, codeInternal, "something went wrong on our side"))
 			}

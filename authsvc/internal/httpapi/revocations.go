@@ -27,9 +27,12 @@ type revocationInput struct {
 }
 
 func (s *Server) registerRevocations() {
-	register(s, call{method: post, path: "/v1/admin/users/{id}/revoke", id: "revoke-user", summary: "End all sessions and tokens of a user; API keys live on", tag: tagRevocation, access: admin}, s.postRevokeUser)
-	register(s, call{method: post, path: "/v1/admin/revocations", id: "revoke", summary: "End what exactly one selector names", tag: tagRevocation, access: admin}, s.postRevocation)
-	register(s, call{method: get, path: "/v1/admin/revocations", id: "list-revocations", summary: "Revocations that still matter to verifiers", tag: tagRevocation, access: admin}, s.getRevocations)
+	register(s, call{method: post, path: "/v1/admin/users/{id}/revoke", id: "revoke-user", tag: tagRevocation, access: admin,
+		summary: "End all sessions and tokens of a user; API keys live on"}, s.postRevokeUser)
+	register(s, call{method: post, path: "/v1/admin/revocations", id: "revoke", tag: tagRevocation, access: admin,
+		summary: "End what exactly one selector names"}, s.postRevocation)
+	register(s, call{method: get, path: "/v1/admin/revocations", id: "list-revocations", tag: tagRevocation, access: admin,
+		summary: "Revocations that still matter to verifiers"}, s.getRevocations)
 }
 
 func (s *Server) postRevokeUser(ctx context.Context, c auth.Caller, in *ObjectChange) (*receiptAnswer[Receipt], error) {

@@ -28,11 +28,16 @@ type ObjectChange struct {
 }
 
 func (s *Server) registerSessions() {
-	register(s, call{method: get, path: "/v1/me", id: "get-me", summary: "The caller's user, and how they authenticated", tag: tagAccount, access: either}, s.getMe)
-	register(s, call{method: post, path: "/v1/logout", id: "logout", summary: "End this session", tag: tagSession, access: bearer}, s.postLogout)
-	register(s, call{method: post, path: "/v1/logout/all", id: "logout-all", summary: "End every session of the caller; API keys live on", tag: tagSession, access: bearer}, s.postLogoutAll)
-	register(s, call{method: get, path: "/v1/me/sessions", id: "list-sessions", summary: "The caller's living sessions", tag: tagSession, access: bearer}, s.getSessions)
-	register(s, call{method: remove, path: "/v1/me/sessions/{id}", id: "end-session", summary: "End one of the caller's sessions", tag: tagSession, access: bearer}, s.deleteSession)
+	register(s, call{method: get, path: "/v1/me", id: "get-me", tag: tagAccount, access: either,
+		summary: "The caller's user, and how they authenticated"}, s.getMe)
+	register(s, call{method: post, path: "/v1/logout", id: "logout", tag: tagSession, access: bearer,
+		summary: "End this session"}, s.postLogout)
+	register(s, call{method: post, path: "/v1/logout/all", id: "logout-all", tag: tagSession, access: bearer,
+		summary: "End every session of the caller; API keys live on"}, s.postLogoutAll)
+	register(s, call{method: get, path: "/v1/me/sessions", id: "list-sessions", tag: tagSession, access: bearer,
+		summary: "The caller's living sessions"}, s.getSessions)
+	register(s, call{method: remove, path: "/v1/me/sessions/{id}", id: "end-session", tag: tagSession, access: bearer,
+		summary: "End one of the caller's sessions"}, s.deleteSession)
 }
 
 func (s *Server) getMe(ctx context.Context, c auth.Caller, _ *empty) (*answer[me], error) {

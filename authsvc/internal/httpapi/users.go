@@ -35,12 +35,18 @@ type statusInput struct {
 }
 
 func (s *Server) registerUsers() {
-	register(s, call{method: get, path: "/v1/admin/users", id: "list-users", summary: "All users", tag: tagUsers, access: admin}, s.getUsers)
-	register(s, call{method: get, path: "/v1/admin/users/{id}", id: "get-user", summary: "One user", tag: tagUsers, access: admin}, s.getUser)
-	register(s, call{method: remove, path: "/v1/admin/users/{id}", id: "delete-user", summary: "Delete a user with all sessions and keys", tag: tagUsers, access: admin}, s.deleteUser)
-	register(s, call{method: put, path: "/v1/admin/users/{id}/roles", id: "set-roles", summary: "Replace a user's roles", tag: tagUsers, access: admin}, s.putRoles)
-	register(s, call{method: put, path: "/v1/admin/users/{id}/plan", id: "set-plan", summary: "Change a user's plan", tag: tagUsers, access: admin}, s.putPlan)
-	register(s, call{method: put, path: "/v1/admin/users/{id}/status", id: "set-status", summary: "Disable or enable a user", tag: tagUsers, access: admin}, s.putStatus)
+	register(s, call{method: get, path: "/v1/admin/users", id: "list-users", tag: tagUsers, access: admin,
+		summary: "All users"}, s.getUsers)
+	register(s, call{method: get, path: "/v1/admin/users/{id}", id: "get-user", tag: tagUsers, access: admin,
+		summary: "One user"}, s.getUser)
+	register(s, call{method: remove, path: "/v1/admin/users/{id}", id: "delete-user", tag: tagUsers, access: admin,
+		summary: "Delete a user with all sessions and keys"}, s.deleteUser)
+	register(s, call{method: put, path: "/v1/admin/users/{id}/roles", id: "set-roles", tag: tagUsers, access: admin,
+		summary: "Replace a user's roles"}, s.putRoles)
+	register(s, call{method: put, path: "/v1/admin/users/{id}/plan", id: "set-plan", tag: tagUsers, access: admin,
+		summary: "Change a user's plan"}, s.putPlan)
+	register(s, call{method: put, path: "/v1/admin/users/{id}/status", id: "set-status", tag: tagUsers, access: admin,
+		summary: "Disable or enable a user"}, s.putStatus)
 }
 
 func (s *Server) getUsers(ctx context.Context, c auth.Caller, in *usersQuery) (*answer[auth.Page[auth.User]], error) {
