@@ -46,5 +46,5 @@
 // # Memory
 //
 // Chains are kept for each seq as long as any question can still be answered, a little more than [events.MaxBound];
-// after that a run is two numbers and two hashes. The answers to older questions are useless and are refused.
+// after that a run is two numbers and two hashes. Answers to older questions are useless and are refused.
 package follower

@@ -167,25 +167,23 @@ func (f *Follower) proofRun(a answer, newest bool) *run {
 	if t == nil {
 		return nil
 	}
-	r := t.covering(a.Floor, a.Head)
-	if r == nil && a.nothingLives() {
-		t.add(emptyRun(a.Head, a.Chain, a.Now)) // the answer alone gives the position
-		r = t.covering(a.Floor, a.Head)
-	}
-	if r == nil {
-		return nil
-	}
-	chain, known := r.chainAt(a.Head)
-	switch {
-	case !known: // too old to be compared
-		return nil
-	case chain == a.Chain:
-		return r
-	case newest:
+	if r := t.covering(a.Floor, a.Head); r != nil {
+		// A chain that isn't kept any more is of an event that was numbered before the question was asked, so a true
+		// answer's head is at least that: to be below is a contradiction, too.
+		if chain, known := r.chainAt(a.Head); known && chain == a.Chain {
+			return r
+		}
+		if !newest {
+			return nil
+		}
 		f.stats.Mismatches++
 		t.runs, t.distrust = nil, true
 	}
-	return nil
+	if !a.nothingLives() {
+		return nil
+	}
+	t.add(emptyRun(a.Head, a.Chain, a.Now)) // the answer alone gives the position
+	return t.covering(a.Floor, a.Head)
 }
 
 func (a *answer) nothingLives() bool { return a.Floor == a.Head+1 }
