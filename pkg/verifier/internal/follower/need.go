@@ -19,13 +19,21 @@ type CatchUp struct {
 	Distrust bool
 }
 
+// patience is how long an answer waits for events that may be on their way. At the first start none are.
+func (f *Follower) patience() time.Duration {
+	if f.fresh.Load() == nil {
+		return 0
+	}
+	return catchUpAfter
+}
+
 // CatchUp returns what is missing, once an answer has waited for it long enough that it is probably not on its way.
 func (f *Follower) CatchUp(now clock.Reading) (CatchUp, bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	due := false
+	due, patience := false, f.patience()
 	for i := range f.held {
-		if now.Since(f.held[i].received) >= catchUpAfter && f.lacksEvents(f.held[i]) {
+		if now.Since(f.held[i].received) >= patience && f.lacksEvents(f.held[i]) {
 			due = true
 			break
 		}
@@ -68,7 +76,7 @@ func (f *Follower) CatchUpDue(now clock.Reading) (time.Duration, bool) {
 	defer f.mu.Unlock()
 	for i := range f.held {
 		if f.lacksEvents(f.held[i]) {
-			return max(0, catchUpAfter-now.Since(f.held[i].received)), true
+			return max(0, f.patience()-now.Since(f.held[i].received)), true
 		}
 	}
 	return 0, false
