@@ -53,6 +53,8 @@ type Request struct {
 // Durations of the lease and of the dispatcher's patience.
 const (
 	leaseLife = time.Second
+	// aloneLife is the lease of who needs it for nobody: renewing it costs a flush to disk.
+	aloneLife = time.Minute
 	// patience bounds one call of the journal or the bus.
 	patience = 1500 * time.Millisecond
 	// requestLife is how old a request may be that is still answered: the bus permits answers for two seconds, and
@@ -155,7 +157,7 @@ func (d *Dispatcher) acquire(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	lease, err := d.cfg.Journal.AcquireFeed(ctx, store.LeaseRequest{
-		Holder: d.cfg.Instance, Issuer: d.cfg.Issuer, Life: leaseLife, Alone: d.cfg.Alone, Known: d.known,
+		Holder: d.cfg.Instance, Issuer: d.cfg.Issuer, Life: d.life(), Alone: d.cfg.Alone, Known: d.known,
 	})
 	if errors.Is(err, store.ErrLeaseHeld) {
 		d.watch(lease)
@@ -166,6 +168,13 @@ func (d *Dispatcher) acquire(ctx context.Context) error {
 	}
 	d.begin(lease)
 	return nil
+}
+
+func (d *Dispatcher) life() time.Duration {
+	if d.cfg.Alone {
+		return aloneLife
+	}
+	return leaseLife
 }
 
 // watch follows the feed under another holder, so that a takeover knows what the database must hold.
@@ -217,7 +226,7 @@ func (d *Dispatcher) number(ctx context.Context, bound int64) (store.Numbered, e
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	t := d.term
-	r := store.NumberRequest{Term: t.number, At: t.at, Life: leaseLife, Bound: bound, CarryOver: t.carryOver}
+	r := store.NumberRequest{Term: t.number, At: t.at, Life: d.life(), Bound: bound, CarryOver: t.carryOver}
 	if t.published > t.marked {
 		r.PublishedTo = t.published
 	}

@@ -18,6 +18,8 @@ import (
 const (
 	// tickEvery is the backstop for a nudge that didn't come, and how often a standby looks at the lease at least.
 	tickEvery = 250 * time.Millisecond
+	// roundEvery is how long proof requests may wait for others to share a round with. Events never wait.
+	roundEvery = 5 * time.Millisecond
 	// inspectEvery is how often the stream is looked at.
 	inspectEvery = time.Second
 	// housekeepingEvery is how often lapsed events are pruned.
@@ -62,11 +64,12 @@ type Feed struct {
 	progress   *progress
 	inbox      inbox
 
-	wake, acked chan struct{}
-	observed    chan observation
-	subs        []*nats.Subscription
-	proofs      *nats.Subscription
-	heard       struct { // of Start, then of the goroutine listen
+	// wake is for events, asked for proof requests, acked for PubAcks.
+	wake, asked, acked chan struct{}
+	observed           chan observation
+	subs               []*nats.Subscription
+	proofs             *nats.Subscription
+	heard              struct { // of Start, then of the goroutine listen
 		link   link
 		intact bool
 	}
@@ -94,7 +97,7 @@ func Start(ctx context.Context, cfg Config) (*Feed, error) {
 	if err != nil {
 		return nil, fmt.Errorf("feed: %w", err)
 	}
-	f := &Feed{cfg: cfg, bus: bus, wake: make(chan struct{}, 1), acked: make(chan struct{}, 1), observed: make(chan observation, 1)}
+	f := &Feed{cfg: cfg, bus: bus, wake: make(chan struct{}, 1), asked: make(chan struct{}, 1), acked: make(chan struct{}, 1), observed: make(chan observation, 1)}
 	f.dispatcher = NewDispatcher(DispatcherConfig{
 		Journal: cfg.DB, Bus: bus, Clock: systemClock{}, Signer: cfg.Signer, Issuer: cfg.Issuer, Instance: cfg.Instance,
 		Alone: cfg.DB.Engine() == store.SQLite, // whose data directory is locked by one process
@@ -202,7 +205,7 @@ func (f *Feed) onProof(m *nats.Msg) {
 		f.progress.wake()
 	}
 	if f.inbox.add(r) && f.Holding() {
-		signal(f.wake)
+		signal(f.asked)
 	}
 }
 

@@ -32,14 +32,14 @@ const (
 
 // site is a real store and a real NATS for any number of replicas.
 type site struct {
-	*testing.T
+	testing.TB
 	url string
 	// join connects as a user: auth_feed, auth_reply, or the service cars.
 	join func(user string, opts ...nats.Option) (*nats.Conn, error)
 }
 
 // newSite has the embedded NATS with the permission set that ships.
-func newSite(t *testing.T, url string) *site {
+func newSite(t testing.TB, url string) *site {
 	dataDir := t.TempDir()
 	service, err := bus.LocalService(dataDir, "cars")
 	if err != nil {
@@ -49,7 +49,7 @@ func newSite(t *testing.T, url string) *site {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &site{T: t, url: url}
+	s := &site{TB: t, url: url}
 	s.join = func(user string, opts ...nats.Option) (*nats.Conn, error) {
 		seed := strings.Replace(user, "auth_", "authsvc.", 1)
 		option, err := nats.NkeyOptionFromSeed(bus.SeedFile(dataDir, seed))
@@ -63,7 +63,7 @@ func newSite(t *testing.T, url string) *site {
 }
 
 // newOpenSite has a NATS on which everybody may do everything.
-func newOpenSite(t *testing.T, url string) *site {
+func newOpenSite(t testing.TB, url string) *site {
 	ns, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: -1, JetStream: true, StoreDir: t.TempDir(), NoSigs: true, NoLog: true})
 	if err != nil {
 		t.Fatal(err)
@@ -73,7 +73,7 @@ func newOpenSite(t *testing.T, url string) *site {
 	if !ns.ReadyForConnections(within) {
 		t.Fatal("nats-server isn't ready")
 	}
-	s := &site{T: t, url: url}
+	s := &site{TB: t, url: url}
 	s.join = func(_ string, opts ...nats.Option) (*nats.Conn, error) { return nats.Connect(ns.ClientURL(), opts...) }
 	return s
 }
@@ -102,14 +102,15 @@ func (s *site) close(close func(context.Context) error) {
 type replica struct {
 	*site
 	*feed.Feed
-	db *store.DB
+	db    *store.DB
+	feeds *nats.Conn
 }
 
 func (s *site) replica() *replica {
 	s.Helper()
-	r := &replica{site: s, db: storetest.Open(s, s.url)}
+	r := &replica{site: s, db: storetest.Open(s, s.url), feeds: s.connect("auth_feed")}
 	var err error
-	r.Feed, err = feed.Start(s.Context(), feed.Config{DB: r.db, Feed: s.connect("auth_feed"), Reply: s.connect("auth_reply"), Issuer: issuer,
+	r.Feed, err = feed.Start(s.Context(), feed.Config{DB: r.db, Feed: r.feeds, Reply: s.connect("auth_reply"), Issuer: issuer,
 		Signer: theSigner, Keys: func() events.KeySet { return keySet }, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		s.Fatal(err)
@@ -336,6 +337,24 @@ func TestAReplicaTakesOverAndTheOthersReceiptsAreTrue(t *testing.T) {
 	}
 	if after.Term != before.Term+1 || after.Epoch != before.Epoch || !second.Holding() {
 		t.Errorf("%+v after %+v", after, before)
+	}
+}
+
+func TestADispatcherThatIsCutOffFromNATSIsReplaced(t *testing.T) {
+	s := newSite(t, storetest.URL(t, store.Postgres))
+	first := s.replica()
+	s.await("dispatcher", first.Holding)
+	second, l := s.replica(), s.listener("one")
+	before := l.awaitProof(freshFor)
+	first.feeds.Close()
+	begun := time.Now()
+	second.revoke()
+	l.await("proof of another term", func() bool {
+		a, proven, _ := l.ask(freshFor)
+		return proven && a.Term > before.Term && a.Head == 1
+	})
+	if took := time.Since(begun); took > 3*time.Second || !second.Holding() {
+		t.Errorf("replaced after %v", took)
 	}
 }
 

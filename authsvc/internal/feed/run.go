@@ -22,6 +22,8 @@ func (f *Feed) run(ctx context.Context) {
 type loop struct {
 	*Feed
 	timer *time.Timer
+	// next is when the timer ends, stepped when the last round ended.
+	next, stepped time.Time
 	// failing makes it wait for the timer, whatever is to be done.
 	failing bool
 	// attempts counts looks at the stream before the first step.
@@ -43,6 +45,12 @@ func (l *loop) turn(ctx context.Context) bool {
 		l.step(ctx)
 	case <-l.wake:
 		if !l.failing {
+			l.step(ctx)
+		}
+	case <-l.asked:
+		if wait := roundEvery - time.Since(l.stepped); wait > 0 || l.failing {
+			l.stepBy(wait)
+		} else {
 			l.step(ctx)
 		}
 	case <-l.acked:
@@ -67,9 +75,19 @@ func (l *loop) step(ctx context.Context) {
 		l.check(ctx, err)
 	}
 	if more {
-		signal(l.wake)
+		signal(l.asked)
 	}
+	l.stepped = time.Now()
+	l.next = l.stepped.Add(next)
 	l.timer.Reset(next)
+}
+
+// stepBy brings the next round forward, unless rounds are failing.
+func (l *loop) stepBy(wait time.Duration) {
+	if at := time.Now().Add(wait); !l.failing && at.Before(l.next) {
+		l.next = at
+		l.timer.Reset(wait)
+	}
 }
 
 // check notes the outcome of a round; while rounds fail, only the timer starts the next.
