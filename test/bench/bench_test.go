@@ -37,7 +37,9 @@ type samples []time.Duration
 
 func (s samples) report(b *testing.B, name string) {
 	slices.Sort(s)
-	at := func(p float64) float64 { return float64(s[min(len(s)-1, int(p*float64(len(s))))].Microseconds()) / 1000 }
+	at := func(p float64) float64 {
+		return float64(s[min(len(s)-1, int(p*float64(len(s))))].Microseconds()) / 1000
+	}
 	b.ReportMetric(at(0.50), name+"p50-ms")
 	b.ReportMetric(at(0.99), name+"p99-ms")
 	b.ReportMetric(at(1), name+"max-ms")
