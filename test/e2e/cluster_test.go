@@ -50,7 +50,7 @@ func (f fleet) everywhere(t *testing.T, authorization string) {
 	}
 }
 
-func TestAFleetOutlivesTheLossOfADispatcherAndOfANode(t *testing.T) {
+func TestNoCollateralOfALostDispatcherAndALostNode(t *testing.T) {
 	f := startFleet(t)
 	first, second := f.auth[0], f.auth[1]
 	admin, u := first.Admin(t), first.Register(t, "mallory")

@@ -13,7 +13,7 @@ import (
 
 var stale = system.Status(503, "stale")
 
-func TestARevocationSurvivesKillMinusNineAndTheLossOfTheStream(t *testing.T) {
+func TestNothingLostByKillMinusNineAndTheLossOfTheStream(t *testing.T) {
 	onEachEngine(t, func(t *testing.T, a *system.Auth, r *system.Resource) {
 		admin := a.Admin(t)
 		for _, name := range []string{"frank", "grace", "heidi"} {
@@ -37,7 +37,7 @@ func TestARevocationSurvivesKillMinusNineAndTheLossOfTheStream(t *testing.T) {
 	})
 }
 
-func TestAVerifierWithoutProofRefuses(t *testing.T) {
+func TestBoundedAcceptanceEndsWithoutProof(t *testing.T) {
 	a := system.StartAuth(t, nil)
 	u := a.Register(t, "ivan")
 	r := system.StartResource(t, a, map[string]string{"TOCSIN_MAX_STALENESS": "2s"})
@@ -58,7 +58,7 @@ func TestAVerifierWithoutProofRefuses(t *testing.T) {
 	r.Eventually(t, soon, "GET", "/v1/whoami", u.Auth(), system.Status(200, ""))
 }
 
-func TestAFrozenVerifierRefusesTheFirstRequestAfterThaw(t *testing.T) {
+func TestBoundedAcceptanceTheFirstRequestAfterAThawIsRefused(t *testing.T) {
 	a := system.StartAuth(t, nil)
 	admin, u := a.Admin(t), a.Register(t, "judy")
 	r := system.StartResource(t, a, map[string]string{"TOCSIN_MAX_STALENESS": "1s"})
@@ -73,7 +73,7 @@ func TestAFrozenVerifierRefusesTheFirstRequestAfterThaw(t *testing.T) {
 	}
 }
 
-func TestAResourceServiceStartsFirstAndAcceptsNothing(t *testing.T) {
+func TestNotReadyUntilProvenAServiceThatStartsFirstAcceptsNothing(t *testing.T) {
 	a := system.StartAuth(t, nil)
 	u := a.Register(t, "kim")
 	a.Stop(t)
@@ -90,7 +90,7 @@ func TestAResourceServiceStartsFirstAndAcceptsNothing(t *testing.T) {
 	r.Must(t, 200, "GET", "/v1/whoami", u.Auth(), nil)
 }
 
-func TestOrdinaryCallsOutliveAnAuthOutageShorterThanTheBound(t *testing.T) {
+func TestNoCollateralOfAnAuthOutageShorterThanTheBound(t *testing.T) {
 	onEachEngine(t, func(t *testing.T, a *system.Auth, r *system.Resource) {
 		u := a.Register(t, "liam")
 		r.Must(t, 200, "GET", "/v1/whoami", system.Key(u.LiveKey), nil)

@@ -21,7 +21,7 @@ type whoami struct {
 	Session string   `json:"session_id"`
 }
 
-func TestACredentialIsKnownEverywhereAndDiesEverywhere(t *testing.T) {
+func TestOneGuaranteeACredentialDiesEverywhere(t *testing.T) {
 	onEachEngine(t, func(t *testing.T, a *system.Auth, r *system.Resource) {
 		admin, alice := a.Admin(t), a.Register(t, "alice")
 
@@ -69,7 +69,7 @@ func TestACredentialIsKnownEverywhereAndDiesEverywhere(t *testing.T) {
 	})
 }
 
-func TestRolesFollowTheUserWithoutANewToken(t *testing.T) {
+func TestOneGuaranteeRolesFollowTheUserWithoutANewToken(t *testing.T) {
 	onEachEngine(t, func(t *testing.T, a *system.Auth, r *system.Resource) {
 		admin, bob := a.Admin(t), a.Register(t, "bob")
 		var car struct {
@@ -103,7 +103,7 @@ func TestRolesFollowTheUserWithoutANewToken(t *testing.T) {
 	})
 }
 
-func TestAPIKeysAreRotatedSuspendedAndDeleted(t *testing.T) {
+func TestOneGuaranteeAPIKeysAreRotatedSuspendedAndDeleted(t *testing.T) {
 	onEachEngine(t, func(t *testing.T, a *system.Auth, r *system.Resource) {
 		carol := a.Register(t, "carol")
 		key := system.Key(carol.LiveKey)
@@ -135,7 +135,7 @@ func TestAPIKeysAreRotatedSuspendedAndDeleted(t *testing.T) {
 	})
 }
 
-func TestEverybodyIsLoggedOutAtOnce(t *testing.T) {
+func TestOneGuaranteeEverybodyIsLoggedOutAtOnce(t *testing.T) {
 	onEachEngine(t, func(t *testing.T, a *system.Auth, r *system.Resource) {
 		admin, dave := a.Admin(t), a.Register(t, "dave")
 		a.Must(t, 200, "POST", "/v1/admin/revocations?wait=fleet", admin.Auth(), map[string]any{"all": true})
@@ -156,7 +156,7 @@ func TestEverybodyIsLoggedOutAtOnce(t *testing.T) {
 	})
 }
 
-func TestSigningKeysRotateWithoutRefusingAnyone(t *testing.T) {
+func TestNoCollateralOfASigningKeyRotation(t *testing.T) {
 	onEachEngine(t, func(t *testing.T, a *system.Auth, r *system.Resource) {
 		admin, erin := a.Admin(t), a.Register(t, "erin")
 		a.Must(t, 200, "POST", "/v1/admin/signing-keys/rotate", admin.Auth(), map[string]any{})
