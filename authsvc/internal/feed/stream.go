@@ -153,11 +153,11 @@ func (d *Dispatcher) acknowledged(last, streamSeq uint64) {
 	}
 }
 
-// repair sends floor…head to the stream again. Verifiers that are running don't notice.
+// repair sends floor…head to the stream again, and what was on its way. Verifiers that are running don't notice.
 func (d *Dispatcher) repair(cause string) {
 	d.cfg.Log.Warn("republishing to the stream", "cause", cause, "from", d.term.floor, "head", d.term.at.Head)
 	d.stats.repaired()
-	d.stream.goBack(min(d.term.floor, d.stream.next))
+	d.stream.goBack(min(d.term.floor, d.term.published+1))
 }
 
 // StreamState is what the bus tells about the stream.
