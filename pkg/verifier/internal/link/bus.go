@@ -28,13 +28,18 @@ type bus interface {
 }
 
 type subscription interface {
-	// Next waits for a message. After errDropped the caller goes on; after any other error nothing more comes.
+	// Next waits for a message. After errClosed nothing more comes; after any other error the caller goes on, unless it
+	// is the context's.
 	Next(ctx context.Context) (*nats.Msg, error)
 	Unsubscribe()
 }
 
-// errDropped means that messages were dropped because they weren't taken fast enough.
-var errDropped = errors.New("messages were dropped")
+var (
+	// errDropped means that messages were dropped because they weren't taken fast enough.
+	errDropped = errors.New("messages were dropped")
+	// errClosed means that the subscription or the connection is gone for good.
+	errClosed = errors.New("subscription closed")
+)
 
 // notice is something that happened to the connection.
 type notice int
@@ -176,12 +181,20 @@ func (b *natsBus) Subscribe(subject string) (subscription, error) {
 
 type natsSubscription struct{ sub *nats.Subscription }
 
+// Next gives the server's "no responders" back as the message it is: the client makes an error of it.
 func (s natsSubscription) Next(ctx context.Context) (*nats.Msg, error) {
 	m, err := s.sub.NextMsgWithContext(ctx)
-	if errors.Is(err, nats.ErrSlowConsumer) {
+	switch {
+	case err == nil:
+		return m, nil
+	case errors.Is(err, nats.ErrNoResponders):
+		return &nats.Msg{Header: nats.Header{statusHeader: {statusNoResponders}}}, nil
+	case errors.Is(err, nats.ErrSlowConsumer):
 		return nil, errDropped
+	case errors.Is(err, nats.ErrConnectionClosed), errors.Is(err, nats.ErrBadSubscription):
+		return nil, fmt.Errorf("%w: %w", errClosed, err)
 	}
-	return m, err
+	return nil, err
 }
 
 func (s natsSubscription) Unsubscribe() {

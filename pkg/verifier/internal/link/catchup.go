@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strconv"
 	"sync"
 	"time"
 
@@ -180,19 +179,4 @@ func (l *Link) askPage(ctx context.Context, b bus, request []byte) (*nats.Msg, e
 		return nil, fmt.Errorf("ask for a snapshot: %w", err)
 	}
 	return m, nil
-}
-
-// Headers that the NATS server sets.
-const (
-	statusHeader  = "Status"
-	seqHeader     = "Nats-Sequence"
-	pendingHeader = "Nats-Num-Pending"
-)
-
-func number(m *nats.Msg, header string) uint64 {
-	n, err := strconv.ParseUint(m.Header.Get(header), 10, 64)
-	if err != nil {
-		return 0
-	}
-	return n
 }

@@ -20,7 +20,6 @@ func b64(b []byte) string { return base64.RawURLEncoding.EncodeToString(b) }
 
 func TestFirstStartReadsTheStreamAndBecomesReady(t *testing.T) {
 	inScene(t, revokeAll(20), func(s *scene) {
-		s.mustNotBeReady()
 		s.pass(time.Second)
 		s.mustBeReady()
 		s.mustHave(1, 20)

@@ -14,6 +14,7 @@ import (
 const (
 	flushTimeout = 2 * time.Second
 	flushAgain   = 100 * time.Millisecond
+	readAgain    = 100 * time.Millisecond
 	forgetEvery  = 10 * time.Second
 	lookEvery    = time.Second // at least, for the log and for forgetting
 )
@@ -183,7 +184,8 @@ func (l *Link) tellState() {
 	l.log.Warn("the feed isn't proven any more", "state", state, "applied", stats.Applied, "head", stats.Head)
 }
 
-// read takes messages from a subscription until the link is closed.
+// read takes messages from a subscription until the link is closed. Nothing else may end it: without answers the
+// verifier could never be fresh again.
 func (l *Link) read(sub subscription, take func(*nats.Msg)) {
 	defer sub.Unsubscribe()
 	for {
@@ -191,11 +193,17 @@ func (l *Link) read(sub subscription, take func(*nats.Msg)) {
 		switch {
 		case err == nil:
 			take(m)
+		case l.ctx.Err() != nil:
+			return
 		case errors.Is(err, errDropped):
 			l.cadence.hurry()
 			l.rouse()
-		default:
+		case errors.Is(err, errClosed):
+			l.log.Error("the connection to NATS was closed for good", "error", err)
 			return
+		default:
+			l.log.Warn("no message from NATS", "error", err)
+			pause(l.ctx, readAgain)
 		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -18,6 +19,17 @@ const (
 	batchMessages = 256
 	batchBytes    = 4 << 20
 	batchTimeout  = 2 * time.Second // between two messages
+)
+
+// Headers and values that the NATS server sets.
+const (
+	statusHeader  = "Status"
+	seqHeader     = "Nats-Sequence"
+	pendingHeader = "Nats-Num-Pending"
+
+	statusEndOfBatch   = "204"
+	statusNotFound     = "404" // nothing from there on
+	statusNoResponders = "503"
 )
 
 // directGet is the request of the server's Direct Get API; either Seq or StartTime is given.
@@ -131,14 +143,22 @@ func (l *Link) readBatchOn(ctx context.Context, b bus, subject string, request d
 // endOfBatch reads the message that ends a batch: how many messages are still there, or why there is none.
 func endOfBatch(status string, m *nats.Msg) (pending uint64, err error) {
 	switch status {
-	case "204":
+	case statusEndOfBatch:
 		return number(m, pendingHeader), nil
-	case "404": // nothing from there on
+	case statusNotFound:
 		return 0, nil
-	case "503":
+	case statusNoResponders:
 		return 0, errNoStream
 	}
 	return 0, fmt.Errorf("the stream refuses: %s %s", status, m.Header.Get("Description"))
+}
+
+func number(m *nats.Msg, header string) uint64 {
+	n, err := strconv.ParseUint(m.Header.Get(header), 10, 64)
+	if err != nil {
+		return 0
+	}
+	return n
 }
 
 func nextWithin(ctx context.Context, sub subscription, d time.Duration) (*nats.Msg, error) {

@@ -420,11 +420,13 @@ func inScene(t *testing.T, prepare func(*authority), test func(*scene)) {
 		s.wire = &wire{authority: a, noticed: s.link.noticed, connected: true, subs: map[string]*wireSubscription{}}
 		s.link.dial = func(context.Context) (bus, error) { return s.wire, nil }
 		s.link.tasks.Go(s.link.own)
+		defer func() {
+			if err := s.link.Close(); err != nil {
+				t.Error(err)
+			}
+			synctest.Wait()
+		}()
 		test(s)
-		if err := s.link.Close(); err != nil {
-			t.Error(err)
-		}
-		synctest.Wait()
 	})
 }
 
