@@ -3,6 +3,7 @@ package feed_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"log/slog"
 	"strings"
 	"sync"
@@ -392,8 +393,12 @@ func TestALostStreamIsFilledWhileRunning(t *testing.T) {
 			if err := js.DeleteStream(t.Context(), events.StreamName); err != nil {
 				return err
 			}
-			_, err := js.CreateStream(t.Context(), config)
-			return err
+			// The server may still be removing the old one's files, and the dispatcher may be quicker than we are.
+			s.await("new stream", func() bool {
+				_, err := js.CreateStream(t.Context(), config)
+				return err == nil || errors.Is(err, jetstream.ErrStreamNameAlreadyInUse)
+			})
+			return nil
 		},
 	} {
 		if err := lose(); err != nil {
