@@ -94,15 +94,18 @@ func poolID(n int) events.ID {
 	return id
 }
 
-const poolSize = 6
+const (
+	poolSize  = 6
+	maxEvents = 30
+)
 
 func drawID(t *rapid.T, label string) events.ID {
 	return poolID(rapid.IntRange(0, poolSize-1).Draw(t, label))
 }
 
-// drawPayload draws an event; versions are made unique by n, as the issuer never uses one twice.
+// drawPayload draws the n-th event; versions rise with n, as the issuer gives them.
 func drawPayload(t *rapid.T, n int) events.Payload {
-	version := int64(rapid.IntRange(1, 20).Draw(t, "version"))*1000 + int64(n)
+	version := int64(n+1) * 700
 	id := drawID(t, "id").String()
 	keys := rapid.Bool().Draw(t, "keys")
 	switch rapid.IntRange(0, 7).Draw(t, "kind") {
@@ -128,7 +131,7 @@ func drawPayload(t *rapid.T, n int) events.Payload {
 
 // drawEvents draws a history whose times are around 20, and whose until never falls, as the issuer keeps it.
 func drawEvents(t *rapid.T) []events.Event {
-	n := rapid.IntRange(0, 30).Draw(t, "events")
+	n := rapid.IntRange(0, maxEvents).Draw(t, "events")
 	list := make([]events.Event, n)
 	until := int64(100)
 	for i := range list {
@@ -148,15 +151,15 @@ func drawCredential(t *rapid.T) Credential {
 	}
 	return Credential{
 		JTI: maybe("jti"), SessionID: maybe("sid"), Subject: maybe("sub"), KeyID: maybe("key"),
-		TV: int64(rapid.IntRange(0, 21).Draw(t, "tv")) * 1000,
+		TV: int64(rapid.IntRange(0, maxEvents+1).Draw(t, "tv")) * 1000,
 	}
 }
 
 func drawKey(t *rapid.T) Key {
 	k := Key{
 		ID: drawID(t, "key"), Owner: drawID(t, "owner"),
-		TV:        int64(rapid.IntRange(0, 21).Draw(t, "tv")) * 1000,
-		KV:        int64(rapid.IntRange(0, 21).Draw(t, "kv")) * 1000,
+		TV:        int64(rapid.IntRange(0, maxEvents+1).Draw(t, "tv")) * 1000,
+		KV:        int64(rapid.IntRange(0, maxEvents+1).Draw(t, "kv")) * 1000,
 		Suspended: rapid.Bool().Draw(t, "suspended"),
 		NotAfter:  int64(rapid.IntRange(0, 40).Draw(t, "not after")),
 	}
