@@ -109,8 +109,9 @@ func (s *Set) applyKey(p events.APIKeyRotated, at, until int64) bool {
 				k.notAfter, changed = end, true
 			}
 		}
-		if p.Suspended != nil && p.KV > k.kv {
-			k.kv, k.suspended, changed = p.KV, *p.Suspended, true
+		if p.Suspended != nil && laterSuspension(p.KV, *p.Suspended, k.kv) {
+			changed = changed || p.KV != k.kv || !k.suspended
+			k.kv, k.suspended = p.KV, *p.Suspended
 		}
 		return changed
 	})

@@ -63,7 +63,7 @@ func (m model) key(k Key) Verdict {
 			} else if p.NotAfter != nil {
 				v.NotAfter = min(v.NotAfter, *p.NotAfter)
 			}
-			if p.Suspended != nil && p.KV > kv {
+			if p.Suspended != nil && (p.KV > kv || p.KV == kv && *p.Suspended) {
 				kv, suspended = p.KV, *p.Suspended
 			}
 		}
@@ -105,7 +105,7 @@ func drawID(t *rapid.T, label string) events.ID {
 
 // drawPayload draws the n-th event; versions rise with n, as the issuer gives them.
 func drawPayload(t *rapid.T, n int) events.Payload {
-	version := int64(n+1) * 700
+	version := int64(n+1) * 1000
 	id := drawID(t, "id").String()
 	keys := rapid.Bool().Draw(t, "keys")
 	switch rapid.IntRange(0, 7).Draw(t, "kind") {

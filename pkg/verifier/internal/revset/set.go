@@ -91,8 +91,8 @@ func (s *Set) Token(c Credential) Verdict {
 // A disabled owner is not judged here: see [Set.User].
 func (s *Set) Key(k Key) Verdict {
 	entry := s.shard(k.ID).key(k.ID)
-	if k.KV > entry.kv {
-		entry.kv, entry.suspended = k.KV, k.Suspended
+	if laterSuspension(k.KV, k.Suspended, entry.kv) {
+		entry.suspended = k.Suspended
 	}
 	if k.NotAfter != 0 {
 		entry.notAfter = min(entry.notAfter, k.NotAfter)
@@ -102,6 +102,12 @@ func (s *Set) Key(k Key) Verdict {
 		v.Revoked = true
 	}
 	return v
+}
+
+// laterSuspension reports whether what is said at a version goes over what is known at another. No version is given
+// twice; if one were, suspended would win, in every order.
+func laterSuspension(kv int64, suspended bool, known int64) bool {
+	return kv > known || kv == known && suspended
 }
 
 func (s *Set) judgeKey(id events.ID, k keyEntry) Verdict {
