@@ -21,11 +21,10 @@ const password = "correct horse battery"
 // world is a domain on a fresh database, with an admin.
 type world struct {
 	*Service
-	ring    *memoryRing
-	bus     *memoryBus
-	clock   *storetest.Clock
-	nudges  atomic.Int64
-	adminID string
+	ring   *memoryRing
+	bus    *memoryBus
+	clock  *storetest.Clock
+	nudges atomic.Int64
 }
 
 // each runs a test on both engines.

@@ -71,8 +71,6 @@ func with(pairs ...string) http.Header {
 	return h
 }
 
-func jsonBody() http.Header { return with("Content-Type", "application/json") }
-
 func (r request) send(h http.Handler) *httptest.ResponseRecorder {
 	req := httptest.NewRequest(r.method, r.path, strings.NewReader(r.body))
 	for name, values := range r.header {
