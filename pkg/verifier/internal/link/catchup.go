@@ -21,7 +21,7 @@ const (
 	catchUpMargin = time.Minute
 	// firstLook is how far back a first start looks; what lives longer than that is rare.
 	firstLook   = time.Hour
-	maxBackOff  = 5 * time.Second
+	maxBackOff  = 750 * time.Millisecond
 	pageTimeout = 2 * time.Second
 	pageRetries = 20
 )
@@ -76,8 +76,15 @@ func (c *catchUps) end(err error) {
 	}
 	c.errors++
 	c.failures++
-	backOff := min(100*time.Millisecond<<min(c.failures, 10), maxBackOff)
+	backOff := min(50*time.Millisecond<<min(c.failures, 10), maxBackOff)
 	c.notUntil = time.Now().Add(jitter(backOff))
+}
+
+// forgive lets the next catch-up begin at once: the failures were those of another connection.
+func (c *catchUps) forgive() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.failures, c.notUntil = 0, time.Time{}
 }
 
 func (c *catchUps) count(source string) {
@@ -95,8 +102,9 @@ func (l *Link) catchUpIfDue(b bus) {
 	if !due || !l.catchUps.begin() {
 		return
 	}
+	ctx := l.session.context()
 	l.tasks.Go(func() {
-		err := l.catchUp(l.ctx, b, need)
+		err := l.catchUp(ctx, b, need)
 		l.catchUps.end(err)
 		if err != nil && l.ctx.Err() == nil {
 			l.log.Warn("catching up isn't done", "epoch", need.Epoch, "from", need.From, "to", need.To, "error", err)

@@ -23,6 +23,7 @@ import (
 const (
 	feedKeysPath     = "/.well-known/tocsin-feed.json"
 	feedKeysTimeout  = 5 * time.Second
+	feedKeysAgain    = time.Second     // at the latest, while there are none
 	feedKeysCoolDown = 5 * time.Second // between loads because of unknown kids
 	feedKeysEvery    = 5 * time.Minute // so that a key that the issuer withdrew is dropped without a message to tell
 )
@@ -204,7 +205,7 @@ func (k *feedKeys) loadFirst(ctx context.Context) error {
 		if !pause(ctx, jitter(wait)) {
 			return ctx.Err()
 		}
-		wait = min(2*wait, 5*time.Second)
+		wait = min(2*wait, feedKeysAgain)
 	}
 }
 

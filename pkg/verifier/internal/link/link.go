@@ -59,6 +59,7 @@ type Link struct {
 	tokens   tokenKeys
 	catchUps catchUps
 	cadence  cadence
+	session  session
 	counts   counts
 
 	ctx    context.Context
@@ -97,6 +98,7 @@ func Start(cfg Config) (*Link, error) {
 func newLink(cfg Config, source source) *Link {
 	l := &Link{cfg: cfg, log: cfg.Log, wake: make(chan struct{}, 1), state: events.StateStarting}
 	l.ctx, l.cancel = context.WithCancel(context.Background())
+	l.session.begin(l.ctx)
 	l.feedKeys = newFeedKeys(cfg.Issuer, source, cfg.Log)
 	l.tokens.init()
 	l.cadence.setBounds(cfg.Smallest)

@@ -195,6 +195,29 @@ func TestReconnectReadsWhatWasMissed(t *testing.T) {
 	})
 }
 
+func TestReadingEndsWithItsConnection(t *testing.T) {
+	inScene(t, func(a *authority) { revokeAll(5)(a); a.mute = true }, func(s *scene) {
+		s.pass(500 * time.Millisecond) // waits for the stream, and would for a long time
+		s.mustNotBeReady()
+		s.wire.cut()
+		s.pass(time.Millisecond)
+		s.change(func(a *authority) { a.mute = false })
+		s.wire.mend()
+		s.pass(50 * time.Millisecond)
+		s.mustBeReady()
+	})
+}
+
+func TestStreamThatNeverAnswersIsGivenUp(t *testing.T) {
+	inScene(t, func(a *authority) { revokeAll(5)(a); a.mute = true }, func(s *scene) {
+		s.pass(batchTimeout + 100*time.Millisecond)
+		s.mustBeReady()
+		if stats := s.link.Stats(); stats.CatchUps[sourceSnapshot] != 1 {
+			t.Fatalf("%+v", stats)
+		}
+	})
+}
+
 func TestSlowConsumerShowsAndIsMended(t *testing.T) {
 	inScene(t, nil, func(s *scene) {
 		s.pass(time.Second)

@@ -72,13 +72,16 @@ func (l *Link) noticed(n notice, err error) {
 	switch n {
 	case noticeConnected:
 		l.log.Info("connected to NATS")
-		l.renew.Store(true)
+		l.connectedAnew()
 	case noticeReconnected:
 		l.log.Info("connected to NATS again")
 		l.counts.reconnects.Add(1)
-		l.renew.Store(true)
+		l.connectedAnew()
 	case noticeDisconnected:
-		l.log.Warn("disconnected from NATS", "error", err)
+		l.session.broken()
+		if l.ctx.Err() == nil {
+			l.log.Warn("disconnected from NATS", "error", err)
+		}
 	case noticeDropped:
 		l.counts.slow.Add(1)
 		l.cadence.hurry() // the answer shows what is missing
@@ -86,6 +89,12 @@ func (l *Link) noticed(n notice, err error) {
 		l.log.Warn("NATS reports", "error", err)
 	}
 	l.rouse()
+}
+
+func (l *Link) connectedAnew() {
+	l.session.begin(l.ctx)
+	l.catchUps.forgive()
+	l.renew.Store(true)
 }
 
 // keepTime does what is due until the link is closed.

@@ -101,8 +101,9 @@ func (l *Link) beginFetch() *flight {
 		return f
 	}
 	l.tokens.flight = f
+	ctx := l.session.context()
 	l.tasks.Go(func() {
-		err := l.fetchTokenKeys(l.ctx)
+		err := l.fetchTokenKeys(ctx)
 		l.tokens.mu.Lock()
 		l.tokens.flight = nil
 		l.tokens.mu.Unlock()

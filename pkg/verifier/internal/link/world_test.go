@@ -37,6 +37,7 @@ type authority struct {
 	tokens []ed25519.PublicKey
 
 	silent     bool // answers no questions
+	mute       bool // the stream takes requests and never answers
 	badProofs  bool // signs proofs with a key that nobody knows
 	stream     []uint64
 	mapped     bool // the stream answers on the mapped subject, else on the plain one
@@ -200,6 +201,9 @@ func (a *authority) page(body []byte) *nats.Msg {
 
 // readStream answers Direct Get with batches of at most three messages. The stream's seq is the place in the list.
 func (a *authority) readStream(subject string, body []byte) []*nats.Msg {
+	if a.mute {
+		return nil
+	}
 	if a.mapped != (subject == events.SubjectStreamGet) {
 		return []*nats.Msg{status("503")}
 	}
