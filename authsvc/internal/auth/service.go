@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/tocsin-auth/tocsin/authsvc/internal/keyring"
@@ -66,6 +67,8 @@ type Service struct {
 	ring   KeyRing
 	hasher *hasher
 	log    *slog.Logger
+	// syncing is held from reading who belongs to the bus to telling it.
+	syncing sync.Mutex
 }
 
 // New checks the configuration and returns the domain. It writes nothing.

@@ -80,7 +80,8 @@ func (s *Service) AddService(ctx context.Context, c Caller, name string) (AddedS
 	return AddedService{BusService: BusService{Name: name, CreatedAt: fromMicros(created)}, Seed: seed, Config: config}, err
 }
 
-// RemoveService shuts a service out, for admins.
+// RemoveService shuts a service out, for admins. An unknown name is [ErrNotFound], after the bus was told once more: an
+// earlier call may have failed at that.
 func (s *Service) RemoveService(ctx context.Context, c Caller, name string) error {
 	if err := checkName("name", name); err != nil {
 		return err
@@ -94,14 +95,17 @@ func (s *Service) RemoveService(ctx context.Context, c Caller, name string) erro
 		}
 		return w.record(ctx, deed{action: "service.removed", target: "service:" + name})
 	})
-	if err != nil {
+	if err != nil && !errors.Is(err, ErrNotFound) {
 		return err
 	}
-	return s.syncBus(ctx)
+	return errors.Join(err, s.syncBus(ctx))
 }
 
-// syncBus tells the bus who belongs to it now. The rows are the truth: what fails here is mended by the next call.
+// syncBus tells the bus who belongs to it now. The rows are the truth: what fails here is mended by the next call. One
+// call at a time reads and tells, so that an older reading never lets in again whom a newer one has shut out.
 func (s *Service) syncBus(ctx context.Context) error {
+	s.syncing.Lock()
+	defer s.syncing.Unlock()
 	var members []store.Service
 	err := s.view(ctx, func(tx *store.Tx) (err error) {
 		members, err = tx.Services(ctx)
