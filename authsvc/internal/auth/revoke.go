@@ -171,8 +171,12 @@ func unknownIsDone(err error) error {
 // authority row MUST be locked. When nothing changed, the newest event says at least as much.
 func (w *work) revokeBefore(ctx context.Context, r Revocation, d deed) (wait int64, err error) {
 	keys := r.Keys != nil && *r.Keys
-	before := w.Now()/1000 + 1
-	if r.IssuedBefore != nil {
+	var before int64
+	if r.All {
+		if before, err = w.afterAllIssued(ctx); err != nil {
+			return 0, err
+		}
+	} else {
 		if r.IssuedBefore.UnixMicro() > w.Now() {
 			return 0, invalid("issued_before", "must not be in the future")
 		}
@@ -188,7 +192,21 @@ func (w *work) revokeBefore(ctx context.Context, r Revocation, d deed) (wait int
 		return 0, w.nothingChanged(ctx, d.target, events.TypeTokenRevoked)
 	}
 	d.events = []events.Payload{events.TokenRevoked{Before: before, Keys: keys}}
-	return before * 1000, w.record(ctx, d)
+	// Not longer than this millisecond, even when before is later: what is issued from now on is no older than before.
+	return min(before*1000, (w.Now()/1000+1)*1000), w.record(ctx, d)
+}
+
+// afterAllIssued returns a time in milliseconds that no id of a credential has reached. That is the next one, unless the
+// clock was put back, or another machine's clock became the database's: then ids are in use that are yet to come.
+// Issuers MUST be kept out.
+func (w *work) afterAllIssued(ctx context.Context) (int64, error) {
+	now := w.Now() / 1000
+	newest, err := w.NewestIssue(ctx)
+	if newest > now {
+		// A repeated refresh issues too, and leaves no trace of when.
+		return newest + RefreshGrace.Milliseconds() + 1, err
+	}
+	return now + 1, err
 }
 
 // RevokeToken is RFC 7009: it ends an access token of ours, the session of a refresh token, or an API key. Tokens that

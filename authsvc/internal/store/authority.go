@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"github.com/tocsin-auth/tocsin/pkg/events"
 )
 
 // Authority holds the bounds that concern every credential.
@@ -119,6 +121,26 @@ func (tx *Tx) RaiseBefore(ctx context.Context, before int64, keys bool) (bool, e
 		raised.TokensBefore, raised.KeysBefore)
 	tx.watermark = max(raised.TokensBefore, raised.KeysBefore)
 	return true, err
+}
+
+// NewestIssue returns the greatest time in milliseconds that an id of a session or key has, or that of a token may have,
+// as far as the last use of its session tells. It reads every session. Only [Tx.LockAuthority] keeps newer ones out.
+func (tx *Tx) NewestIssue(ctx context.Context) (int64, error) {
+	a, err := tx.Authority(ctx)
+	if err != nil {
+		return 0, err
+	}
+	var session, key string
+	var used int64
+	err = tx.queryRow(ctx, `SELECT (SELECT COALESCE(max(id), '') FROM sessions), (SELECT COALESCE(max(id), '') FROM api_keys),
+		(SELECT COALESCE(max(last_used_at), 0) FROM sessions)`).Scan(&session, &key, &used)
+	newest := max(a.TokensBefore, a.KeysBefore, used/1000)
+	for _, id := range []string{session, key} {
+		if parsed, err := events.ParseID(id); err == nil && parsed.IsV7() {
+			newest = max(newest, parsed.Millis())
+		}
+	}
+	return newest, err
 }
 
 // BumpKeySetVersion locks the set of signing keys against other changes and returns its new version.
