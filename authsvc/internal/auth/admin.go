@@ -116,19 +116,23 @@ func (s *Service) SetStatus(ctx context.Context, c Caller, id string, disabled b
 	})
 }
 
-// changeUser runs fn with a locked user, for admins, and refuses an outcome without an enabled admin.
+// changeUser runs fn with a locked user, for admins, and refuses an outcome without an enabled admin. Whether the caller
+// is an admin is decided under the lock on all of them: otherwise one who is being demoted could undo that.
 func (s *Service) changeUser(ctx context.Context, c Caller, id string,
 	fn func(w *work, user store.User) (store.User, error)) (User, Change, error) {
 	if err := checkID("id", id); err != nil {
 		return User{}, Change{}, err
 	}
+	if err := s.RequireAdmin(c); err != nil {
+		return User{}, Change{}, err
+	}
 	var after store.User
 	done, err := s.change(ctx, c, func(w *work) error {
-		if err := admin(ctx, w.Tx, c); err != nil {
-			return err
-		}
 		admins, err := w.LockAdmins(ctx)
 		if err != nil {
+			return err
+		}
+		if err := w.lockAdmin(ctx); err != nil {
 			return err
 		}
 		before, err := w.LockUser(ctx, id)

@@ -59,7 +59,7 @@ const (
 func (s *Service) AuthenticateBearer(ctx context.Context, token string, from Client) (Caller, error) {
 	var c Caller
 	err := s.view(ctx, func(tx *store.Tx) error {
-		found, err := s.readToken(ctx, tx, token)
+		found, err := s.readToken(ctx, tx, token, tx.Now())
 		if err != nil {
 			return err
 		}
@@ -106,8 +106,13 @@ type foundToken struct {
 	user    store.User
 }
 
-// readToken verifies an access token and looks up that it lives. The error is errNotAlive when it doesn't.
-func (s *Service) readToken(ctx context.Context, tx *store.Tx, token string) (foundToken, error) {
+// expiryMargin is for calls that revoke: a verifier, with its leeway for exp and a clock of its own, still accepts what
+// expired here less long ago.
+const expiryMargin = time.Minute
+
+// readToken verifies an access token and looks up that it lives: exp and the session's end are judged by the time at. The
+// error is errNotAlive when it doesn't.
+func (s *Service) readToken(ctx context.Context, tx *store.Tx, token string, at int64) (foundToken, error) {
 	var fault error
 	claims, err := parseToken(token, func(kid string) (string, crypto.PublicKey, bool) {
 		key, ok, err := s.ring.TokenKey(ctx, tx, kid)
@@ -117,11 +122,11 @@ func (s *Service) readToken(ctx context.Context, tx *store.Tx, token string) (fo
 	switch {
 	case fault != nil:
 		return foundToken{}, fault
-	case err != nil, claims.Issuer != s.cfg.Issuer, claims.Expires*1e6 <= tx.Now():
+	case err != nil, claims.Issuer != s.cfg.Issuer, claims.Expires*1e6 <= at:
 		return foundToken{}, errNotAlive
 	}
 	session, user, err := livingToken(ctx, tx, tokenRef{
-		jti: claims.ID, session: claims.SessionID, user: claims.Subject, tv: claims.TV})
+		jti: claims.ID, session: claims.SessionID, user: claims.Subject, tv: claims.TV}, at)
 	return foundToken{claims: claims, session: session, user: user}, err
 }
 
@@ -131,15 +136,16 @@ type tokenRef struct {
 	tv                 int64
 }
 
-// livingToken looks up everything that can have ended a token but its exp. The error is errNotAlive when something has.
-func livingToken(ctx context.Context, tx *store.Tx, t tokenRef) (store.Session, store.User, error) {
+// livingToken looks up everything that can have ended a token by the time at, but its exp. The error is errNotAlive when
+// something has.
+func livingToken(ctx context.Context, tx *store.Tx, t tokenRef, at int64) (store.Session, store.User, error) {
 	session, user, authority, err := tx.SessionWithUser(ctx, t.session)
 	switch {
 	case errors.Is(err, store.ErrNotFound):
 		return session, user, errNotAlive
 	case err != nil:
 		return session, user, err
-	case !session.Alive(user, authority, tx.Now()), user.ID != t.user, t.tv < user.TV, madeBefore(t.jti, authority.TokensBefore):
+	case !session.Alive(user, authority, at), user.ID != t.user, t.tv < user.TV, madeBefore(t.jti, authority.TokensBefore):
 		return session, user, errNotAlive
 	}
 	switch _, err = tx.LiveEvent(ctx, jtiTarget(t.jti), events.TypeTokenRevoked); {
@@ -204,16 +210,49 @@ func self(ctx context.Context, tx *store.Tx, c Caller) (store.User, error) {
 	if c.Method != MethodBearer {
 		return store.User{}, ErrForbidden
 	}
-	_, user, err := livingToken(ctx, tx, tokenRef{jti: c.TokenID, session: c.SessionID, user: c.UserID, tv: c.tv})
+	_, user, err := livingToken(ctx, tx, tokenRef{jti: c.TokenID, session: c.SessionID, user: c.UserID, tv: c.tv}, tx.Now())
 	return user, unauthenticated(err)
 }
 
-// admin is self for callers who are admins at this moment. Test tokens never are.
+// lockSelf is self for transactions that issue a credential or widen trust: it locks the rows that the caller's token
+// rests on, so that whatever ends the token comes before, and is seen here, or waits until the outcome can be seen.
+func (w *work) lockSelf(ctx context.Context) (store.User, error) {
+	if w.by.Method != MethodBearer {
+		return store.User{}, ErrForbidden
+	}
+	user, err := w.LockUser(ctx, w.by.UserID)
+	if err == nil {
+		_, err = w.LockSession(ctx, w.by.SessionID)
+	}
+	if errors.Is(err, store.ErrNotFound) {
+		return user, ErrUnauthenticated
+	}
+	if err != nil {
+		return user, err
+	}
+	return self(ctx, w.Tx, w.by)
+}
+
+// admin is self for callers who are admins at this moment.
 func admin(ctx context.Context, tx *store.Tx, c Caller) error {
 	user, err := self(ctx, tx, c)
 	if err != nil {
 		return err
 	}
+	return requireAdmin(c, user)
+}
+
+// lockAdmin is lockSelf for callers who are admins, and stay so until the transaction ends.
+func (w *work) lockAdmin(ctx context.Context) error {
+	user, err := w.lockSelf(ctx)
+	if err != nil {
+		return err
+	}
+	return requireAdmin(w.by, user)
+}
+
+// requireAdmin refuses test tokens too.
+func requireAdmin(c Caller, user store.User) error {
 	if c.Mode != events.ModeLive || !slices.Contains(user.Roles, RoleAdmin) {
 		return ErrForbidden
 	}

@@ -55,7 +55,7 @@ func (s *Service) introspect(ctx context.Context, tx *store.Tx, token string) (I
 	if _, err := apikey.Parse(token); err == nil {
 		return introspectKey(ctx, tx, token)
 	}
-	found, err := s.readToken(ctx, tx, token)
+	found, err := s.readToken(ctx, tx, token, tx.Now())
 	if err != nil {
 		return Introspection{}, err
 	}

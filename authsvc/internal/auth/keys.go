@@ -152,16 +152,6 @@ func (s *Service) CreateAPIKey(ctx context.Context, c Caller, k NewAPIKey) (Issu
 	return issued, nil
 }
 
-// lockSelf locks the caller's user and checks that the caller's token still lives.
-func (w *work) lockSelf(ctx context.Context) (store.User, error) {
-	user, err := w.LockUser(ctx, w.by.UserID)
-	if err != nil {
-		return user, err
-	}
-	_, err = self(ctx, w.Tx, w.by)
-	return user, err
-}
-
 // sameMode keeps test tokens, which are handled with less care, from touching live keys.
 func sameMode(c Caller, mode events.Mode) error {
 	if c.Mode == events.ModeTest && mode != events.ModeTest {

@@ -38,11 +38,8 @@ func (s *Service) ChangePassword(ctx context.Context, c Caller, current, next st
 // setPassword replaces the hash if it is still the one that was verified, and ends the other sessions one by one: the
 // user's token version stays, since the current session's tokens carry it.
 func (w *work) setPassword(ctx context.Context, verified, hash string) error {
-	user, err := w.LockUser(ctx, w.by.UserID)
+	user, err := w.lockSelf(ctx)
 	if err != nil {
-		return err
-	}
-	if _, err := self(ctx, w.Tx, w.by); err != nil {
 		return err
 	}
 	if user.PasswordHash != verified {
@@ -51,7 +48,7 @@ func (w *work) setPassword(ctx context.Context, verified, hash string) error {
 	if err := w.SetPassword(ctx, user.ID, hash); err != nil {
 		return err
 	}
-	sessions, err := livingSessions(ctx, w.Tx, user)
+	sessions, err := livingSessions(ctx, w.Tx, user, w.Now()-expiryMargin.Microseconds())
 	if err != nil {
 		return err
 	}

@@ -210,7 +210,8 @@ func (w *work) afterAllIssued(ctx context.Context) (int64, error) {
 }
 
 // RevokeToken is RFC 7009: it ends an access token of ours, the session of a refresh token, or an API key. Tokens that
-// are unknown or dead are no error. Holding the token is the right to revoke it.
+// are unknown or dead are no error; one that has only just expired is revoked all the same. Holding the token is the
+// right to revoke it.
 func (s *Service) RevokeToken(ctx context.Context, token string, from Client) (Change, error) {
 	return s.change(ctx, Caller{Client: from.cut()}, func(w *work) error {
 		err := s.revokeHeld(ctx, w, token)
@@ -238,7 +239,7 @@ func (s *Service) revokeHeld(ctx context.Context, w *work, token string) error {
 		w.by.UserID = user.ID
 		return w.revokeKey(ctx, key.ID, d)
 	}
-	found, err := s.readToken(ctx, w.Tx, token)
+	found, err := s.readToken(ctx, w.Tx, token, w.Now()-expiryMargin.Microseconds())
 	if err != nil {
 		return err
 	}

@@ -44,3 +44,32 @@ func TestRevokingAllEndsWhatAClockAheadIssued(t *testing.T) {
 		}
 	})
 }
+
+// Verifiers grant exp a leeway: a token that has only just expired is still accepted, and is revoked like any other.
+func TestTokensThatHaveJustExpiredAreRevoked(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		s := newScene(t, w)
+		w.clock.Advance(w.cfg.AccessTTL + 20*time.Second)
+		done, err := w.RevokeToken(t.Context(), s.a.AccessToken, Client{})
+		if err != nil || !done.Changed() {
+			t.Errorf("within the leeway: %+v %v", done, err)
+		}
+		w.clock.Advance(expiryMargin)
+		done, err = w.RevokeToken(t.Context(), s.b.AccessToken, Client{})
+		if err != nil || done.Changed() {
+			t.Errorf("beyond it: %+v %v", done, err)
+		}
+	})
+}
+
+func TestAPasswordChangeEndsSessionsThatHaveJustExpired(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		s := newScene(t, w)
+		w.clock.Advance(w.cfg.RefreshIdle + 5*time.Second)
+		c := w.as(t, "vera")
+		done, err := w.ChangePassword(t.Context(), c, password, "another horse battery")
+		if err != nil || len(done.EventIDs) != 2 {
+			t.Errorf("%q, want the events of sessions %s and %s: %v", s.said(done.EventIDs), s.a.SessionID, s.b.SessionID, err)
+		}
+	})
+}

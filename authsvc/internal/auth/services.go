@@ -62,7 +62,7 @@ func (s *Service) AddService(ctx context.Context, c Caller, name string) (AddedS
 	}
 	var created int64
 	_, err = s.change(ctx, c, func(w *work) error {
-		if err := admin(ctx, w.Tx, c); err != nil {
+		if err := w.lockAdmin(ctx); err != nil {
 			return err
 		}
 		created = w.Now()

@@ -32,7 +32,7 @@ func (s *Service) Sessions(ctx context.Context, c Caller, p PageRequest) (Page[S
 		if err != nil {
 			return err
 		}
-		rows, err = livingSessions(ctx, tx, user)
+		rows, err = livingSessions(ctx, tx, user, tx.Now())
 		return err
 	})
 	id := func(row store.Session) string { return row.ID }
@@ -46,8 +46,8 @@ func showSession(row store.Session, current string) Session {
 		IP: row.IP, UserAgent: row.UserAgent, Current: row.ID == current}
 }
 
-// livingSessions reads the sessions of a user that can still be used, newest first.
-func livingSessions(ctx context.Context, tx *store.Tx, user store.User) ([]store.Session, error) {
+// livingSessions reads the sessions of a user that can be used at a time, newest first.
+func livingSessions(ctx context.Context, tx *store.Tx, user store.User, at int64) ([]store.Session, error) {
 	authority, err := tx.Authority(ctx)
 	if err != nil {
 		return nil, err
@@ -55,7 +55,7 @@ func livingSessions(ctx context.Context, tx *store.Tx, user store.User) ([]store
 	all, err := tx.SessionsOf(ctx, user.ID)
 	alive := all[:0]
 	for _, session := range all {
-		if session.Alive(user, authority, tx.Now()) {
+		if session.Alive(user, authority, at) {
 			alive = append(alive, session)
 		}
 	}
@@ -95,11 +95,8 @@ func (s *Service) Logout(ctx context.Context, c Caller) (Change, error) {
 // LogoutAll ends every session and token of the caller; API keys live on.
 func (s *Service) LogoutAll(ctx context.Context, c Caller) (Change, error) {
 	return s.change(ctx, c, func(w *work) error {
-		user, err := w.LockUser(ctx, c.UserID)
+		user, err := w.lockSelf(ctx)
 		if err != nil {
-			return err
-		}
-		if _, err := self(ctx, w.Tx, c); err != nil {
 			return err
 		}
 		return w.revokeUser(ctx, user, false, deed{action: "user.logout_all"})
