@@ -72,7 +72,9 @@ func (tx *Tx) APIKeyWithUser(ctx context.Context, hash []byte) (APIKey, User, Au
 	err := tx.queryRow(ctx, `SELECT `+keyColumns+`, `+userColumns+`, `+authorityColumns+`
 		FROM api_keys JOIN users ON users.id = api_keys.user_id CROSS JOIN authority WHERE api_keys.hash = $1`, hash).
 		Scan(append(append(k.into(), u.into()...), a.into()...)...)
-	tx.keySet = &a.KeySetVersion
+	if err == nil {
+		tx.keySet = &a.KeySetVersion
+	}
 	return k, u, a, err
 }
 

@@ -67,7 +67,9 @@ func (tx *Tx) SessionWithUser(ctx context.Context, id string) (Session, User, Au
 	err := tx.queryRow(ctx, `SELECT `+sessionColumns+`, `+userColumns+`, `+authorityColumns+`
 		FROM sessions JOIN users ON users.id = sessions.user_id CROSS JOIN authority WHERE sessions.id = $1`, id).
 		Scan(append(append(s.into(), u.into()...), a.into()...)...)
-	tx.keySet = &a.KeySetVersion
+	if err == nil {
+		tx.keySet = &a.KeySetVersion
+	}
 	return s, u, a, err
 }
 
