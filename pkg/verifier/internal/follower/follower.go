@@ -148,7 +148,7 @@ type Stats struct {
 	Epoch      string // the greatest proven one
 	Term       int64
 	Applied    uint64 // end of what is applied in Epoch without a hole
-	Head       uint64 // of the last accepted answer, or a greater one of an answer that is held
+	Head       uint64 // the greatest seq in Epoch that answers or applied events told
 	Proofs     uint64 // accepted answers
 	Held       int    // answers waiting for events or keys
 	Asked      int    // unanswered questions
@@ -167,7 +167,7 @@ func (f *Follower) Stats() Stats {
 	s.Epoch, s.Applied, _ = f.position()
 	s.Held, s.Asked = len(f.held), len(f.questions)
 	if fresh := f.fresh.Load(); fresh != nil {
-		s.Head, s.Term = fresh.Head, fresh.Term
+		s.Head, s.Term = max(fresh.Head, s.Applied), fresh.Term
 	}
 	for _, a := range f.held {
 		if a.Epoch == f.epoch {
