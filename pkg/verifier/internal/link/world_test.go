@@ -401,11 +401,10 @@ func (bubbleClock) Now() clock.Reading {
 type scene struct {
 	*testing.T
 	*authority
-	wire    *wire
-	link    *Link
-	set     *revset.Set
-	skips   int
-	changes int
+	wire  *wire
+	link  *Link
+	set   *revset.Set
+	skips int
 }
 
 // inScene runs a test in a bubble, where time passes only while everybody waits.
