@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/tocsin-auth/tocsin/pkg/events"
 )
 
 func TestIntrospection(t *testing.T) {
@@ -47,6 +49,26 @@ func TestIntrospection(t *testing.T) {
 			"nothing": "", "nonsense": "a.b.c", "unknown": newRefreshToken()} {
 			if diff := cmp.Diff(Introspection{}, ask(all, token)); diff != "" {
 				t.Errorf("%s of a disabled user: %s", name, diff)
+			}
+		}
+	})
+}
+
+func TestTestKeysSeeTestCredentialsOnly(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		s := newScene(t, w)
+		if _, _, err := w.SetRoles(t.Context(), s.root, s.user.ID, []string{RoleIntrospect}); err != nil {
+			t.Fatal(err)
+		}
+		keys := w.register(t, "other").Keys
+		test := s.key1(t, NewAPIKey{Name: "test", Mode: events.ModeTest})
+		c, err := w.AuthenticateKey(t.Context(), test.Key, Client{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for token, want := range map[string]bool{keys[0].Key: false, keys[1].Key: true, s.a.AccessToken: false, s.a.RefreshToken: false, test.Key: true} {
+			if got, err := w.Introspect(t.Context(), c, token); err != nil || got.Active != want {
+				t.Errorf("%.9s: %+v %v, want active %t", token, got, err, want)
 			}
 		}
 	})

@@ -152,10 +152,10 @@ func (s *Service) CreateAPIKey(ctx context.Context, c Caller, k NewAPIKey) (Issu
 	return issued, nil
 }
 
-// sameMode keeps test tokens, which are handled with less care, from touching live keys.
+// sameMode keeps test credentials, which are handled with less care, away from live ones.
 func sameMode(c Caller, mode events.Mode) error {
 	if c.Mode == events.ModeTest && mode != events.ModeTest {
-		return &Error{Code: CodeForbidden, Message: "a test token can't manage live keys"}
+		return &Error{Code: CodeForbidden, Message: "a test credential can't be used on live ones"}
 	}
 	return nil
 }
