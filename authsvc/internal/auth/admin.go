@@ -9,7 +9,7 @@ import (
 	"github.com/tocsin-auth/tocsin/pkg/events"
 )
 
-// UserQuery filters the user list: Text is a part of the username or the email.
+// UserQuery filters the user list: Text is a part of the username or the email, or a whole id.
 type UserQuery struct {
 	PageRequest
 	Text string

@@ -93,12 +93,12 @@ func (tx *Tx) LockAdmins(ctx context.Context) (int, error) {
 }
 
 // Users reads a page of users, in ascending order of id, after a cursor (the last id of the page before, or "").
-// A query keeps those whose username or email contains it.
+// A query keeps those whose username or email contains it, or whose id it is.
 func (tx *Tx) Users(ctx context.Context, query, after string, limit int) ([]User, error) {
 	pattern := "%" + escapeLike(strings.ToLower(query)) + "%"
 	return queryAll(ctx, tx, scanUser, `SELECT `+userColumns+` FROM users
-		WHERE id > $1 AND (username LIKE $2 ESCAPE '\' OR lower(COALESCE(email, '')) LIKE $2 ESCAPE '\')
-		ORDER BY id LIMIT $3`, after, pattern, limit)
+		WHERE id > $1 AND (username LIKE $2 ESCAPE '\' OR lower(COALESCE(email, '')) LIKE $2 ESCAPE '\' OR id = $3)
+		ORDER BY id LIMIT $4`, after, pattern, query, limit)
 }
 
 // CountByRole returns how many users have a role, disabled ones included.

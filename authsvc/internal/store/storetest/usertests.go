@@ -80,6 +80,17 @@ func usersArePagedAndSearched(t *testing.T, db *store.DB) {
 		after = page[len(page)-1].ID
 	}
 	same(t, want, got)
+	view(t, db, func(tx *store.Tx) error {
+		first, err := tx.UserByName(t.Context(), got[0])
+		if err != nil {
+			return err
+		}
+		page, err := tx.Users(t.Context(), first.ID, "", 3)
+		if len(page) != 1 || page[0].ID != first.ID {
+			t.Errorf("by id: %+v", page)
+		}
+		return err
+	})
 }
 
 func versionsOnlyRise(t *testing.T, db *store.DB) {
