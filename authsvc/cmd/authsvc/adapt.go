@@ -4,25 +4,10 @@ import (
 	"context"
 	"time"
 
-	"github.com/tocsin-auth/tocsin/authsvc/internal/auth"
 	"github.com/tocsin-auth/tocsin/authsvc/internal/feed"
 	"github.com/tocsin-auth/tocsin/authsvc/internal/httpapi"
-	"github.com/tocsin-auth/tocsin/authsvc/internal/keyring"
 	"github.com/tocsin-auth/tocsin/authsvc/internal/store"
 )
-
-// ring is the key ring in the domain's words.
-type ring struct{ *keyring.Ring }
-
-func (r ring) TokenSigner(ctx context.Context, tx *store.Tx) (auth.TokenKey, error) {
-	key, err := r.Ring.TokenSigner(ctx, tx)
-	return auth.TokenKey(key), err
-}
-
-func (r ring) TokenKey(ctx context.Context, tx *store.Tx, kid string) (auth.TokenKey, bool, error) {
-	key, ok, err := r.Ring.TokenKey(ctx, tx, kid)
-	return auth.TokenKey(key), ok, err
-}
 
 // receipts is the feed's receipts in the words of HTTP.
 type receipts struct{ *feed.Receipts }

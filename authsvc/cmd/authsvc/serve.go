@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -144,7 +143,7 @@ func (p *program) makeDomain(ctx context.Context) error {
 		return err
 	}
 	p.domain, err = auth.New(auth.Config{
-		DB: p.db, Ring: ring{p.ring}, Bus: laterBus{p}, Nudge: p.nudge, Log: p.log,
+		DB: p.db, Ring: p.ring, Bus: laterBus{p}, Nudge: p.nudge, Log: p.log,
 		Issuer: p.issuer, Audience: p.cfg.Audience, AccessTTL: p.cfg.AccessTTL,
 		RefreshTTL: p.cfg.RefreshTTL, RefreshIdle: p.cfg.RefreshIdle, PasswordMin: p.cfg.PasswordMin,
 	})
@@ -196,17 +195,8 @@ func (p *program) keepHouse(ctx context.Context) error {
 	if retired {
 		p.feed.Nudge()
 	}
-	return errors.Join(err, p.db.Update(ctx, func(tx *store.Tx) error {
-		_, err := tx.PruneSessions(ctx, tx.Now()-keepDeadSessions.Microseconds(), pruneAtOnce)
-		return err
-	}))
+	return errors.Join(err, p.domain.Prune(ctx))
 }
-
-const (
-	// keepDeadSessions is how long sessions that ended stay to be looked into.
-	keepDeadSessions = 7 * 24 * time.Hour
-	pruneAtOnce      = 500
-)
 
 func (p *program) startElite(ctx context.Context) error {
 	observe, err := newEliteMetrics(p.metrics)
