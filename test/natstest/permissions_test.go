@@ -26,11 +26,11 @@ type bus interface {
 	Connect(t testing.TB, user string, opts ...nats.Option) *nats.Conn
 }
 
-func TestShippedPermissionsOnOneServer(t *testing.T) {
+func TestIntegrityWithoutTrustShippedPermissionsOnOneServer(t *testing.T) {
 	testPermissions(t, natstest.Start(t, "cars", "jobs"), 1)
 }
 
-func TestShippedPermissionsOnThreeNodes(t *testing.T) {
+func TestIntegrityWithoutTrustShippedPermissionsOnThreeNodes(t *testing.T) {
 	testPermissions(t, natstest.StartCluster(t, "cars", "jobs"), natstest.Nodes)
 }
 

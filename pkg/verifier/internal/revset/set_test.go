@@ -27,7 +27,7 @@ func sameKey(got, want Verdict) bool {
 	return got == want
 }
 
-func TestAnyOrderAndRepetitionGivesTheVerdictsOfTheWholeHistory(t *testing.T) {
+func TestMonotoneAnyOrderAndRepetitionGivesTheVerdictsOfTheWholeHistory(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		history := drawEvents(t)
 		set := New()
@@ -54,7 +54,7 @@ func TestAnyOrderAndRepetitionGivesTheVerdictsOfTheWholeHistory(t *testing.T) {
 	})
 }
 
-func TestAnyOrderEndsInTheSameContent(t *testing.T) {
+func TestMonotoneAnyOrderEndsInTheSameContent(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		history := drawEvents(t)
 		a, b := New(), New()
