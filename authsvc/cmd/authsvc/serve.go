@@ -274,6 +274,9 @@ func (p *program) announce() {
 	if !config.TrustedIssuer(p.issuer) {
 		p.log.Warn("verifiers fetch the feed keys over plain HTTP from this machine only; the issuer should be an https URL", "issuer", p.issuer)
 	}
+	if p.db.Engine() == store.Postgres && p.bus.Embedded() {
+		p.log.Warn("the embedded NATS server is for one authsvc: replicas on the same database need a NATS that they share, TOCSIN_NATS_URL")
+	}
 	nats := p.bus.URL()
 	if nats == "" {
 		nats = p.cfg.NATSURL
