@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"database/sql"
 	"os"
 	"path/filepath"
 	"strings"
@@ -8,6 +9,9 @@ import (
 	"testing"
 	"time"
 
+	_ "github.com/jackc/pgx/v5/stdlib"
+
+	"github.com/tocsin-auth/tocsin/test/pgtest"
 	"github.com/tocsin-auth/tocsin/test/system"
 )
 
@@ -153,5 +157,29 @@ func TestABadStartSaysWhyInOneLine(t *testing.T) {
 				t.Errorf("exit %d, %d lines, want exit %d and one line that names %s:\n%s", exit, lines, c.exit, c.names, out)
 			}
 		})
+	}
+}
+
+func TestADatabaseOfANewerProgramIsLeftAlone(t *testing.T) {
+	url := pgtest.URL(t)
+	a := system.StartAuth(t, map[string]string{"TOCSIN_DATABASE_URL": url})
+	a.Stop(t)
+	db, err := sql.Open("pgx", url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	if _, err := db.ExecContext(t.Context(), `UPDATE compatibility SET min_version = 1000`); err != nil {
+		t.Fatal(err)
+	}
+	for _, command := range []string{"serve", "migrate"} {
+		env := map[string]string{"TOCSIN_DATA_DIR": a.DataDir, "TOCSIN_DATABASE_URL": url}
+		if command == "serve" {
+			env["TOCSIN_HTTP_ADDR"], env["TOCSIN_NATS_LISTEN"] = "127.0.0.1:0", "127.0.0.1:0"
+		}
+		exit, out := system.Run(t, "authsvc", env, command)
+		if exit != 1 || strings.Count(strings.TrimSpace(out), "\n") != 0 || !strings.Contains(out, "newer") {
+			t.Errorf("%s: exit %d:\n%s", command, exit, out)
+		}
 	}
 }
