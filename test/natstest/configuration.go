@@ -123,6 +123,7 @@ func (k keys) options(t testing.TB, user string) []nats.Option {
 		nats.Name(fmt.Sprintf("%s of %s", user, t.Name())),
 		nats.CustomInboxPrefix("_INBOX_" + user),
 		nats.MaxReconnects(-1), nats.ReconnectWait(reconnectWait), nats.ReconnectBufSize(-1),
+		nats.IgnoreAuthErrorAbort(), // a server that starts or stops may refuse for a moment
 	}
 	seed, ok := k.seeds[user]
 	switch {
