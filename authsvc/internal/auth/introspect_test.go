@@ -90,11 +90,11 @@ func TestUsedRefreshTokensAreInactive(t *testing.T) {
 func TestRevokingByHolderTakesAnythingCalmly(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		s := newScene(t, w)
-		if _, err := w.RevokeToken(t.Context(), s.a.RefreshToken, Client{}); err != nil {
+		if _, err := w.RevokeToken(t.Context(), s.caller, s.a.RefreshToken); err != nil {
 			t.Fatal(err)
 		}
 		for _, token := range []string{"", "x", "a.b.c", newRefreshToken(), s.a.AccessToken, s.a.RefreshToken} {
-			if done, err := w.RevokeToken(t.Context(), token, Client{}); err != nil || done.Changed() {
+			if done, err := w.RevokeToken(t.Context(), s.caller, token); err != nil || done.Changed() {
 				t.Errorf("%.12s: %+v %v", token, done, err)
 			}
 		}

@@ -28,6 +28,7 @@ func (s *Service) Refresh(ctx context.Context, refreshToken string, from Client)
 		if err != nil {
 			return err
 		}
+		w.by.UserID = f.user.ID
 		tokens, err = s.rotate(ctx, w, f, a)
 		if errors.Is(err, ErrInvalidRefreshToken) {
 			refused, err = err, nil
@@ -75,7 +76,6 @@ func (w *work) lockFamily(ctx context.Context, secret string) (f family, err err
 		return f, err
 	}
 	f.token, err = w.LockRefreshToken(ctx, hash)
-	w.by.UserID = f.user.ID
 	return f, err
 }
 

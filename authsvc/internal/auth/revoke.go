@@ -211,9 +211,9 @@ func (w *work) afterAllIssued(ctx context.Context) (int64, error) {
 
 // RevokeToken is RFC 7009: it ends an access token of ours, the session of a refresh token, or an API key. Tokens that
 // are unknown or dead are no error; one that has only just expired is revoked all the same. Holding the token is the
-// right to revoke it.
-func (s *Service) RevokeToken(ctx context.Context, token string, from Client) (Change, error) {
-	return s.change(ctx, Caller{Client: from.cut()}, func(w *work) error {
+// right to revoke it, whosever it is: the audit log names the caller as the actor, and the token's user beside it.
+func (s *Service) RevokeToken(ctx context.Context, c Caller, token string) (Change, error) {
+	return s.change(ctx, c, func(w *work) error {
 		err := s.revokeHeld(ctx, w, token)
 		if errors.Is(err, errNotAlive) {
 			return nil
@@ -223,28 +223,28 @@ func (s *Service) RevokeToken(ctx context.Context, token string, from Client) (C
 }
 
 func (s *Service) revokeHeld(ctx context.Context, w *work, token string) error {
-	d := deed{action: "token.revoked", reason: "by its holder"}
+	held := func(user store.User) deed {
+		return deed{action: "token.revoked", reason: "by its holder", detail: map[string]any{"user": user.ID, "client_id": w.by.KeyID}}
+	}
 	if looksLikeRefreshToken(token) {
 		f, err := w.lockFamily(ctx, token)
 		if err != nil {
 			return err
 		}
-		return w.endSession(ctx, f.session.ID, d)
+		return w.endSession(ctx, f.session.ID, held(f.user))
 	}
 	if _, err := apikey.Parse(token); err == nil {
 		key, user, err := readKey(ctx, w.Tx, token)
 		if err != nil {
 			return err
 		}
-		w.by.UserID = user.ID
-		return w.revokeKey(ctx, key.ID, d)
+		return w.revokeKey(ctx, key.ID, held(user))
 	}
 	found, err := s.readToken(ctx, w.Tx, token, w.Now()-expiryMargin.Microseconds())
 	if err != nil {
 		return err
 	}
-	w.by.UserID = found.user.ID
-	return w.revokeJTI(ctx, found.claims.ID, d)
+	return w.revokeJTI(ctx, found.claims.ID, held(found.user))
 }
 
 // RevocationEntry is one event that still matters to verifiers.

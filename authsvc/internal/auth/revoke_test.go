@@ -50,12 +50,12 @@ func TestTokensThatHaveJustExpiredAreRevoked(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		s := newScene(t, w)
 		w.clock.Advance(w.cfg.AccessTTL + 20*time.Second)
-		done, err := w.RevokeToken(t.Context(), s.a.AccessToken, Client{})
+		done, err := w.RevokeToken(t.Context(), s.caller, s.a.AccessToken)
 		if err != nil || !done.Changed() {
 			t.Errorf("within the leeway: %+v %v", done, err)
 		}
 		w.clock.Advance(expiryMargin)
-		done, err = w.RevokeToken(t.Context(), s.b.AccessToken, Client{})
+		done, err = w.RevokeToken(t.Context(), s.caller, s.b.AccessToken)
 		if err != nil || done.Changed() {
 			t.Errorf("beyond it: %+v %v", done, err)
 		}
@@ -70,6 +70,40 @@ func TestAPasswordChangeEndsSessionsThatHaveJustExpired(t *testing.T) {
 		done, err := w.ChangePassword(t.Context(), c, password, "another horse battery")
 		if err != nil || len(done.EventIDs) != 2 {
 			t.Errorf("%q, want the events of sessions %s and %s: %v", s.said(done.EventIDs), s.a.SessionID, s.b.SessionID, err)
+		}
+	})
+}
+
+// Whoever holds a token may revoke it, so the one who did isn't always the one whose it was.
+func TestTheAuditLogNamesWhoRevokedATokenAndWhoseItWas(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		s := newScene(t, w)
+		finder := w.register(t, "finder")
+		c, err := w.AuthenticateKey(t.Context(), finder.Keys[0].Key, Client{IP: "192.0.2.7"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, held := range []struct{ token, target string }{
+			{s.b.AccessToken, jtiTarget(w.caller(t, s.b.AccessToken).TokenID)},
+			{s.a.RefreshToken, sessionTarget(s.a.SessionID)},
+			{s.key.Key, keyTarget(s.key.ID)},
+		} {
+			done, err := w.RevokeToken(t.Context(), c, held.token)
+			if err != nil || !done.Changed() {
+				t.Fatalf("%s: %+v %v", held.target, done, err)
+			}
+			row := w.newestAudit(t, "token.revoked")
+			var detail map[string]any
+			if err := json.Unmarshal([]byte(row.Detail), &detail); err != nil {
+				t.Fatal(err)
+			}
+			if row.Actor != finder.User.ID || row.Target != held.target || row.IP != "192.0.2.7" ||
+				detail["user"] != s.user.ID || detail["client_id"] != finder.Keys[0].ID {
+				t.Errorf("%+v", row)
+			}
+			if event := w.event(t, done.EventIDs[0]); event.Actor != finder.User.ID {
+				t.Errorf("the event's actor is %s", event.Actor)
+			}
 		}
 	})
 }

@@ -216,11 +216,11 @@ func paths() []path {
 		{"revocation by time", revoke(func(s *scene) Revocation {
 			return Revocation{IssuedBefore: ptr(madeAt(s.t, s.caller.TokenID).Add(time.Millisecond))}
 		}), []string{`token.revoked {"before":N} @before`}, "revocation.issued_before", "b key"},
-		{"access token revoked by its holder", func(s *scene) (Change, error) { return s.RevokeToken(s.t.Context(), s.a.AccessToken, Client{}) },
+		{"access token revoked by its holder", func(s *scene) (Change, error) { return s.RevokeToken(s.t.Context(), s.caller, s.a.AccessToken) },
 			[]string{`token.revoked {"jti":"JTI"} @jti:JTI`}, "token.revoked", "b key"},
-		{"refresh token revoked by its holder", func(s *scene) (Change, error) { return s.RevokeToken(s.t.Context(), s.b.RefreshToken, Client{}) },
+		{"refresh token revoked by its holder", func(s *scene) (Change, error) { return s.RevokeToken(s.t.Context(), s.caller, s.b.RefreshToken) },
 			[]string{`token.revoked {"session_id":"B"} @session:B`}, "token.revoked", "a key"},
-		{"key revoked by its holder", func(s *scene) (Change, error) { return s.RevokeToken(s.t.Context(), s.key.Key, Client{}) },
+		{"key revoked by its holder", func(s *scene) (Change, error) { return s.RevokeToken(s.t.Context(), s.caller, s.key.Key) },
 			[]string{`apikey.rotated {"key_id":"KEY","not_after":N} @key:KEY`}, "token.revoked", "a b"},
 		{"signing key rotated", func(s *scene) (Change, error) {
 			_, done, err := s.RotateSigningKey(s.t.Context(), s.root, false)

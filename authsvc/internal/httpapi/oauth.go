@@ -223,7 +223,8 @@ func (s *Server) introspect(w http.ResponseWriter, r *http.Request, f form) erro
 // revokeToken is RFC 7009: unknown tokens are no error, and a wrong hint changes nothing.
 func (s *Server) revokeToken(w http.ResponseWriter, r *http.Request, f form) error {
 	ctx := r.Context()
-	if _, err := s.client(ctx, r, f); err != nil {
+	caller, err := s.client(ctx, r, f)
+	if err != nil {
 		return err
 	}
 	if f["token"] == "" {
@@ -233,7 +234,7 @@ func (s *Server) revokeToken(w http.ResponseWriter, r *http.Request, f form) err
 	if err != nil {
 		return err
 	}
-	_, header, err := s.narrow(ctx, q, func() (auth.Change, error) { return s.auth.RevokeToken(ctx, f["token"], clientFrom(ctx)) })
+	_, header, err := s.narrow(ctx, q, func() (auth.Change, error) { return s.auth.RevokeToken(ctx, caller, f["token"]) })
 	if err != nil {
 		return err
 	}
