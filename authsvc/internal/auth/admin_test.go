@@ -324,5 +324,17 @@ func TestDirectoryIsForItsRole(t *testing.T) {
 		if err != nil || got.Username != "root" {
 			t.Fatalf("%+v %v", got, err)
 		}
+		tokens, err := w.Login(t.Context(), Login{Username: "vera", Password: password, Mode: events.ModeTest}, Client{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		byKey, err := w.AuthenticateKey(t.Context(), s.key1(t, NewAPIKey{Name: "test", Mode: events.ModeTest}).Key, Client{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, test := range []Caller{w.caller(t, tokens.AccessToken), byKey} {
+			_, err := w.Directory(t.Context(), test, s.root.UserID)
+			wantError(t, err, ErrForbidden, "")
+		}
 	})
 }

@@ -114,10 +114,14 @@ type DirectoryEntry struct {
 	Disabled bool   `json:"disabled"`
 }
 
-// Directory returns one user to callers with the role directory, by token or API key.
+// Directory returns one user to callers with the role directory, by token or API key. Users are live, so test credentials
+// are refused.
 func (s *Service) Directory(ctx context.Context, c Caller, id string) (DirectoryEntry, error) {
 	if !c.Has(RoleDirectory) {
 		return DirectoryEntry{}, ErrForbidden
+	}
+	if err := sameMode(c, events.ModeLive); err != nil {
+		return DirectoryEntry{}, err
 	}
 	if err := checkID("id", id); err != nil {
 		return DirectoryEntry{}, err
