@@ -35,8 +35,10 @@ type KeyRing interface {
 	TokenKey(ctx context.Context, tx *store.Tx, kid string) (TokenKey, bool, error)
 	// RefreshSecret is what successors of refresh tokens are derived under.
 	RefreshSecret() []byte
-	// Rotate makes a new token key, announces the set in the same transaction, and returns kid and event ids.
-	Rotate(ctx context.Context, tx *store.Tx, emergency bool) (kid string, eventIDs []string, err error)
+	// NewKey makes a token key, which may take seconds. It MUST NOT be called in a transaction.
+	NewKey() (keyring.NewKey, error)
+	// Rotate puts a new key into the set, announces it in the same transaction, and returns kid and event ids.
+	Rotate(ctx context.Context, tx *store.Tx, key keyring.NewKey, emergency bool) (kid string, eventIDs []string, err error)
 }
 
 var _ KeyRing = (*keyring.Ring)(nil)

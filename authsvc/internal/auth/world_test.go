@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tocsin-auth/tocsin/authsvc/internal/keyring"
 	"github.com/tocsin-auth/tocsin/authsvc/internal/store"
 	"github.com/tocsin-auth/tocsin/authsvc/internal/store/storetest"
 	"github.com/tocsin-auth/tocsin/pkg/events"
@@ -143,6 +144,7 @@ type memoryRing struct {
 	secret  []byte
 	made    int
 	changed events.Hash
+	making  func() // called by NewKey; may be nil
 }
 
 func newMemoryRing() *memoryRing {
@@ -181,7 +183,14 @@ func (r *memoryRing) TokenKey(_ context.Context, _ *store.Tx, kid string) (Token
 
 func (r *memoryRing) RefreshSecret() []byte { return r.secret }
 
-func (r *memoryRing) Rotate(ctx context.Context, tx *store.Tx, emergency bool) (string, []string, error) {
+func (r *memoryRing) NewKey() (keyring.NewKey, error) {
+	if r.making != nil {
+		r.making()
+	}
+	return keyring.NewKey{}, nil
+}
+
+func (r *memoryRing) Rotate(ctx context.Context, tx *store.Tx, _ keyring.NewKey, emergency bool) (string, []string, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if emergency {

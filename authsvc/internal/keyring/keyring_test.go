@@ -82,10 +82,20 @@ func kids(t *testing.T, ring *keyring.Ring) (all []string) {
 	return all
 }
 
+func newKey(t *testing.T, ring *keyring.Ring) keyring.NewKey {
+	t.Helper()
+	key, err := ring.NewKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
+}
+
 func rotate(t *testing.T, db *store.DB, ring *keyring.Ring, emergency bool) (kid string) {
 	t.Helper()
+	key := newKey(t, ring)
 	err := db.Update(t.Context(), func(tx *store.Tx) (err error) {
-		kid, _, err = ring.Rotate(t.Context(), tx, emergency)
+		kid, _, err = ring.Rotate(t.Context(), tx, key, emergency)
 		return err
 	})
 	if err != nil {
@@ -225,8 +235,9 @@ func TestARotationThatIsRolledBackLeavesNoTrace(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, db *store.DB) {
 		ring := open(t, db)
 		first, boom := signer(t, db, ring), errors.New("boom")
+		key := newKey(t, ring)
 		err := db.Update(t.Context(), func(tx *store.Tx) error {
-			kid, ids, err := ring.Rotate(t.Context(), tx, true)
+			kid, ids, err := ring.Rotate(t.Context(), tx, key, true)
 			if err != nil || len(ids) != 1 {
 				t.Errorf("%v, %v", ids, err)
 			}

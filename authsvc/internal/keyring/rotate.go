@@ -7,20 +7,26 @@ import (
 	"github.com/tocsin-auth/tocsin/pkg/events"
 )
 
+// NewKey is a token key that is in no set yet.
+type NewKey struct{ row store.SigningKey }
+
+// NewKey makes a token key for [Ring.Rotate]. It takes its time for RSA, seconds on a busy machine, and so MUST NOT be
+// called in a transaction, where everybody who writes to the same SQLite database would wait for it.
+func (r *Ring) NewKey() (NewKey, error) {
+	row, err := r.newKey(store.PurposeToken, r.alg)
+	return NewKey{row}, err
+}
+
 // Rotate adds a token key to the set and returns its kid and the ids of the events that announce it. The new key signs
 // after a minute, when every verifier has it; the old ones stay until the last token that they signed is dead. In an
 // emergency the old keys leave the set at once and for ever, every token signed with them is dead, and the new one
 // signs at once. A caller that locks users too MUST do that first.
-func (r *Ring) Rotate(ctx context.Context, tx *store.Tx, emergency bool) (kid string, eventIDs []string, err error) {
-	key, err := r.newKey(store.PurposeToken, r.alg)
-	if err != nil {
-		return "", nil, err
-	}
+func (r *Ring) Rotate(ctx context.Context, tx *store.Tx, key NewKey, emergency bool) (kid string, eventIDs []string, err error) {
 	if _, err := tx.BumpKeySetVersion(ctx); err != nil {
 		return "", nil, err
 	}
-	id, err := r.replace(ctx, tx, key, emergency)
-	return key.KID, []string{id}, err
+	id, err := r.replace(ctx, tx, key.row, emergency)
+	return key.row.KID, []string{id}, err
 }
 
 // replace puts a key in the place of all others. The set MUST be locked.
