@@ -88,9 +88,9 @@ type Dispatcher struct {
 	// known is the last position that this process has seen committed, or has evidence of.
 	known store.FeedPosition
 	term  *term // nil: not the holder
-	// suspect says that the bus failed: it must flush again before anything is numbered, so that a dispatcher which
-	// can't publish doesn't renew its lease.
-	suspect  bool
+	// flushed is when the bus last took all that it was given; zero after it failed. It must have done so lately before
+	// anything is numbered, so that a dispatcher which can't publish doesn't renew its lease.
+	flushed  time.Time
 	stream   stream
 	progress *progress
 	wantAck  atomic.Bool
@@ -127,7 +127,7 @@ func (d *Dispatcher) Stats() Stats { return d.stats.snapshot() }
 // requests, and goes on with the stream. The requests MUST have arrived before the call. [store.ErrLeaseHeld] means that
 // another process is the dispatcher. After any error the requests are unanswered and Step may be called again.
 func (d *Dispatcher) Step(ctx context.Context, requests []Request) error {
-	if d.term == nil || d.suspect {
+	if d.term == nil || d.cfg.Clock.Now().Sub(d.flushed) > leaseLife/2 {
 		if err := d.flush(ctx); err != nil {
 			return err
 		}
@@ -238,7 +238,7 @@ func (d *Dispatcher) number(ctx context.Context, bound int64) (store.Numbered, e
 	t.marked = max(t.marked, r.PublishedTo)
 	d.known = t.at
 	d.progress.see(n.Epoch, n.Head, n.MaxBound)
-	d.stats.numbered(n)
+	d.stats.numbered(n, t.marked)
 	return n, nil
 }
 
@@ -278,7 +278,7 @@ func (d *Dispatcher) publishNext(ctx context.Context, n store.Numbered) error {
 	}
 	for _, b := range batches {
 		if err := d.cfg.Bus.Live(b.typ, b.message); err != nil {
-			d.suspect = true
+			d.flushed = time.Time{}
 			return err
 		}
 	}
@@ -299,8 +299,11 @@ func (d *Dispatcher) read(ctx context.Context, from, to uint64) (events.Hash, []
 func (d *Dispatcher) flush(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
+	d.flushed = time.Time{}
 	err := d.cfg.Bus.Flush(ctx)
-	d.suspect = err != nil
+	if err == nil {
+		d.flushed = d.cfg.Clock.Now()
+	}
 	return err
 }
 

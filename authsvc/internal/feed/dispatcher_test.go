@@ -347,6 +347,27 @@ func TestADispatcherWithoutBusGivesItsLeaseUp(t *testing.T) {
 	w.wantStream(1)
 }
 
+// A holder that is cut off from the bus proves nothing to anybody, so it must not keep others from it, even while
+// nothing is committed that it would have to publish.
+func TestAnIdleDispatcherWithoutBusGivesItsLeaseUp(t *testing.T) {
+	w := newWorld(t)
+	c := w.candidate()
+	w.mustStep(c)
+	w.bus.Away = true
+	for range 10 {
+		_ = c.Step(t.Context(), nil) // that it fails is not the point
+		w.clock.Advance(feedRetry)
+	}
+	standing, _ := w.journal.FeedStanding(t.Context())
+	if standing.Until > standing.Now {
+		t.Error("a dispatcher that can't publish renewed its lease")
+	}
+	w.bus.Away = false
+	if a := w.mustStep(w.candidate()); !a.proven || a.Term != 2 {
+		t.Errorf("%+v", a)
+	}
+}
+
 func TestALostOrRegressedStreamIsFilledAgain(t *testing.T) {
 	for name, lose := range map[string]func(*world){
 		"wiped":     func(w *world) { w.bus.Wipe() },

@@ -7,7 +7,8 @@
 //
 // [Dispatcher.Step] takes the proof requests that have arrived, and then, in this order:
 //
-//  1. flushes the bus if it was suspect, and takes the lease if it hasn't got it;
+//  1. flushes the bus unless it did so lately, so that who can't publish loses the lease, and takes the lease if it
+//     hasn't got it;
 //  2. runs a numbering transaction ([store.DB.NumberEvents]): it locks the lease, checks term, epoch, head and chain, and
 //     only then reads and numbers what is committed; it reads floor, key set and time too;
 //  3. publishes everything up to the head that core hasn't had, and flushes;

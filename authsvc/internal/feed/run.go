@@ -248,15 +248,18 @@ func (f *Feed) keepHouse(ctx context.Context) {
 	}
 }
 
-// prune deletes events that have lapsed, but keeps whole pages and the chain before them, and what isn't published yet.
+// prune deletes events that have lapsed and that nobody reads any more.
 func (f *Feed) prune(ctx context.Context) error {
 	s := f.dispatcher.Stats()
-	below := min(pageOf(s.Floor)-1, s.Published+1)
 	for more := true; more; {
 		var err error
-		if more, err = f.cfg.DB.PruneEvents(ctx, s.Epoch, below); err != nil {
+		if more, err = f.cfg.DB.PruneEvents(ctx, s.Epoch, prunable(s)); err != nil {
 			return err
 		}
 	}
 	return nil
 }
+
+// prunable returns the seq below which events may go: whole pages are kept, what the next term would publish, and of both
+// the event before the first, because its chain is what a message of them begins with.
+func prunable(s Stats) uint64 { return min(pageOf(s.Floor)-1, s.Marked) }

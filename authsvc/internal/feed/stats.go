@@ -14,6 +14,8 @@ type Stats struct {
 	// Head, Floor and Published are seqs of Epoch: the last one, the lowest that is still needed, and the last one up to
 	// which all went out on core and are stored in the stream. They go on being told while another process holds the lease.
 	Head, Floor, Published uint64
+	// Marked is the last seq up to which the database knows all as published; a new term begins after it.
+	Marked uint64
 
 	// Counters since the start.
 	Takeovers      uint64 // terms begun
@@ -50,11 +52,17 @@ func (c *counters) standby(l store.Lease) {
 
 func (c *counters) began(l store.Lease) {
 	c.standby(l)
-	c.change(func(s *Stats) { s.Holding, s.Published = true, l.Unpublished-1; s.Takeovers++ })
+	c.change(func(s *Stats) {
+		s.Holding, s.Published, s.Marked = true, l.Unpublished-1, l.Unpublished-1
+		s.Takeovers++
+	})
 }
 
-func (c *counters) numbered(n store.Numbered) {
-	c.change(func(s *Stats) { s.Head, s.Floor = n.Head, n.Floor; s.Numbered += uint64(len(n.Rows)) })
+func (c *counters) numbered(n store.Numbered, marked uint64) {
+	c.change(func(s *Stats) {
+		s.Head, s.Floor, s.Marked = n.Head, n.Floor, marked
+		s.Numbered += uint64(len(n.Rows))
+	})
 }
 
 func (c *counters) published(seq uint64) { c.change(func(s *Stats) { s.Published = seq }) }

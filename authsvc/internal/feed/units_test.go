@@ -333,6 +333,26 @@ func TestTheCacheOfPagesIsBounded(t *testing.T) {
 	}
 }
 
+// While the stream is away for longer than events live, the floor passes what is still to be published. A dispatcher, and
+// the next one too, reads on from there, for which it needs the chain before it.
+func TestPruningKeepsTheChainBeforeWhatIsNotPublished(t *testing.T) {
+	for _, s := range []Stats{
+		{Floor: 1}, {Floor: 1, Marked: 900}, {Floor: 700, Marked: 900}, {Floor: 901, Marked: 900},
+		{Floor: 1001, Marked: 300}, {Floor: 1001, Marked: 499}, {Floor: 1001, Marked: 500}, {Floor: 1501},
+	} {
+		below := prunable(s)
+		if s.Marked > 0 && below > s.Marked {
+			t.Errorf("%+v: seq %d is gone", s, s.Marked)
+		}
+		if page := pageOf(s.Floor); page > 1 && below > page-1 {
+			t.Errorf("%+v: seq %d, before the floor's page, is gone", s, page-1)
+		}
+	}
+	if below := prunable(Stats{Floor: 1001, Marked: 2000}); below != 1000 {
+		t.Errorf("only what is below %d is pruned", below)
+	}
+}
+
 func FuzzNudge(f *testing.F) {
 	f.Add([]byte(`{"from":"x","epoch":"01920000-0000-7000-8000-00000000000e","published":3}`))
 	f.Add([]byte(`{"from":"x","ack":true}`))
