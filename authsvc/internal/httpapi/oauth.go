@@ -230,7 +230,7 @@ func (s *Server) revokeToken(w http.ResponseWriter, r *http.Request, f form) err
 	if f["token"] == "" {
 		return oauthInvalid("token is required")
 	}
-	q, err := waitFromQuery(r.URL.Query())
+	q, err := s.waitFromQuery(r.URL.Query())
 	if err != nil {
 		return err
 	}
@@ -241,21 +241,6 @@ func (s *Server) revokeToken(w http.ResponseWriter, r *http.Request, f form) err
 	w.Header().Set("Tocsin-Receipt", header.Receipt)
 	w.WriteHeader(http.StatusOK)
 	return nil
-}
-
-// waitFromQuery reads what the schema reads for calls of /v1.
-func waitFromQuery(query url.Values) (WaitQuery, error) {
-	q := WaitQuery{Wait: string(WaitPublished), Timeout: "2s"}
-	if query.Has("wait") {
-		q.Wait = query.Get("wait")
-	}
-	if query.Has("timeout") {
-		q.Timeout = query.Get("timeout")
-	}
-	if w := Wait(q.Wait); w != WaitNone && w != WaitPublished && w != WaitFleet {
-		return q, oauthInvalid("wait must be none, published or fleet")
-	}
-	return q, nil
 }
 
 // token is the token endpoint. A refresh token belongs to the public client of logins, which has no secret to show;

@@ -31,7 +31,8 @@ func (s *Server) mountOAuth() {
 // documentWait gives a call the parameters and the header that calls of /v1 that narrow trust have.
 func (s *Server) documentWait(op *huma.Operation) {
 	like := s.api.OpenAPI().Paths["/v1/logout"].Post
-	op.Parameters = like.Parameters
+	s.waitParameters = like.Parameters
+	op.Parameters = s.waitParameters
 	op.Responses["200"].Headers = like.Responses["204"].Headers
 }
 

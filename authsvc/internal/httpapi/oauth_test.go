@@ -73,7 +73,13 @@ func TestRevocationEndsTheSessionAndForgivesUnknownTokens(t *testing.T) {
 			t.Errorf("unknown token: %d %s", w.Code, w.Body)
 		}
 	}
-	for _, query := range []string{"wait=x", "timeout=x", "timeout=1h", "token=x", "wait=none&wait=none", "a=%zz"} {
+	for _, query := range []string{"wait=", "timeout=&wait=none", "wait=fleet&timeout=30s"} { // as for calls of /v1
+		oauth, v1 := s.form("/oauth2/revoke?"+query, alice.key(), "token=x"), s.do("POST", "/v1/admin/users/"+alice.User.ID+"/revoke?"+query, s.admin, nil)
+		if oauth.Code != 200 || v1.Code != 200 {
+			t.Errorf("%s: %d, %d", query, oauth.Code, v1.Code)
+		}
+	}
+	for _, query := range []string{"wait=x", "wait=FLEET", "timeout=" + strings.Repeat("0", 17) + "s", "timeout=x", "timeout=1h", "token=x", "wait=none&wait=none", "a=%zz"} {
 		if w := s.form("/oauth2/revoke?"+query, alice.key(), "token=x"); w.Code != 400 || oauthCode(t, w) != "invalid_request" {
 			t.Errorf("%s: %d %s", query, w.Code, w.Body)
 		}

@@ -5,8 +5,11 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/url"
 	"time"
 	"unicode/utf8"
+
+	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/tocsin-auth/tocsin/authsvc/internal/auth"
 )
@@ -61,6 +64,24 @@ type Laggard struct {
 type WaitQuery struct {
 	Wait    string `query:"wait" enum:"none,published,fleet" default:"published" doc:"How far the change must have travelled before the call returns"`
 	Timeout string `query:"timeout" default:"2s" maxLength:"16" doc:"How long to wait for that, at most 30s; a time-out shows in the receipt and nowhere else"`
+}
+
+// waitFromQuery reads what huma reads for calls of /v1, by the same schema.
+func (s *Server) waitFromQuery(query url.Values) (WaitQuery, error) {
+	values := map[string]string{}
+	for _, p := range s.waitParameters {
+		value := query.Get(p.Name)
+		if value == "" {
+			value, _ = p.Schema.Default.(string)
+		}
+		var result huma.ValidateResult
+		huma.Validate(s.api.OpenAPI().Components.Schemas, p.Schema, huma.NewPathBuffer(nil, 0), huma.ModeReadFromServer, value, &result)
+		if len(result.Errors) > 0 {
+			return WaitQuery{}, oauthInvalid(p.Name + ": " + fieldError(result.Errors[0]).Message)
+		}
+		values[p.Name] = value
+	}
+	return WaitQuery{Wait: values["wait"], Timeout: values["timeout"]}, nil
 }
 
 // limit reads the timeout. It is called before the change, so that a refused call changes nothing.

@@ -73,6 +73,8 @@ type Server struct {
 	metrics  *metrics
 	api      huma.API
 	router   *chi.Mux
+	// waitParameters are those of [WaitQuery], for calls that huma doesn't read.
+	waitParameters []*huma.Param
 	// waits ends when the server is shut down: calls that wait for events to travel answer with how far they came.
 	waits    context.Context
 	endWaits context.CancelFunc
