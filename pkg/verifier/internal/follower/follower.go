@@ -102,7 +102,7 @@ func (f *Follower) Batch(b events.Batch, now clock.Reading) Applied {
 		return Applied{}
 	}
 	result := Applied{KeysChanged: f.namesOtherKeys(t, b)}
-	_, before, _ := f.position()
+	before := f.provenEnd()
 	grew := f.cover(t, b, now)
 	if p := t.proven(); p != nil {
 		result.Advanced = p.last() > before
@@ -133,21 +133,24 @@ func (f *Follower) cover(t *track, b events.Batch, now clock.Reading) bool {
 	return any
 }
 
-// namesOtherKeys reports whether a batch has a keys.changed event, not seen before, for a set that isn't held.
+// namesOtherKeys notes the keys.changed events of a batch, not seen before, for sets that aren't held, and reports whether
+// there are any.
 func (f *Follower) namesOtherKeys(t *track, b events.Batch) bool {
+	any := false
 	for _, e := range b.Events {
 		if p, ok := e.Payload.(events.KeysChanged); ok && !t.covers(e.Seq) && p.Hash != f.cfg.KeySetHash() {
-			return true
+			t.announce(keySet{seq: e.Seq, hash: p.Hash})
+			any = true
 		}
 	}
-	return false
+	return any
 }
 
 // Stats is a snapshot for people and metrics.
 type Stats struct {
 	Epoch      string // the greatest proven one
 	Term       int64
-	Applied    uint64 // end of what is applied in Epoch without a hole
+	Applied    uint64 // end of what readers see of Epoch without a hole, its key sets included
 	Head       uint64 // the greatest seq in Epoch that answers or applied events told
 	Proofs     uint64 // accepted answers
 	Held       int    // answers waiting for events or keys

@@ -441,6 +441,67 @@ func TestChangedKeySetIsToldOnce(t *testing.T) {
 	}
 }
 
+// Whoever counts this instance among those that have applied a change of the key set must be right: tokens of a key that
+// left the set are refused only once readers see the new one.
+func TestAppliedStopsBeforeAKeySetThatReadersDoNotSee(t *testing.T) {
+	w := history(2)
+	w.deliver(w.page(1, 2))
+	w.exchange(t)
+	first, second := events.HashOf([]byte("keys 1")), events.HashOf([]byte("keys 2"))
+	w.changeKeys(t, first)
+	w.changeKeys(t, second)
+	w.commit(false)
+	w.number()
+	w.deliver(w.page(3, 5))
+	w.wantApplied(t, 2)
+	w.setKeys(first)
+	w.wantApplied(t, 3)
+	w.deliver(w.page(3, 5)) // again
+	w.wantApplied(t, 3)
+	w.setKeys(second)
+	w.wantApplied(t, 5)
+}
+
+// The proof tells that the set is that of the feed's head, whether or not its events were heard.
+func TestAProofSettlesEveryKeySetBeforeIt(t *testing.T) {
+	w := history(2)
+	w.deliver(w.page(1, 2))
+	w.exchange(t)
+	w.changeKeys(t, events.HashOf([]byte("keys 1")))
+	w.deliver(w.page(3, 3))
+	w.wantApplied(t, 2)
+	w.changeKeys(t, events.HashOf([]byte("keys 2")))
+	w.floor = 5
+	w.exchange(t)
+	w.setKeys(w.keySet)
+	w.wantApplied(t, 4)
+}
+
+// changeKeys is a rotation, numbered at once.
+func (w *world) changeKeys(t *testing.T, set events.Hash) {
+	t.Helper()
+	payload, err := events.EncodePayload(events.KeysChanged{Hash: set})
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := w.clock.Now().Micros()
+	raw, err := events.EncodeEvent(w.head()+1, events.TypeKeysChanged, now, now+1, payload)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.keySet = set
+	w.log = append(w.log, entry{raw: raw, chain: w.chainAt(w.head()).Next(raw)})
+}
+
+func (w *world) wantApplied(t *testing.T, seq uint64) {
+	t.Helper()
+	w.ask()
+	r, err := events.DecodeProofRequest(w.requests[len(w.requests)-1].body)
+	if err != nil || r.Applied != seq || r.Chain != w.chainAt(seq) {
+		t.Fatalf("applied %d, want %d, or another chain: %v", r.Applied, seq, err)
+	}
+}
+
 func TestTimeForExpiryIsTheLaterOne(t *testing.T) {
 	clk := clock.NewFake(time.Unix(1_800_000_000, 0))
 	fresh := &Freshness{Since: clk.Now(), Now: clk.Now().Micros() + 5_000_000} // this machine runs 5 s late

@@ -193,7 +193,7 @@ func (f *Follower) accept(a answer, r *run) {
 		f.cfg.Skipped()
 		f.stats.Skips++
 	}
-	f.prove(a.Epoch, r)
+	f.prove(a.Epoch, r, a.Head)
 	f.stats.Proofs++
 	f.dropUpTo(a.n)
 	fresh := &Freshness{Since: a.since, Epoch: a.Epoch, Head: a.Head, Term: a.Term, Now: a.Now}

@@ -1,6 +1,7 @@
 package follower
 
 import (
+	"cmp"
 	"slices"
 	"sort"
 
@@ -16,6 +17,36 @@ type track struct {
 	runs []*run
 	// distrust: an answer contradicted what was covered, and nothing was accepted since.
 	distrust bool
+	// announced are key sets that the feed has told of and that readers may not see yet, in ascending order.
+	announced []keySet
+}
+
+// keySet is what a keys.changed event tells.
+type keySet struct {
+	seq  uint64
+	hash events.Hash
+}
+
+func (t *track) announce(k keySet) {
+	i, known := slices.BinarySearchFunc(t.announced, k.seq, func(a keySet, seq uint64) int { return cmp.Compare(a.seq, seq) })
+	if !known {
+		t.announced = slices.Insert(t.announced, i, k)
+	}
+}
+
+// unseenKeys returns the first seq whose key set readers don't see, who see the set with a hash: kids never come back, so
+// a set that is as an event told came after all events before that one.
+func (t *track) unseenKeys(held events.Hash) (seq uint64, ok bool) {
+	for i := len(t.announced) - 1; i >= 0; i-- {
+		if t.announced[i].hash == held {
+			t.announced = t.announced[i+1:]
+			break
+		}
+	}
+	if len(t.announced) == 0 {
+		return 0, false
+	}
+	return t.announced[0].seq, true
 }
 
 // add puts a run in. It reports whether that told anything new, and whether it contradicted runs that were there:
@@ -115,9 +146,9 @@ func (f *Follower) dropTrackBelow(epoch string) bool {
 	return lowest != epoch
 }
 
-// prove makes an epoch and one of its runs what the follower stands on. Floors never fall, so what is below the run
-// isn't needed any more.
-func (f *Follower) prove(epoch string, r *run) {
+// prove makes an epoch and one of its runs what the follower stands on, by an answer with a head whose key set is held.
+// Floors never fall, so what is below the run isn't needed any more.
+func (f *Follower) prove(epoch string, r *run, head uint64) {
 	for e := range f.tracks {
 		if e < epoch {
 			delete(f.tracks, e)
@@ -129,16 +160,30 @@ func (f *Follower) prove(epoch string, r *run) {
 	}
 	f.epoch, r.proven, t.distrust = epoch, true, false
 	t.runs = slices.Delete(t.runs, 0, slices.Index(t.runs, r))
+	t.announced = slices.DeleteFunc(t.announced, func(k keySet) bool { return k.seq <= head })
 }
 
-// position is what questions tell: the contiguous end in the proven epoch.
+// position is what questions tell: up to where readers see everything in the proven epoch. It is the contiguous end, or
+// where a key set is announced that they don't see: receipts rest on it.
 func (f *Follower) position() (epoch string, applied uint64, chain events.Hash) {
 	r := f.provenRun()
 	if r == nil {
 		return f.epoch, 0, events.Hash{}
 	}
-	chain, _ = r.chainAt(r.last())
-	return f.epoch, r.last(), chain
+	applied = r.last()
+	if seq, ok := f.tracks[f.epoch].unseenKeys(f.cfg.KeySetHash()); ok {
+		applied = min(applied, seq-1)
+	}
+	chain, _ = r.chainAt(applied)
+	return f.epoch, applied, chain
+}
+
+// provenEnd is the contiguous end in the proven epoch, 0 if nothing is proven.
+func (f *Follower) provenEnd() uint64 {
+	if r := f.provenRun(); r != nil {
+		return r.last()
+	}
+	return 0
 }
 
 func (f *Follower) provenRun() *run {

@@ -155,7 +155,8 @@ func decodeKeysAnswer(body []byte, nonce string, request []byte) (jwk.Set, error
 func (l *Link) replaceTokenKeys(set jwk.Set) {
 	next := &TokenKeys{ByKID: set.Keys, Hash: events.KeySetHash(set.KIDs)}
 	l.tokens.mu.Lock()
-	for kid := range l.tokens.set.Load().ByKID {
+	old := l.tokens.set.Load()
+	for kid := range old.ByKID {
 		if _, stays := set.Keys[kid]; !stays {
 			l.tokens.retired[kid] = struct{}{}
 		}
@@ -169,5 +170,8 @@ func (l *Link) replaceTokenKeys(set jwk.Set) {
 	l.tokens.set.Store(next)
 	l.tokens.mu.Unlock()
 	l.follower.KeysReplaced()
+	if old.Hash != next.Hash {
+		l.cadence.hurry() // somebody may wait to hear that it is seen
+	}
 	l.changed()
 }
