@@ -7,6 +7,7 @@ import (
 
 	"github.com/tocsin-auth/tocsin/pkg/events"
 	"github.com/tocsin-auth/tocsin/pkg/verifier/internal/clock"
+	"github.com/tocsin-auth/tocsin/pkg/verifier/internal/defect"
 	"github.com/tocsin-auth/tocsin/pkg/verifier/internal/follower"
 	"github.com/tocsin-auth/tocsin/pkg/verifier/internal/revset"
 	"github.com/tocsin-auth/tocsin/pkg/verifier/internal/token"
@@ -206,6 +207,10 @@ func (v *Verifier) look(h *holding) *sight {
 	}
 	s := &sight{version: version, keys: keys, notAfter: never}
 	s.refusal = v.standing(h, s)
+	if defect.Stamp {
+		defect.Meanwhile()
+		s.version = v.set.Version()
+	}
 	h.seen.Store(s)
 	return s
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/tocsin-auth/tocsin/pkg/events"
 	"github.com/tocsin-auth/tocsin/pkg/events/apikey"
 	"github.com/tocsin-auth/tocsin/pkg/verifier/internal/clock"
+	"github.com/tocsin-auth/tocsin/pkg/verifier/internal/defect"
 )
 
 const (
@@ -91,7 +92,7 @@ func (v *Verifier) precheckKey(raw string) error {
 // outlived reports whether a resolution is too old to be used, or was made before the feed leapt over events that
 // could have concerned it.
 func (v *Verifier) outlived(h *holding, now clock.Reading) bool {
-	return h.isKey() && (h.generation != v.generation.Load() || now.Since(h.asked) >= keyLife)
+	return h.isKey() && (h.generation != v.generation.Load() && !defect.Generation || now.Since(h.asked) >= keyLife && !defect.FillLimit)
 }
 
 // resolve asks authsvc whose a key is. Callers with the same key share one question.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/tocsin-auth/tocsin/pkg/events"
 	"github.com/tocsin-auth/tocsin/pkg/verifier/internal/clock"
+	"github.com/tocsin-auth/tocsin/pkg/verifier/internal/defect"
 )
 
 // maxQuestions bounds the questions and answers that are remembered: MaxBound of questions each 150 ms.
@@ -170,7 +171,7 @@ func (f *Follower) proofRun(a answer, newest bool) *run {
 	if r := t.covering(a.Floor, a.Head); r != nil {
 		// A chain that isn't kept any more is of an event that was numbered before the question was asked, so a true
 		// answer's head is at least that: to be below is a contradiction, too.
-		if chain, known := r.chainAt(a.Head); known && chain == a.Chain {
+		if chain, known := r.chainAt(a.Head); known && (chain == a.Chain || defect.Chain) {
 			return r
 		}
 		if !newest {

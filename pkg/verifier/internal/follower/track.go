@@ -7,6 +7,7 @@ import (
 
 	"github.com/tocsin-auth/tocsin/pkg/events"
 	"github.com/tocsin-auth/tocsin/pkg/verifier/internal/clock"
+	"github.com/tocsin-auth/tocsin/pkg/verifier/internal/defect"
 )
 
 // maxRuns bounds the holes of one epoch. Beyond it the highest run goes: catch-up reads it again.
@@ -89,7 +90,7 @@ func (t *track) touching(n *run) (from, to int) {
 // run that knows the position head.
 func (t *track) covering(floor, head uint64) *run {
 	for _, r := range t.runs {
-		if r.first <= floor && r.last() >= head {
+		if (r.first <= floor || defect.Contiguity) && r.last() >= head {
 			return r
 		}
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/tocsin-auth/tocsin/pkg/events"
 	"github.com/tocsin-auth/tocsin/pkg/verifier/internal/clock"
+	"github.com/tocsin-auth/tocsin/pkg/verifier/internal/defect"
 	"github.com/tocsin-auth/tocsin/pkg/verifier/internal/follower"
 )
 
@@ -115,6 +116,9 @@ func (l *Link) catchUpIfDue(b bus) {
 
 // catchUp reads the stream, and what it lacks from authsvc; in the other order if what was read last was a branch.
 func (l *Link) catchUp(ctx context.Context, b bus, need follower.CatchUp) error {
+	if defect.CatchUp {
+		return nil
+	}
 	l.log.Info("catching up", "epoch", need.Epoch, "from", need.From, "to", need.To, "distrust", need.Distrust)
 	var streamErr error
 	if !need.Distrust {

@@ -1,0 +1,37 @@
+package verifier
+
+import (
+	"context"
+
+	"github.com/tocsin-auth/tocsin/pkg/verifier/internal/link"
+	"github.com/tocsin-auth/tocsin/pkg/verifier/internal/revset"
+	"github.com/tocsin-auth/tocsin/pkg/verifier/internal/seam"
+)
+
+func init() { seam.NewIdle = newIdle }
+
+// newIdle makes a verifier that nothing drives: no connection, no goroutine, the clock of the caller. It is for package
+// verifiermodel.
+func newIdle(ctx context.Context, cfg seam.Config) (seam.Idle, error) {
+	s, err := newSettings(
+		Config{Issuer: cfg.Issuer, Audience: cfg.Audience, Service: cfg.Service, NATSURL: "none"},
+		[]Option{WithInstance(cfg.Instance), WithMaxStaleness(cfg.Bound), WithTokenCacheSize(idleCache), WithKeyCacheSize(idleCache)},
+	)
+	if err != nil {
+		return seam.Idle{}, err
+	}
+	v := newVerifier(ctx, s, cfg.Clock, revset.New())
+	l, err := link.NewIdle(link.Config{
+		Issuer: s.Issuer, Service: s.Service, Instance: s.instance, Smallest: s.bound, Largest: s.bound,
+		Clock: v.clock, Set: v.set, Skipped: v.forgetKeys,
+	}, cfg.FeedKeys, cfg.Bus)
+	if err != nil {
+		v.cancel()
+		return seam.Idle{}, err
+	}
+	v.link = l
+	return seam.Idle{Verifier: v, Link: l, TendKeys: v.tendKeys}, nil
+}
+
+// idleCache is small because the model run makes thousands of verifiers.
+const idleCache = 64
