@@ -106,7 +106,7 @@ func Start(ctx context.Context, cfg Config) (*Feed, error) {
 	f.progress = f.dispatcher.progress
 	f.Fleet = newFleet(systemClock{}, f.progress)
 	f.Receipts = &Receipts{events: cfg.DB, fleet: f.Fleet, progress: f.progress}
-	f.Pages = newPages(cfg.DB, cfg.Signer, cfg.Issuer)
+	f.Pages = NewPages(cfg.DB, cfg.Signer, cfg.Issuer)
 	if err := f.subscribe(); err != nil {
 		return nil, errors.Join(fmt.Errorf("feed: %w", err), f.unsubscribe())
 	}

@@ -67,7 +67,8 @@ type flight struct {
 	err  error
 }
 
-func newPages(journal PageSource, signer func() *events.Signer, issuer string) *Pages {
+// NewPages returns pages that are signed as signer says when they are made.
+func NewPages(journal PageSource, signer func() *events.Signer, issuer string) *Pages {
 	return &Pages{journal: journal, signer: signer, issuer: issuer, builds: make(chan struct{}, pageBuilds),
 		byKey: map[pageKey]*list.Element{}, recent: list.New(), flight: map[pageKey]*flight{}}
 }

@@ -248,7 +248,7 @@ func (s *scriptedPages) FeedRange(_ context.Context, issuer, epoch string, from,
 func testPages(s *scriptedPages) *Pages {
 	key := ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize))
 	signer := events.NewSigner("i", key)
-	return newPages(s, func() *events.Signer { return signer }, "i")
+	return NewPages(s, func() *events.Signer { return signer }, "i")
 }
 
 func TestPagesCoverTheFeedWithinTheLimitsOfABatch(t *testing.T) {

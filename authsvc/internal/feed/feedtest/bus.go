@@ -136,7 +136,9 @@ func (f *Fuse) burn() bool {
 type Process struct {
 	Fuse
 	*Journal
-	bus *Bus
+	// Between, if set, is called before and after each call: what it does happens while this process is frozen there.
+	Between func()
+	bus     *Bus
 }
 
 // NewProcess returns a process that doesn't crash unless Left is set.

@@ -44,6 +44,8 @@ type Journal struct {
 	Limit int
 	// Keys is the hash of the token keys.
 	Keys events.Hash
+	// Defects are what tests take away from it.
+	Defects JournalDefects
 
 	rows  []*Row
 	ids   int
@@ -64,10 +66,20 @@ func NewJournal(clock *Clock) *Journal { return &Journal{Clock: clock, Life: eve
 
 // Commit adds an event as a writer's transaction does, and returns its id.
 func (j *Journal) Commit(p events.Payload) string {
-	j.ids++
-	id := fmt.Sprintf("00000000-0000-7000-8000-%012d", j.ids)
-	j.rows = append(j.rows, &Row{ID: id, Payload: p})
+	id := j.Begin()
+	j.CommitAs(id, p)
 	return id
+}
+
+// Begin gives a writer's transaction the id of its event. Transactions that begin early may commit late.
+func (j *Journal) Begin() string {
+	j.ids++
+	return fmt.Sprintf("00000000-0000-7000-8000-%012d", j.ids)
+}
+
+// CommitAs commits an event under an id from [Journal.Begin].
+func (j *Journal) CommitAs(id string, p events.Payload) {
+	j.rows = append(j.rows, &Row{ID: id, Payload: p})
 }
 
 // Row returns an event.
@@ -175,6 +187,8 @@ func (j *Journal) unpublished() uint64 {
 func (j *Journal) NumberEvents(_ context.Context, r store.NumberRequest) (store.Numbered, error) {
 	s, now := &j.state, j.Clock.micro()
 	switch {
+	case j.Defects.Unfenced:
+		s.FeedPosition = r.At
 	case s.term < r.Term || s.Head < r.At.Head || (s.Head == r.At.Head && s.Epoch == r.At.Epoch && s.Chain != r.At.Chain):
 		return store.Numbered{}, store.ErrRegressed
 	case s.term > r.Term || s.Epoch != r.At.Epoch || s.Head > r.At.Head:
@@ -182,7 +196,7 @@ func (j *Journal) NumberEvents(_ context.Context, r store.NumberRequest) (store.
 	}
 	n := store.Numbered{Prev: s.Chain, Keys: j.Keys, Now: now}
 	for _, row := range j.rows {
-		if row.Epoch == s.Epoch || (row.Epoch != "" && (row.Until <= now || !r.CarryOver)) {
+		if row.Epoch == s.Epoch || (row.Epoch != "" && (row.Until <= now || !r.CarryOver)) || j.passedOver(row) {
 			continue
 		}
 		if n.More = j.Limit > 0 && len(n.Rows) == j.Limit; n.More {
@@ -196,6 +210,7 @@ func (j *Journal) NumberEvents(_ context.Context, r store.NumberRequest) (store.
 	j.mark(r.PublishedTo)
 	s.maxBound, s.until = max(s.maxBound, r.Bound), now+r.Life.Microseconds()
 	s.floor = max(s.floor, j.lowestLive())
+	j.damage(&n)
 	n.FeedPosition, n.Floor, n.MaxBound = s.FeedPosition, s.floor, s.maxBound
 	return n, nil
 }

@@ -14,11 +14,19 @@ func crashing[T any](p *Process, call func() (T, error)) (T, error) {
 	if !p.burn() {
 		return none, ErrCrashed
 	}
+	p.freeze()
 	result, err := call()
+	p.freeze()
 	if !p.burn() {
 		return none, ErrCrashed
 	}
 	return result, err
+}
+
+func (p *Process) freeze() {
+	if p.Between != nil {
+		p.Between()
+	}
 }
 
 type nothing = struct{}
