@@ -82,7 +82,8 @@ func Open(ctx context.Context, url string, log *slog.Logger, opts ...Option) (*D
 	if err != nil {
 		return nil, err
 	}
-	if err := db.Ping(ctx); err != nil {
+	// Of several that open a new SQLite file, one turns write-ahead logging on; the others are refused without a wait.
+	if err := retry(ctx, func() error { return db.Ping(ctx) }, errAborted); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
 	return db, nil
