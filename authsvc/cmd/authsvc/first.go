@@ -23,7 +23,7 @@ func (p *program) firstMembers(ctx context.Context) ([]store.Service, error) {
 		if rows, err = tx.Services(ctx); err != nil || len(rows) > 0 || p.cfg.NATSURL != "" {
 			return err
 		}
-		admins, err := tx.CountByRole(ctx, auth.RoleAdmin)
+		admins, err := tx.CountAdmins(ctx)
 		if err != nil || admins > 0 {
 			return err
 		}

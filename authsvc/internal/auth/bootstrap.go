@@ -56,7 +56,7 @@ func (s *Service) Bootstrap(ctx context.Context, r BootstrapRequest) (bool, erro
 func (s *Service) adminExists(ctx context.Context) (bool, error) {
 	var n int
 	err := s.view(ctx, func(tx *store.Tx) (err error) {
-		n, err = tx.CountByRole(ctx, RoleAdmin)
+		n, err = tx.CountAdmins(ctx)
 		return err
 	})
 	return n > 0, err

@@ -123,8 +123,11 @@ func (tx *Tx) RaiseBefore(ctx context.Context, before int64, keys bool) (bool, e
 	return true, err
 }
 
+const newestIssue = `SELECT (SELECT COALESCE(max(id), '') FROM sessions), (SELECT COALESCE(max(id), '') FROM api_keys),
+	(SELECT COALESCE(max(last_used_at), 0) FROM sessions)`
+
 // NewestIssue returns the greatest time in milliseconds that an id of a session or key has, or that of a token may have,
-// as far as the last use of its session tells. It reads every session. Only [Tx.LockAuthority] keeps newer ones out.
+// as far as the last use of its session tells. Only [Tx.LockAuthority] keeps newer ones out.
 func (tx *Tx) NewestIssue(ctx context.Context) (int64, error) {
 	a, err := tx.Authority(ctx)
 	if err != nil {
@@ -132,8 +135,7 @@ func (tx *Tx) NewestIssue(ctx context.Context) (int64, error) {
 	}
 	var session, key string
 	var used int64
-	err = tx.queryRow(ctx, `SELECT (SELECT COALESCE(max(id), '') FROM sessions), (SELECT COALESCE(max(id), '') FROM api_keys),
-		(SELECT COALESCE(max(last_used_at), 0) FROM sessions)`).Scan(&session, &key, &used)
+	err = tx.queryRow(ctx, newestIssue).Scan(&session, &key, &used)
 	newest := max(a.TokensBefore, a.KeysBefore, used/1000)
 	for _, id := range []string{session, key} {
 		if parsed, err := events.ParseID(id); err == nil && parsed.IsV7() {

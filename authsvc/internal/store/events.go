@@ -98,10 +98,11 @@ func (tx *Tx) LiveEvent(ctx context.Context, target string, t events.Type) (Even
 		target, string(t), tx.Now()))
 }
 
+const revocationsPage = `SELECT ` + eventColumns + ` FROM events
+	WHERE ` + beforeCursor + ` AND type = $2 AND (until IS NULL OR until > $3) ORDER BY id DESC LIMIT $4`
+
 // LiveRevocations reads a page of token.revoked events that haven't lapsed, newest first, before a cursor (the last id
 // of the page before, or "").
 func (tx *Tx) LiveRevocations(ctx context.Context, before string, limit int) ([]Event, error) {
-	return queryAll(ctx, tx, scanEvent, `SELECT `+eventColumns+` FROM events
-		WHERE type = $1 AND (until IS NULL OR until > $2) AND ($3 = '' OR id < $3) ORDER BY id DESC LIMIT $4`,
-		string(events.TypeTokenRevoked), tx.Now(), before, limit)
+	return queryAll(ctx, tx, scanEvent, revocationsPage, before, string(events.TypeTokenRevoked), tx.Now(), limit)
 }

@@ -1,6 +1,9 @@
 package store
 
-import "context"
+import (
+	"context"
+	"fmt"
+)
 
 // APIKey is a row of api_keys. The key itself is nowhere in the database.
 type APIKey struct {
@@ -93,11 +96,26 @@ type KeyFilter struct {
 
 // APIKeys reads a page of keys, in ascending order of id, after a cursor (the last id of the page before, or "").
 func (tx *Tx) APIKeys(ctx context.Context, f KeyFilter, after string, limit int) ([]APIKey, error) {
-	return queryAll(ctx, tx, scanKey, `SELECT `+keyColumns+` FROM api_keys
-		WHERE id > $1 AND ($2 = '' OR user_id = $2)
-		AND substr(prefix, 1, length(CAST($3 AS TEXT))) = CAST($3 AS TEXT)
-		AND (CAST($4 AS BIGINT) = 0 OR (not_after > $5 AND not_after <= $4)) ORDER BY id LIMIT $6`,
-		after, f.UserID, f.Prefix, f.ExpiringBy, tx.Now(), limit)
+	query, args := f.query(after, tx.Now(), limit)
+	return queryAll(ctx, tx, scanKey, query, args...)
+}
+
+// query leaves out what doesn't narrow, so that a user's keys are found by their index.
+func (f KeyFilter) query(after string, now int64, limit int) (query string, args []any) {
+	query, args = `SELECT `+keyColumns+` FROM api_keys WHERE id > $1`, []any{after, limit}
+	if f.UserID != "" {
+		args = append(args, f.UserID)
+		query += fmt.Sprintf(` AND user_id = $%d`, len(args))
+	}
+	if f.Prefix != "" {
+		args = append(args, f.Prefix)
+		query += fmt.Sprintf(` AND substr(prefix, 1, length(CAST($%[1]d AS TEXT))) = CAST($%[1]d AS TEXT)`, len(args))
+	}
+	if f.ExpiringBy != 0 {
+		args = append(args, now, f.ExpiringBy)
+		query += fmt.Sprintf(` AND not_after > $%d AND not_after <= $%d`, len(args)-1, len(args))
+	}
+	return query + ` ORDER BY id LIMIT $2`, args
 }
 
 // RenameAPIKey changes a key's name.

@@ -15,7 +15,7 @@ import (
 var migrationFiles embed.FS
 
 // SchemaVersion is the schema that this program knows. Newer ones are fine unless the database says otherwise.
-const SchemaVersion = 1
+const SchemaVersion = 2
 
 // Migrate brings the schema up to date. It is safe to run in several processes at once; each returns when it is done.
 // A database that a newer release marked as incompatible is left alone: [ErrNewer].
@@ -27,10 +27,10 @@ func (db *DB) Migrate(ctx context.Context) error {
 }
 
 // migrateSQLite tries again when another process applied the same migration first: each is one transaction, so the
-// loser finds the tables there and, looking again, nothing left to do.
+// loser finds the tables there and, looking again, less left to do.
 func (db *DB) migrateSQLite(ctx context.Context) error {
 	var err error
-	for range 5 {
+	for range maxAttempts {
 		if err = db.up(ctx, goose.DialectSQLite3); err == nil || errors.Is(err, ErrNewer) || ctx.Err() != nil {
 			return err
 		}

@@ -73,11 +73,12 @@ func (tx *Tx) SessionWithUser(ctx context.Context, id string) (Session, User, Au
 	return s, u, a, err
 }
 
+const sessionsOf = `SELECT ` + sessionColumns + ` FROM sessions WHERE user_id = $1 AND ended_at IS NULL ORDER BY id DESC`
+
 // SessionsOf reads the sessions of a user that haven't ended, newest first. Some may be dead for other reasons:
 // see [Session.Alive].
 func (tx *Tx) SessionsOf(ctx context.Context, userID string) ([]Session, error) {
-	return queryAll(ctx, tx, scanSession, `SELECT `+sessionColumns+` FROM sessions
-		WHERE user_id = $1 AND ended_at IS NULL ORDER BY id DESC`, userID)
+	return queryAll(ctx, tx, scanSession, sessionsOf, userID)
 }
 
 // EndSession ends a session and reports whether it hadn't ended before.
@@ -92,11 +93,17 @@ func (tx *Tx) TouchSession(ctx context.Context, id string, idleExpiresAt int64, 
 		WHERE id = $1`, id, tx.Now(), idleExpiresAt, ip, userAgent)
 }
 
+// deadSince is when a session ended or went idle for too long, which is never later than its absolute limit. The index
+// sessions_dead is over this very expression.
+const deadSince = `(CASE WHEN ended_at < idle_expires_at THEN ended_at ELSE idle_expires_at END)`
+
+const pruneSessions = `DELETE FROM sessions WHERE id IN (SELECT id FROM sessions
+	WHERE ` + deadSince + ` < $1 ORDER BY ` + deadSince + ` LIMIT $2)`
+
 // PruneSessions deletes at most limit sessions that ended or expired before a time, with their refresh tokens, and
 // returns how many. A pruned session's refresh tokens are unknown afterwards, which is no less dead.
 func (tx *Tx) PruneSessions(ctx context.Context, before int64, limit int) (int64, error) {
-	return tx.exec(ctx, `DELETE FROM sessions WHERE id IN (SELECT id FROM sessions
-		WHERE ended_at < $1 OR expires_at < $1 OR idle_expires_at < $1 ORDER BY id LIMIT $2)`, before, limit)
+	return tx.exec(ctx, pruneSessions, before, limit)
 }
 
 // RefreshToken is a row of refresh_tokens. The token itself is nowhere in the database.

@@ -16,6 +16,7 @@ func Run(t *testing.T, engine store.Engine) {
 		{"a username is taken once", usernameIsTakenOnce},
 		{"users are paged and searched", usersArePagedAndSearched},
 		{"versions only rise", versionsOnlyRise},
+		{"admins are counted, disabled ones too", adminsAreCounted},
 		{"users with a role share one version", usersWithARoleShareOneVersion},
 		{"deleting a user deletes all that is the user's", deletingAUser},
 		{"a session is read as written and ends once", sessionEndsOnce},
