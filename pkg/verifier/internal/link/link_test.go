@@ -222,9 +222,11 @@ func TestSlowConsumerShowsAndIsMended(t *testing.T) {
 	inScene(t, nil, func(s *scene) {
 		s.pass(time.Second)
 		s.change(func(a *authority) {
-			for n := range 200 { // more than the subscription holds, before anybody can read
-				s.wire.live(a.revoke(jti(n + 1)))
+			var all []*nats.Msg // more than the subscription holds
+			for n := range 200 {
+				all = append(all, a.revoke(jti(n+1)))
 			}
+			s.wire.burst(all)
 		})
 		s.pass(time.Second)
 		s.mustHave(1, 200)

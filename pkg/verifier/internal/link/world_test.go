@@ -353,6 +353,26 @@ func (w *wire) deliver(subject string, m *nats.Msg) {
 // live delivers a message of the live feed.
 func (w *wire) live(m *nats.Msg) { w.deliver(events.LiveSubjects, m) }
 
+// burst delivers messages of the live feed faster than anybody can read.
+func (w *wire) burst(all []*nats.Msg) {
+	w.mu.Lock()
+	s := w.subs[events.LiveSubjects]
+	w.mu.Unlock()
+	s.mu.Lock() // so that the reader takes no more than the one that it waits for
+	for _, m := range all {
+		select {
+		case s.queue <- m:
+		default:
+			s.dropped = true
+		}
+	}
+	dropped := s.dropped
+	s.mu.Unlock()
+	if dropped {
+		w.noticed(noticeDropped, nats.ErrSlowConsumer)
+	}
+}
+
 func (w *wire) cut() {
 	w.mu.Lock()
 	w.connected = false
