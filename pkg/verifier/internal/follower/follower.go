@@ -1,6 +1,7 @@
 package follower
 
 import (
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -36,13 +37,14 @@ type Config struct {
 	StartNonce string
 	// Bound is the largest staleness bound of any route, told in questions; see [Follower.SetBound].
 	Bound time.Duration
-	// Apply puts an event into the set; it MUST have taken effect for every reader when it returns.
-	Apply func(events.Event)
+	// Apply puts an event into the set; it MUST have taken effect for every reader when it returns. It reports whether the
+	// set didn't keep an event that could concern API keys.
+	Apply func(events.Event) (missed bool)
 	// KeySetHash returns the hash of the token key set that readers see now.
 	KeySetHash func() events.Hash
 	// Skipped is called before a proof is accepted whose run doesn't continue the proven one, so that events past until
-	// may never have been seen: caches of resolved API keys MUST be empty when it returns. So it is before the first
-	// proof. None of the three functions may call the follower.
+	// may never have been seen, or which covers a new event that Apply missed: caches of resolved API keys MUST be empty
+	// when it returns. So it is before the first proof. None of the three functions may call the follower.
 	Skipped func()
 }
 
@@ -93,13 +95,19 @@ type Applied struct {
 func (f *Follower) Batch(b events.Batch, now clock.Reading) Applied {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	var missed []uint64
 	for _, e := range b.Events {
-		f.cfg.Apply(e)
+		if f.cfg.Apply(e) {
+			missed = append(missed, e.Seq)
+		}
 	}
 	f.stats.Events += uint64(len(b.Events))
 	t := f.track(b.Epoch)
 	if t == nil {
 		return Applied{}
+	}
+	if slices.ContainsFunc(missed, t.needs) {
+		f.cfg.Skipped()
 	}
 	result := Applied{KeysChanged: f.namesOtherKeys(t, b)}
 	before := f.provenEnd()
@@ -131,6 +139,12 @@ func (f *Follower) cover(t *track, b events.Batch, now clock.Reading) bool {
 		}
 	}
 	return any
+}
+
+// needs reports whether a seq is still to be covered: it is neither known nor below what was proven.
+func (t *track) needs(seq uint64) bool {
+	p := t.proven()
+	return (p == nil || seq >= p.first) && !t.covers(seq)
 }
 
 // namesOtherKeys notes the keys.changed events of a batch, not seen before, for sets that aren't held, and reports whether

@@ -326,6 +326,38 @@ func TestLeapOverUnseenEventsEmptiesTheKeyCacheBeforeTheProofCounts(t *testing.T
 	}
 }
 
+// An event that the set doesn't keep, because it takes it for past until, may concern a resolved key all the same.
+func TestAnEventThatIsNotKeptEmptiesTheKeyCacheOnce(t *testing.T) {
+	w := history(4)
+	w.floor = 3
+	w.deliver(w.page(3, 4))
+	w.exchange(t)
+	w.commit(false)
+	w.commit(false)
+	w.number()
+	w.unkept = map[int]bool{1: true, 2: true, 5: true, 6: true}
+	skips := w.skips
+	freshBefore := w.f.Fresh()
+	w.f.cfg.Skipped = func() {
+		w.skips++
+		if w.f.Fresh() != freshBefore {
+			t.Error("a proof counted before the cache was empty")
+		}
+	}
+	w.deliver(w.page(1, 2)) // below the floor that was proven
+	w.deliver(w.page(3, 4))
+	if w.skips != skips {
+		t.Error("the cache was emptied for what is known to be dead")
+	}
+	w.deliver(w.page(6, 6))
+	w.exchange(t)
+	w.deliver(w.page(5, 6))
+	w.deliver(w.page(5, 6))
+	if w.skips != skips+2 || w.f.Fresh() == freshBefore {
+		t.Errorf("emptied %d times", w.skips-skips)
+	}
+}
+
 func TestContinuousFeedEmptiesNoCache(t *testing.T) {
 	w := history(2)
 	w.deliver(w.page(1, 2))
@@ -573,7 +605,7 @@ func FuzzMessages(f *testing.F) {
 	w.answer(w.requests[0])
 	f.Fuzz(func(t *testing.T, a, b []byte) {
 		w := newWorld()
-		w.f.cfg.Apply = func(events.Event) {}
+		w.f.cfg.Apply = func(events.Event) bool { return false }
 		for _, body := range [][]byte{a, b} {
 			if batch, err := events.DecodeBatch(body); err == nil {
 				w.f.Batch(batch, w.clock.Now())

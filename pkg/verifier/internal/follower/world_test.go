@@ -35,6 +35,7 @@ type world struct {
 	// The verifier.
 	f         *Follower
 	applied   map[int]bool // facts
+	unkept    map[int]bool // facts that the set takes for past until
 	heldKeys  events.Hash
 	skips     int
 	excused   map[int]bool // facts that were dead at a skip, seen or not
@@ -92,14 +93,19 @@ func (w *world) start() {
 	})
 }
 
-func (w *world) apply(e events.Event) {
+func (w *world) apply(e events.Event) (missed bool) {
 	if p, ok := e.Payload.(events.TokenRevoked); ok {
 		id, err := events.ParseID(p.JTI)
 		if err != nil {
 			panic(err)
 		}
-		w.applied[int(id[14])<<8|int(id[15])] = true
+		n := int(id[14])<<8 | int(id[15])
+		if w.unkept[n] {
+			return true
+		}
+		w.applied[n] = true
 	}
+	return false
 }
 
 func (w *world) commit(unknown bool) {

@@ -7,33 +7,55 @@ import (
 )
 
 // Apply takes one event that [events.DecodeEvent] made, in any order and any number of times. When it returns, every
-// reader sees the event. Events past until, and unknown ones, change nothing.
-func (s *Set) Apply(e events.Event) {
+// reader sees the event. Events past until, and unknown ones, change nothing; it reports whether such an event could have
+// concerned an API key.
+//
+// What an event past until revokes has expired by any clock that judges exp. That isn't so for a resolution of an API key
+// when the issuer's clock was set back after the greatest signed time was told: so whoever holds resolutions MUST drop
+// those made before an event that wasn't kept.
+func (s *Set) Apply(e events.Event) (missed bool) {
 	s.writing.Lock()
 	defer s.writing.Unlock()
+	if !s.live(e.Until) && !isWatermark(e.Payload) {
+		return concernsKeys(e.Payload)
+	}
 	changed := false
 	switch p := e.Payload.(type) {
 	case events.TokenRevoked:
 		changed = s.applyRevoked(p, e.Until)
 	case events.RoleChanged:
-		changed = s.live(e.Until) && s.applyRole(p, e.Until)
+		changed = s.applyRole(p, e.Until)
 	case events.APIKeyRotated:
-		changed = s.live(e.Until) && s.applyKey(p, e.At, e.Until)
+		changed = s.applyKey(p, e.At, e.Until)
 	}
 	if changed {
 		s.version.Add(1) // after the content: a reader that sees the version sees the content
 	}
+	return false
+}
+
+// isWatermark: they are never forgotten, so there is no question of until.
+func isWatermark(p events.Payload) bool {
+	revoked, ok := p.(events.TokenRevoked)
+	return ok && revoked.Before > 0
+}
+
+func concernsKeys(p events.Payload) bool {
+	switch p := p.(type) {
+	case events.TokenRevoked:
+		return p.Keys
+	case events.RoleChanged, events.APIKeyRotated:
+		return true
+	}
+	return false
 }
 
 // live reports whether an event with this until can still concern anything.
 func (s *Set) live(until int64) bool { return until > s.horizon.Load() }
 
 func (s *Set) applyRevoked(p events.TokenRevoked, until int64) bool {
-	if p.Before > 0 { // never forgotten, so there is no question of until
+	if p.Before > 0 {
 		return s.raiseWatermarks(p)
-	}
-	if !s.live(until) {
-		return false
 	}
 	changed := false
 	if id, ok := parse(p.JTI); ok {

@@ -31,4 +31,7 @@
 // and last signed time + elapsed) and by the last signed time alone, so that a wrong clock of this machine can't make
 // the set forget early. Until then the entry keeps the latest until of all its events. The two watermarks are never
 // forgotten: they are two words, and what they say stays true.
+//
+// An event that is past until when it arrives isn't kept. It may be new all the same, when the issuer's clock was set
+// back: [Set.Apply] then tells, so that resolutions made before it are dropped as if the feed had leapt over it.
 package revset

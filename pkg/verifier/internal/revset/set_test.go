@@ -155,6 +155,39 @@ func TestForgetNeedsBothClocks(t *testing.T) {
 	}
 }
 
+// Tokens that an event past until would kill have expired, but resolutions of API keys may be younger than they seem, when
+// the issuer's clock was set back: whoever holds some has to be told.
+func TestApplyTellsWhatItDoesNotKeepOfAPIKeys(t *testing.T) {
+	id := poolID(1).String()
+	yes, end := true, int64(5)
+	for _, c := range []struct {
+		name    string
+		payload events.Payload
+		want    bool
+	}{
+		{"token", events.TokenRevoked{JTI: id}, false},
+		{"session", events.TokenRevoked{SessionID: id}, false},
+		{"user's tokens", events.TokenRevoked{UserID: id, TV: 5}, false},
+		{"user's keys", events.TokenRevoked{UserID: id, TV: 5, Keys: true}, true},
+		{"watermark, which is kept", events.TokenRevoked{Before: 5, Keys: true}, false},
+		{"roles", events.RoleChanged{UserID: id, RV: 5}, true},
+		{"end of a key", events.APIKeyRotated{KeyID: id, NotAfter: &end}, true},
+		{"suspension", events.APIKeyRotated{KeyID: id, Suspended: &yes, KV: 5}, true},
+		{"key set", events.KeysChanged{}, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			set, e := New(), events.Event{Seq: 1, At: 10, Until: 100, Payload: c.payload}
+			if set.Apply(e) {
+				t.Error("not kept, though its until is ahead")
+			}
+			set.Forget(100, 100)
+			if got := set.Apply(e); got != c.want {
+				t.Errorf("told %v", got)
+			}
+		})
+	}
+}
+
 func TestLaterUntilKeepsAnEntry(t *testing.T) {
 	id := poolID(1).String()
 	set := New()
