@@ -38,12 +38,27 @@ type node struct {
 // on every node. The test's end stops it.
 func StartCluster(t testing.TB, services ...string) *Cluster {
 	t.Helper()
+	return startCluster(t, services, "")
+}
+
+// StartClusterUnadvertised is [StartCluster] with nodes that don't tell clients of each other: clients stay with the
+// addresses that they were given, which may be a proxy's.
+func StartClusterUnadvertised(t testing.TB, services ...string) *Cluster {
+	t.Helper()
+	return startCluster(t, services, "no_advertise: true")
+}
+
+// startCluster starts a cluster with one more line in the cluster block.
+func startCluster(t testing.TB, services []string, line string) *Cluster {
+	t.Helper()
 	if len(services) == 0 {
 		services = []string{shippedService}
 	}
 	dir := t.TempDir()
 	c := &Cluster{keys: makeKeys(t, dir, services), file: filepath.Join(dir, "nats.conf")}
-	if err := os.WriteFile(c.file, []byte(shipped(t, services)), 0o600); err != nil {
+	before, after := cut(t, shipped(t, services), "\ncluster {\n")
+	text := before + "\ncluster {\n  " + line + "\n" + after
+	if err := os.WriteFile(c.file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	var ports [Nodes]int
@@ -146,6 +161,7 @@ func (n *node) start(t testing.TB, peers int) {
 	}
 	defer log.Close()
 	cmd := exec.Command(self)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // a frozen one doesn't see its input end
 	cmd.Env, cmd.Stderr = append(n.env, fmt.Sprintf("%s=%d", peersVariable, peers)), log
 	if n.stdin, err = cmd.StdinPipe(); err != nil {
 		t.Fatal(err)

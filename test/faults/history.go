@@ -1,0 +1,179 @@
+package faults
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+)
+
+// Span is when something began and ended, by the harness's monotonic clock since the start of the run. A call is
+// begun before its first byte is sent and has ended when its answer was read.
+type Span struct {
+	Begin, End time.Duration
+}
+
+func (s Span) String() string {
+	return fmt.Sprintf("[%.3fs %.3fs]", s.Begin.Seconds(), s.End.Seconds())
+}
+
+// Issue is a credential coming into being; it is good from End on.
+type Issue struct {
+	Span
+	Credential, User string
+	Key              bool // an API key, else an access token
+}
+
+// Call is a use of a credential at a resource service.
+type Call struct {
+	Span
+	Instance, Credential string
+	Elite                bool
+	Status               int    // 0: no answer
+	Code                 string `json:",omitempty"`
+	Role                 int    // of an accepted call: the number of the user's last role change that it showed
+}
+
+// Accepted reports whether the service let the caller in.
+func (c Call) Accepted() bool { return c.Status == 200 }
+
+// Refused reports whether the service said that the credential is bad.
+func (c Call) Refused() bool { return c.Status == 401 }
+
+// Outcome is what the caller of a change knows about it.
+type Outcome string
+
+// The outcomes. A change of unknown outcome may have happened, may happen later, or never.
+const (
+	Done    Outcome = "done"
+	Failed  Outcome = "failed" // surely nothing was changed
+	Unknown Outcome = "unknown"
+)
+
+// Change is a call of authsvc that ends, narrows or gives back trust.
+type Change struct {
+	Span
+	Name, Replica string
+	Outcome       Outcome
+	Status        int
+	User          string   `json:",omitempty"` // whose trust it is; empty: everybody's
+	Kills         []string `json:",omitempty"` // credentials that it ends for good
+	Suspends      []string `json:",omitempty"`
+	Revives       []string `json:",omitempty"`
+	AllTokens     bool     `json:",omitempty"` // it ends every token issued before it
+	AllKeys       bool     `json:",omitempty"`
+	Role          int      `json:",omitempty"` // the number of a role change, greater than all before
+	Fleet         *Fleet   `json:",omitempty"`
+}
+
+// Fleet is what a receipt says about the instances.
+type Fleet struct {
+	Applied  int
+	Total    *int
+	Laggards []string
+}
+
+// Fault is something that was done to the system, from its start until the system was whole again.
+type Fault struct {
+	Span
+	Name string
+	// Spared: the system has to live with it without refusing anybody.
+	Spared bool `json:",omitempty"`
+	// Down are the instances that were ended by it: they accept nothing until they are ready again.
+	Down []string `json:",omitempty"`
+	// Apart are the instances that couldn't reach the bus until Healed.
+	Apart  []string      `json:",omitempty"`
+	Healed time.Duration `json:",omitempty"`
+}
+
+// Start is a start of a resource service; End is when it said that it is ready.
+type Start struct {
+	Span
+	Instance string
+}
+
+// Sweep is when everything was healed and every credential was tried everywhere.
+type Sweep struct{ Span }
+
+// History is everything that happened in a run.
+type History struct {
+	Bound   time.Duration
+	Issues  []Issue
+	Calls   []Call
+	Changes []Change
+	Faults  []Fault
+	Starts  []Start
+	Sweep   Sweep
+}
+
+// Recorder collects a history. It is safe for concurrent use.
+type Recorder struct {
+	start time.Time
+	mu    sync.Mutex
+	h     History
+}
+
+// NewRecorder starts the clock.
+func NewRecorder(bound time.Duration) *Recorder {
+	return &Recorder{start: time.Now(), h: History{Bound: bound}}
+}
+
+// Now reads the clock.
+func (r *Recorder) Now() time.Duration { return time.Since(r.start) }
+
+// Add records something that has ended.
+func (r *Recorder) Add(entry any) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch e := entry.(type) {
+	case Issue:
+		r.h.Issues = append(r.h.Issues, e)
+	case Call:
+		r.h.Calls = append(r.h.Calls, e)
+	case Change:
+		r.h.Changes = append(r.h.Changes, e)
+	case Fault:
+		r.h.Faults = append(r.h.Faults, e)
+	case Start:
+		r.h.Starts = append(r.h.Starts, e)
+	case Sweep:
+		r.h.Sweep = e
+	default:
+		panic(fmt.Sprintf("faults: a history has no %T", entry))
+	}
+}
+
+// History returns what was recorded; nothing may be added afterwards.
+func (r *Recorder) History() *History {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return &r.h
+}
+
+// Write writes the history as JSON lines, each an object with the name of its kind.
+func (h *History) Write(w io.Writer) error {
+	b := bufio.NewWriter(w)
+	e := json.NewEncoder(b)
+	err := e.Encode(map[string]any{"bound": h.Bound, "sweep": h.Sweep})
+	err = lines(e, err, "issue", h.Issues)
+	err = lines(e, err, "start", h.Starts)
+	err = lines(e, err, "fault", h.Faults)
+	err = lines(e, err, "change", h.Changes)
+	err = lines(e, err, "call", h.Calls)
+	if err != nil {
+		return err
+	}
+	return b.Flush()
+}
+
+func lines[T any](e *json.Encoder, err error, name string, entries []T) error {
+	for _, entry := range entries {
+		if err != nil {
+			return err
+		}
+		err = e.Encode(map[string]T{name: entry})
+	}
+	return err
+}

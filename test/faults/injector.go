@@ -1,0 +1,87 @@
+package faults
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+)
+
+// Injector draws faults and does them one after the other. Its methods run in the test's own goroutine.
+type Injector struct {
+	*System
+	t       testing.TB
+	ctx     context.Context
+	rng     *rand.Rand
+	changed <-chan struct{}
+	counts  map[string]int
+}
+
+// kind is a fault that can be drawn, weight times as often as one of weight 1.
+type kind struct {
+	name   string
+	weight int
+	do     func(*Injector) Fault
+}
+
+// Run injects faults until the context ends, and leaves the system whole. A fault that has begun is finished.
+func (j *Injector) Run() {
+	var drawn []kind
+	for _, k := range j.kinds() {
+		for range k.weight {
+			drawn = append(drawn, k)
+		}
+	}
+	for pause(j.ctx, j.between(300*time.Millisecond, 4*time.Second)) {
+		k := drawn[j.rng.IntN(len(drawn))]
+		began := j.Recorder.Now()
+		f := k.do(j)
+		if f.Begin == 0 {
+			f.Begin = began
+		}
+		f.Name, f.End = k.name+f.Name, j.Recorder.Now()
+		j.Recorder.Add(f)
+		j.counts[k.name]++
+		j.t.Logf("%v %s", f.Span, f.Name)
+	}
+}
+
+func (j *Injector) between(low, high time.Duration) time.Duration {
+	return low + time.Duration(j.rng.Int64N(int64(high-low)))
+}
+
+// hold is how long something lasts: shorter than the bound as often as longer.
+func (j *Injector) hold() time.Duration {
+	if j.rng.IntN(2) == 0 {
+		return j.between(200*time.Millisecond, Bound-2*time.Second)
+	}
+	return j.between(Bound-2*time.Second, 2*Bound)
+}
+
+// wait is the time that a fault lasts. It isn't cut short, so that a fault always ends as it was drawn.
+func (j *Injector) wait(d time.Duration) { time.Sleep(d) }
+
+// onChange waits until a change has just returned, so that what follows hits its publication.
+func (j *Injector) onChange() {
+	select {
+	case <-j.changed:
+	default:
+	}
+	select {
+	case <-j.changed:
+	case <-time.After(3 * time.Second):
+	}
+}
+
+func (j *Injector) resource() *Resource { return j.Resources[j.rng.IntN(len(j.Resources))] }
+
+func (j *Injector) kinds() []kind {
+	if j.Name == "single" {
+		return slices.Concat(processKinds, singleKinds)
+	}
+	return slices.Concat(processKinds, clusterKinds)
+}
+
+func lasting(d time.Duration) string { return fmt.Sprintf(" for %v", d.Round(time.Millisecond)) }

@@ -1,0 +1,67 @@
+package faults
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/tocsin-auth/tocsin/test/pgtest"
+	"github.com/tocsin-auth/tocsin/test/system"
+)
+
+var (
+	duration = flag.Duration("duration", 0, "how long faults are injected into each set-up; 0: TestFaults is skipped")
+	seed     = flag.Uint64("seed", uint64(time.Now().UnixNano()%1_000_000), "what draws the faults and the traffic; a fresh one by default")
+	setUp    = flag.String("setup", "both", "single, cluster or both")
+	keep     = flag.String("history", "", "file to which histories are appended even when nothing is broken")
+)
+
+func TestMain(m *testing.M) {
+	code := pgtest.Run(m) // and natstest, when this process is one of its nodes
+	system.CloseIdle()
+	system.RemoveBuild()
+	os.Exit(code)
+}
+
+func TestFaults(t *testing.T) {
+	if *duration == 0 {
+		t.Skip("make faults DURATION=… runs it")
+	}
+	for _, name := range []string{"single", "cluster"} {
+		if *setUp == name || *setUp == "both" {
+			t.Run(name, func(t *testing.T) { testFaults(t, name) })
+		}
+	}
+}
+
+func testFaults(t *testing.T, name string) {
+	t.Logf("seed %d, set-up %s", *seed, name)
+	h, counts := Run(t, name, *seed, *duration)
+	report := Validate(h)
+	t.Logf("\n%s", report.Figures(counts))
+	if len(report.Broken) > 0 {
+		t.Errorf("%s\nagain with: make faults DURATION=%v SEED=%d SETUP=%s", report.Complaint(), *duration, *seed, name)
+	}
+	if len(report.Broken) > 0 || *keep != "" {
+		t.Logf("history: %s", write(t, h, name))
+	}
+}
+
+// write writes the history to a file that stays.
+func write(t *testing.T, h *History, name string) string {
+	pattern := fmt.Sprintf("tocsin-history-%s-seed%d-*.jsonl", name, *seed)
+	file, err := os.CreateTemp("", pattern)
+	if *keep != "" {
+		file, err = os.OpenFile(*keep, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	}
+	if err == nil {
+		err = h.Write(file)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimSpace(file.Name())
+}

@@ -1,0 +1,166 @@
+package faults
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"maps"
+	"net/url"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/tocsin-auth/tocsin/test/natstest"
+	"github.com/tocsin-auth/tocsin/test/pgtest"
+	"github.com/tocsin-auth/tocsin/test/system"
+)
+
+// Bound is B of every verifier here: small, so that short runs reach beyond it.
+const Bound = 3 * time.Second
+
+// System is the processes of a set-up and the connections between them.
+type System struct {
+	Name      string
+	Auth      []*system.Auth
+	Resources []*Resource
+	Recorder  *Recorder
+
+	// Of the cluster only:
+	nats     *natstest.Cluster
+	postgres *pgtest.Server
+	database []*Proxy   // of each authsvc to PostgreSQL
+	authBus  [][]*Proxy // of each authsvc to each NATS node
+	issuer   *Proxy     // what a load balancer is
+}
+
+// Resource is a resource service and its connections to the bus, one to each node.
+type Resource struct {
+	*system.Resource
+	Instance string
+	bus      []*Proxy
+}
+
+// SetUps are the systems that can be started.
+var SetUps = map[string]func(testing.TB, *Recorder) *System{"single": Single, "cluster": Cluster}
+
+// authEnv: tokens live longer than a run, so that a dead one that comes back is seen to.
+func authEnv() map[string]string {
+	return map[string]string{"TOCSIN_ACCESS_TTL": "4h", "TOCSIN_LOG_LEVEL": "info"}
+}
+
+// Single starts one authsvc on SQLite with its embedded NATS, and two resource services.
+func Single(t testing.TB, r *Recorder) *System {
+	s := &System{Name: "single", Recorder: r}
+	a := system.StartAuth(t, authEnv())
+	s.Auth = []*system.Auth{a}
+	for i := range 2 {
+		bus := StartProxy(t, strings.TrimPrefix(a.NATSURL, "nats://"))
+		s.startResource(t, i, []*Proxy{bus}, nil)
+	}
+	return s
+}
+
+// Cluster starts what production looks like: two authsvc on one PostgreSQL, three NATS nodes, three resource services.
+func Cluster(t testing.TB, r *Recorder) *System {
+	s := &System{Name: "cluster", Recorder: r, nats: natstest.StartClusterUnadvertised(t, "resourcesvc")}
+	database := s.startPostgres(t)
+	secret := make([]byte, 32)
+	rand.Read(secret)
+	env := authEnv()
+	maps.Copy(env, map[string]string{
+		"TOCSIN_NATS_CREDS":       s.nats.SeedFile(natstest.AuthFeed),
+		"TOCSIN_NATS_REPLY_CREDS": s.nats.SeedFile(natstest.AuthReply),
+		"TOCSIN_STREAM_REPLICAS":  "3",
+		"TOCSIN_SECRETS_KEY":      hex.EncodeToString(secret),
+	})
+	s.issuer = StartProxy(t)
+	env["TOCSIN_ISSUER"] = "http://" + s.issuer.Addr()
+	for range 2 {
+		addr := system.FreeAddr(t)
+		nodes, pg := s.nodes(t), StartProxy(t, database.Host)
+		s.authBus, s.database = append(s.authBus, nodes), append(s.database, pg)
+		own, through := maps.Clone(env), *database
+		through.Host = pg.Addr()
+		own["TOCSIN_HTTP_ADDR"], own["TOCSIN_DATABASE_URL"], own["TOCSIN_NATS_URL"] = addr, through.String(), urls(nodes)
+		s.Auth = append(s.Auth, system.StartAuth(t, own))
+	}
+	s.issuer.Aim(host(s.Auth[0]), host(s.Auth[1]))
+	for i := range 3 {
+		s.startResource(t, i, s.nodes(t), map[string]string{"TOCSIN_NATS_CREDS": s.nats.SeedFile("resourcesvc")})
+	}
+	return s
+}
+
+// startPostgres starts a server of this run alone, since it will be restarted, and returns its database's URL.
+func (s *System) startPostgres(t testing.TB) *url.URL {
+	t.Helper()
+	server, err := pgtest.StartPrivate(t.Context())
+	if errors.Is(err, pgtest.ErrMissing) && !pgtest.Required() {
+		t.Skip(err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { server.Stop() })
+	s.postgres = server
+	database, err := server.CreateDatabase(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	u, err := url.Parse(database)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return u
+}
+
+// nodes makes one process's connections to all NATS nodes.
+func (s *System) nodes(t testing.TB) []*Proxy {
+	var all []*Proxy
+	for i := range natstest.Nodes {
+		all = append(all, StartProxy(t, strings.TrimPrefix(s.nats.NodeURL(i), "nats://")))
+	}
+	return all
+}
+
+func urls(nodes []*Proxy) string {
+	var all []string
+	for _, p := range nodes {
+		all = append(all, "nats://"+p.Addr())
+	}
+	return strings.Join(all, ",")
+}
+
+func host(a *system.Auth) string { return strings.TrimPrefix(a.Base, "http://") }
+
+// startResource prepares a resource service, starts it and records that.
+func (s *System) startResource(t testing.TB, i int, bus []*Proxy, env map[string]string) {
+	t.Helper()
+	r := &Resource{Instance: fmt.Sprintf("resource%d", i+1), bus: bus}
+	all := map[string]string{
+		"TOCSIN_NATS_URL":      urls(bus),
+		"TOCSIN_INSTANCE":      r.Instance,
+		"TOCSIN_MAX_STALENESS": Bound.String(),
+		"TOCSIN_DATABASE_URL":  "sqlite:" + filepath.Join(t.TempDir(), "resource.db"),
+	}
+	maps.Copy(all, env)
+	r.Resource = system.PrepareResource(t, s.Auth[0], all)
+	s.Resources = append(s.Resources, r)
+	s.launch(t, r)
+	s.ready(t, r)
+}
+
+// launch starts a resource service that isn't running.
+func (s *System) launch(t testing.TB, r *Resource) {
+	t.Helper()
+	began := s.Recorder.Now()
+	r.Start(t)
+	s.Recorder.Add(Start{Span: Span{Begin: began, End: began}, Instance: r.Instance})
+}
+
+func (s *System) ready(t testing.TB, r *Resource) {
+	t.Helper()
+	r.WaitReady(t, r.Base+"/readyz")
+}
