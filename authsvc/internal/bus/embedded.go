@@ -146,7 +146,9 @@ func (e *embedded) url() string {
 	return "nats://" + net.JoinHostPort(host.String(), strconv.Itoa(address.Port))
 }
 
-// sync rewrites the configuration and reloads it when the services changed.
+// sync rewrites the configuration and reloads it when the services changed. It does so twice: nats-server 2.15 makes the
+// subscriptions behind an account's service imports when it starts, and for accounts that a reload finds, but not for those
+// that it adds. A service that joined would be let in, and nobody would answer it.
 func (e *embedded) sync(services []Service) error {
 	text, err := e.configuration(services)
 	if err != nil || text == e.text {
@@ -155,8 +157,10 @@ func (e *embedded) sync(services []Service) error {
 	if err := writeFile(e.file(), text); err != nil {
 		return err
 	}
-	if err := e.server.Reload(); err != nil {
-		return fmt.Errorf("reload embedded NATS: %w", err)
+	for range 2 {
+		if err := e.server.Reload(); err != nil {
+			return fmt.Errorf("reload embedded NATS: %w", err)
+		}
 	}
 	e.text = text
 	return nil
