@@ -132,6 +132,11 @@ func (s *Service) RotateAPIKey(ctx context.Context, c Caller, id string, overlap
 		if !key.Alive(user, a, w.Now()) {
 			return &Error{Code: CodeConflict, Message: "the key is suspended or dead"}
 		}
+		if overlap > 0 {
+			if err := w.boundKeys(ctx, user, 2*MaxAPIKeys); err != nil {
+				return err
+			}
+		}
 		r, err = w.rotateKey(ctx, user, key, overlap)
 		return err
 	})

@@ -2,6 +2,7 @@ package auth
 
 import (
 	"context"
+	"strconv"
 	"time"
 
 	"github.com/tocsin-auth/tocsin/authsvc/internal/store"
@@ -125,7 +126,33 @@ func (k NewAPIKey) check() (NewAPIKey, error) {
 	return k, err
 }
 
-// CreateAPIKey issues a key to the caller. A test token can make test keys only.
+// MaxAPIKeys is how many keys a user may have, besides dead ones. Rotations, which leave two where one was, may go up to
+// twice as many: a key that has leaked can always be replaced.
+const MaxAPIKeys = 100
+
+// boundKeys refuses one more key for a locked user who has as many as limit. Suspended ones count.
+func (w *work) boundKeys(ctx context.Context, user store.User, limit int) error {
+	kc, err := readKeyContext(ctx, w.Tx, user)
+	if err != nil {
+		return err
+	}
+	keys, err := w.APIKeysOf(ctx, user.ID)
+	if err != nil {
+		return err
+	}
+	usable := 0
+	for _, key := range keys {
+		if status := kc.status(key); status == KeyActive || status == KeySuspended {
+			usable++
+		}
+	}
+	if usable >= limit {
+		return &Error{Code: CodeConflict, Message: "there are too many API keys, " + strconv.Itoa(usable) + "; delete one that isn't needed"}
+	}
+	return nil
+}
+
+// CreateAPIKey issues a key to the caller. A test token can make test keys only. With [MaxAPIKeys] it is [ErrConflict].
 func (s *Service) CreateAPIKey(ctx context.Context, c Caller, k NewAPIKey) (IssuedKey, error) {
 	k, err := k.check()
 	if err != nil {
@@ -142,6 +169,9 @@ func (s *Service) CreateAPIKey(ctx context.Context, c Caller, k NewAPIKey) (Issu
 		}
 		if k.ExpiresAt != nil && k.ExpiresAt.UnixMicro() <= w.Now() {
 			return invalid("expires_at", "must be in the future")
+		}
+		if err := w.boundKeys(ctx, user, MaxAPIKeys); err != nil {
+			return err
 		}
 		issued, err = w.createKey(ctx, user, k)
 		return err

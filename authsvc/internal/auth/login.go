@@ -31,7 +31,7 @@ const maxLoginAttempts = 4
 // errUserChanged means that a password was verified against a hash that the user doesn't have any more.
 var errUserChanged = errors.New("user changed during the login")
 
-// Login opens a session. An unknown user, a wrong password and a disabled user give the same [ErrInvalidCredentials]
+// Login opens a session, and ends another one where the user has [MaxSessions]. An unknown user, a wrong password and a disabled user give the same [ErrInvalidCredentials]
 // after the same work. Other errors: [ErrInvalidRequest], [ErrThrottled].
 func (s *Service) Login(ctx context.Context, l Login, from Client) (Tokens, error) {
 	if l.Mode == "" {
@@ -126,6 +126,9 @@ func (s *Service) openSession(ctx context.Context, verified store.User, freshHas
 
 // startFamily makes a session with its first refresh token and access token. The user MUST be locked.
 func (s *Service) startFamily(ctx context.Context, w *work, user store.User, mode events.Mode) (Tokens, error) {
+	if err := w.makeRoom(ctx, user); err != nil {
+		return Tokens{}, err
+	}
 	now := w.Now()
 	limit := now + s.cfg.RefreshTTL.Microseconds()
 	session := store.Session{ID: w.NewID(), UserID: user.ID, Mode: string(mode), AMR: []string{"pwd"}, AuthTime: now,

@@ -181,7 +181,7 @@ func TestDeadSessionsArePrunedAndStayDead(t *testing.T) {
 		if _, err := w.Logout(t.Context(), s.caller); err != nil {
 			t.Fatal(err)
 		}
-		w.clock.Advance(pruneAfter - time.Hour)
+		w.clock.Advance(pruneSessionsAfter - time.Hour)
 		keep := w.login(t, "vera")
 		w.clock.Advance(2 * time.Hour)
 		if err := w.Prune(t.Context()); err != nil {

@@ -1,7 +1,9 @@
 package auth
 
 import (
+	"cmp"
 	"context"
+	"slices"
 	"time"
 
 	"github.com/tocsin-auth/tocsin/authsvc/internal/store"
@@ -114,22 +116,45 @@ func (w *work) revokeUser(ctx context.Context, user store.User, keys bool, d dee
 	return w.record(ctx, d)
 }
 
+// MaxSessions is how many living sessions a user may have. One more login ends the one that was unused for the longest.
+const MaxSessions = 200
+
+// makeRoom ends what a user has too many of, so that one more session may begin. The user MUST be locked.
+func (w *work) makeRoom(ctx context.Context, user store.User) error {
+	alive, err := livingSessions(ctx, w.Tx, user, w.Now())
+	if err != nil || len(alive) < MaxSessions {
+		return err
+	}
+	slices.SortStableFunc(alive, func(a, b store.Session) int { return cmp.Compare(b.LastUsedAt, a.LastUsedAt) })
+	for _, session := range alive[MaxSessions-1:] {
+		err := w.endSession(ctx, session.ID, deed{action: "session.displaced", reason: "too many sessions"})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 const (
-	// pruneAfter is how long a dead session stays, for those who look into a theft.
-	pruneAfter = 7 * 24 * time.Hour
-	pruneBatch = 500
+	// Dead sessions and keys stay for a while, for those who look into a theft.
+	pruneSessionsAfter = 7 * 24 * time.Hour
+	pruneKeysAfter     = 90 * 24 * time.Hour
+	pruneBatch         = 500
 )
 
-// Prune deletes sessions that have been dead for a week, with their refresh tokens: forgotten ones are refused just the
-// same. Call it now and then; it returns when there is nothing left to delete.
+// Prune deletes sessions, with their refresh tokens, and keys that died of themselves a while ago: forgotten ones are
+// refused just the same. Call it now and then; it returns when there is nothing left to delete.
 func (s *Service) Prune(ctx context.Context) error {
 	for {
-		var n int64
+		var sessions, keys int64
 		err := s.db.Update(ctx, func(tx *store.Tx) (err error) {
-			n, err = tx.PruneSessions(ctx, tx.Now()-pruneAfter.Microseconds(), pruneBatch)
+			if sessions, err = tx.PruneSessions(ctx, tx.Now()-pruneSessionsAfter.Microseconds(), pruneBatch); err != nil {
+				return err
+			}
+			keys, err = tx.PruneAPIKeys(ctx, tx.Now()-pruneKeysAfter.Microseconds(), pruneBatch)
 			return err
 		})
-		if err != nil || n < pruneBatch {
+		if err != nil || max(sessions, keys) < pruneBatch {
 			return refusal(err)
 		}
 	}

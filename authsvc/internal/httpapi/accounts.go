@@ -48,7 +48,7 @@ func (s *Server) registerAccounts() {
 	public(s, call{method: post, path: "/v1/register", id: "register", tag: tagAccount, status: 201,
 		summary: "Create a user with a live and a test API key"}, s.postRegister)
 	public(s, call{method: post, path: "/v1/login", id: "login", tag: tagAccount,
-		summary: "Open a session"}, s.postLogin)
+		summary: "Open a session; of more than 200, the one that was unused for the longest ends"}, s.postLogin)
 	public(s, call{method: post, path: "/v1/token/refresh", id: "refresh", tag: tagAccount,
 		summary: "Exchange a refresh token for its successor and a new access token"}, s.postRefresh)
 	register(s, call{method: post, path: "/v1/me/password", id: "change-password", tag: tagAccount, access: bearer,

@@ -53,7 +53,7 @@ func (s *Server) registerAPIKeys() {
 	register(s, call{method: get, path: "/v1/me/api-keys", id: "list-api-keys", tag: tagKeys, access: bearer,
 		summary: "The caller's keys, without secrets"}, s.getKeys)
 	register(s, call{method: post, path: "/v1/me/api-keys", id: "create-api-key", tag: tagKeys, access: bearer, status: 201,
-		summary: "Issue a key"}, s.postKey)
+		summary: "Issue a key; 409 conflict for a user who has 100, besides dead ones"}, s.postKey)
 	register(s, call{method: patch, path: "/v1/me/api-keys/{id}", id: "update-api-key", tag: tagKeys, access: bearer,
 		summary: "Rename, suspend or resume a key"}, s.patchKey)
 	register(s, call{method: post, path: "/v1/me/api-keys/{id}/rotate", id: "rotate-api-key", tag: tagKeys, access: bearer,

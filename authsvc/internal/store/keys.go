@@ -145,6 +145,14 @@ func (tx *Tx) DeleteAPIKey(ctx context.Context, id string) error {
 	return tx.execOne(ctx, `DELETE FROM api_keys WHERE id = $1`, id)
 }
 
+const pruneAPIKeys = `DELETE FROM api_keys WHERE id IN (SELECT id FROM api_keys WHERE not_after < $1 ORDER BY not_after LIMIT $2)`
+
+// PruneAPIKeys deletes at most limit keys that died before a time, and returns how many. They are unknown afterwards,
+// which is no less dead.
+func (tx *Tx) PruneAPIKeys(ctx context.Context, before int64, limit int) (int64, error) {
+	return tx.exec(ctx, pruneAPIKeys, before, limit)
+}
+
 // TouchAPIKey records a use by a service, at most once in a minute; more often it writes nothing.
 func (tx *Tx) TouchAPIKey(ctx context.Context, id, service string) error {
 	now := tx.Now()

@@ -33,6 +33,7 @@ func TestStatementsUseTheirIndexes(t *testing.T) {
 				index string // of PostgreSQL; SQLite's own for primary keys has another name
 			}{
 				{pruneSessions, []any{1, 10}, "sessions_dead"},
+				{pruneAPIKeys, []any{1, 10}, "api_keys_ends"},
 				{sessionsOf, []any{"u"}, "sessions_living"},
 				{newestIssue, nil, "sessions_used"},
 				{lockAdmins, nil, "users_admins"},

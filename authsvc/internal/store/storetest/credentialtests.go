@@ -133,6 +133,28 @@ func oldSessionsArePruned(t *testing.T, db *store.DB) {
 	})
 }
 
+func oldKeysArePruned(t *testing.T, db *store.DB) {
+	u := AddUser(t, db, "ada")
+	gone, dying, kept := AddKey(t, db, u, "gone"), AddKey(t, db, u, "dying"), AddKey(t, db, u, "kept")
+	update(t, db, func(tx *store.Tx) error {
+		for key, end := range map[string]int64{gone.ID: tx.Now() - hour, dying.ID: tx.Now()} {
+			if _, err := tx.EndAPIKey(t.Context(), key, end, ""); err != nil {
+				return err
+			}
+		}
+		n, err := tx.PruneAPIKeys(t.Context(), tx.Now()-second, 10)
+		same(t, int64(1), n)
+		return err
+	})
+	view(t, db, func(tx *store.Tx) error {
+		keys, err := tx.APIKeysOf(t.Context(), u.ID)
+		if len(keys) != 2 || keys[0].ID != kept.ID || keys[1].ID != dying.ID {
+			t.Errorf("%+v", keys)
+		}
+		return err
+	})
+}
+
 func keyIsReadAsWritten(t *testing.T, db *store.DB) {
 	u := AddUser(t, db, "ada", "user")
 	k := AddKey(t, db, u, "one")

@@ -29,6 +29,7 @@ func RunFeed(t *testing.T, engine store.Engine) {
 		{"parallel: one of many candidates begins the first term", oneBeginsTheFirstTerm},
 		{"a zombie of an older term is refused", zombieIsRefused},
 		{"a lease ends by time, by release or for who is alone", leaseEnds},
+		{"a lease ends though the clock goes back", leaseEndsThoughTheClockGoesBack},
 		{"a holder that doesn't know its last commit is refused", unknownCommitIsRefused},
 		{"a quiet round writes nothing", quietRoundWritesNothing},
 		{"the largest bound is recorded", boundIsRecorded},
@@ -285,6 +286,23 @@ func leaseEnds(t *testing.T, f *feedTest) {
 	request.Holder, request.Alone = "c", true
 	if _, err := f.AcquireFeed(t.Context(), request); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// A lease lasts as long as it was asked for, not until a time that the clock reaches again some day.
+func leaseEndsThoughTheClockGoesBack(t *testing.T, f *feedTest) {
+	f.acquire("a", store.FeedPosition{})
+	request := store.LeaseRequest{Holder: "b", Issuer: feedIssuer, Life: leaseLife}
+	f.clock.Advance(-leaseLife / 2)
+	if _, err := f.AcquireFeed(t.Context(), request); !errors.Is(err, store.ErrLeaseHeld) {
+		t.Errorf("a small step of the clock: %v", err)
+	}
+	f.clock.Advance(-time.Hour)
+	if _, err := f.AcquireFeed(t.Context(), request); err != nil {
+		t.Errorf("nobody can take over for an hour: %v", err)
+	}
+	if _, err := f.NumberEvents(t.Context(), f.request()); !errors.Is(err, store.ErrFenced) {
+		t.Errorf("the holder before: %v", err)
 	}
 }
 

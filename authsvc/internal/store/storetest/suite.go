@@ -23,6 +23,7 @@ func Run(t *testing.T, engine store.Engine) {
 		{"a session lives only while everything lets it", sessionLife},
 		{"a refresh token is used once", refreshTokenIsUsedOnce},
 		{"old sessions are pruned", oldSessionsArePruned},
+		{"old API keys are pruned", oldKeysArePruned},
 		{"an API key is read as written", keyIsReadAsWritten},
 		{"an API key lives only while everything lets it", keyLife},
 		{"an API key's end only comes nearer", keyEndOnlyComesNearer},
