@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"math"
 	"slices"
 
 	"github.com/tocsin-auth/tocsin/pkg/events"
@@ -49,20 +50,28 @@ func scanEvent(s scanner) (e Event, err error) {
 const MaxEventUsers = 1000
 
 // InsertEvent announces a change. It MUST be called in the transaction of the change itself. For a token.revoked of
-// more than [MaxEventUsers] users use [Tx.InsertEvents].
+// more than [MaxEventUsers] users use [Tx.InsertEvents]. An event that could not be numbered, as it is invalid or too
+// large, is refused with an error that wraps [events.ErrInvalid]: behind one that can't be, all others would wait.
 func (tx *Tx) InsertEvent(ctx context.Context, e NewEvent) (id string, err error) {
-	payload, err := events.EncodePayload(e.Payload)
+	payload, err := encodeNew(e.Payload)
 	if err != nil {
 		return "", fmt.Errorf("new event: %w", err)
-	}
-	if p, ok := e.Payload.(events.TokenRevoked); ok && len(p.UserIDs) > MaxEventUsers {
-		return "", fmt.Errorf("new event: %d user ids", len(p.UserIDs))
 	}
 	id = tx.newID(0)
 	_, err = tx.exec(ctx, `INSERT INTO events (id, created_at, type, payload, target, actor, reason)
 		VALUES ($1, $2, $3, $4, $5, $6, $7)`,
 		id, tx.Now(), string(e.Payload.Type()), string(payload), e.Target, e.Actor, e.Reason)
 	return id, err
+}
+
+// encodeNew encodes a payload whose event will have room for whatever seq and times numbering gives it.
+func encodeNew(p events.Payload) ([]byte, error) {
+	payload, err := events.EncodePayload(p)
+	if err != nil {
+		return nil, err
+	}
+	_, err = events.EncodeEvent(math.MaxUint64, p.Type(), math.MaxInt64, math.MaxInt64, payload)
+	return payload, err
 }
 
 // InsertEvents is [Tx.InsertEvent] that splits a token.revoked of many users into as many events as it needs.

@@ -119,8 +119,11 @@ func (tx *Tx) acquireFeed(ctx context.Context, r LeaseRequest) (Lease, error) {
 	return tx.beginTerm(ctx, r, s, now)
 }
 
+// heldByOther reports whether another holder's lease goes on. One that goes on for much longer than any is asked for was
+// taken before the clock was set back: it has ended, for all that anybody knows. Terms fence a holder that is alive after all.
 func (r LeaseRequest) heldByOther(s feedState, now int64) bool {
-	return !r.Alone && s.holder != r.Holder && now < s.leaseUntil
+	left := s.leaseUntil - now
+	return !r.Alone && s.holder != r.Holder && 0 < left && left < 2*r.Life.Microseconds()
 }
 
 func (s feedState) lease(now int64) Lease {

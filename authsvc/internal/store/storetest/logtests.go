@@ -4,7 +4,10 @@ import (
 	"encoding/json"
 	"errors"
 	"slices"
+	"sort"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/tocsin-auth/tocsin/authsvc/internal/store"
 	"github.com/tocsin-auth/tocsin/pkg/events"
@@ -48,6 +51,32 @@ func eventIsReadAsWritten(t *testing.T, db *store.DB) {
 	})
 	if !errors.Is(err, events.ErrInvalid) {
 		t.Fatalf("an event without a selector: %v", err)
+	}
+}
+
+// largeEventIsRefused numbers the largest event that is taken, and finds one byte more refused.
+func largeEventIsRefused(t *testing.T, db *store.DB) {
+	insert := func(roles int) error {
+		return db.Update(t.Context(), func(tx *store.Tx) error {
+			payload := events.RoleChanged{UserID: tx.NewID(), RV: 1, Roles: []string{strings.Repeat("x", roles)}, Plan: "free"}
+			_, err := tx.InsertEvent(t.Context(), store.NewEvent{Payload: payload, Target: "user:x"})
+			return err
+		})
+	}
+	largest := sort.Search(events.MaxEventSize, func(n int) bool { return insert(n+1) != nil })
+	if err := insert(largest + 1); !errors.Is(err, events.ErrInvalid) {
+		t.Fatalf("%d bytes: %v", largest+1, err)
+	}
+	if largest < events.MaxEventSize-512 {
+		t.Errorf("%d bytes are the most that is taken", largest)
+	}
+	lease, err := db.AcquireFeed(t.Context(), store.LeaseRequest{Holder: "test", Issuer: "x", Life: time.Hour})
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, err := db.NumberEvents(t.Context(), store.NumberRequest{Term: lease.Term, At: lease.FeedPosition, Life: time.Hour})
+	if err != nil || len(n.Rows) == 0 || n.More {
+		t.Fatalf("%d numbered, more %t: %v", len(n.Rows), n.More, err)
 	}
 }
 

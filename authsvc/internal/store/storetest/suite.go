@@ -29,6 +29,7 @@ func Run(t *testing.T, engine store.Engine) {
 		{"an API key's end only comes nearer", keyEndOnlyComesNearer},
 		{"API keys are listed and filtered", keysAreListed},
 		{"an event is read as written", eventIsReadAsWritten},
+		{"an event that would be too large is refused", largeEventIsRefused},
 		{"an event of many users is split", eventOfManyUsersIsSplit},
 		{"live revocations are paged", revocationsArePaged},
 		{"the audit log is paged", auditIsPaged},
