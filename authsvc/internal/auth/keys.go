@@ -34,8 +34,8 @@ type APIKey struct {
 	ExpiresAt *time.Time  `json:"expires_at,omitempty"`
 	Successor string      `json:"successor,omitempty"`
 	CreatedAt time.Time   `json:"created_at"`
-	// LastUsedAt and LastUsedService are there once the key was resolved for a service.
-	LastUsedAt      *time.Time `json:"last_used_at,omitempty"`
+	// Uses are not recorded yet, and never will be by the call that checks a key: nil doesn't say that a key is unused.
+	LastUsedAt      *time.Time `json:"last_used_at" doc:"null: not known, which doesn't mean never"`
 	LastUsedService string     `json:"last_used_service,omitempty"`
 }
 

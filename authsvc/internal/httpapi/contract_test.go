@@ -278,3 +278,21 @@ func TestReceiptHeaderIsOneLineOfASCII(t *testing.T) {
 		t.Errorf("%+v", back)
 	}
 }
+
+func TestKeysDontPretendToKnowWhenTheyWereUsed(t *testing.T) {
+	s := newSystem(t)
+	alice := s.person("alice")
+	s.must(200, "GET", "/v1/me", alice.key(), nil, nil)
+	for path, authorization := range map[string]string{"/v1/me/api-keys": alice.bearer(), "/v1/admin/api-keys": s.admin} {
+		var page struct{ Items []map[string]any }
+		s.must(200, "GET", path, authorization, nil, &page)
+		if len(page.Items) != 2 {
+			t.Fatalf("%s: %+v", path, page)
+		}
+		for _, key := range page.Items {
+			if at, given := key["last_used_at"]; !given || at != nil {
+				t.Errorf("%s: last_used_at %v, given %t", path, at, given)
+			}
+		}
+	}
+}
