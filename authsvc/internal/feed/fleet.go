@@ -9,8 +9,13 @@ import (
 	"github.com/tocsin-auth/tocsin/pkg/events"
 )
 
-// forgetAfter is how long an instance that has gone silent stays in the list for operators.
-const forgetAfter = time.Minute
+const (
+	// forgetAfter is how long an instance that has gone silent stays in the list for operators.
+	forgetAfter = time.Minute
+	// hearingLife is how long it may be ago that all requests were heard: no longer than the shortest freshness, so that
+	// nobody who could be fresh by a request that is still on its way is taken for stale.
+	hearingLife = events.MinBound
+)
 
 // Fleet knows every verifier that could be fresh, by listening to all proof requests on every replica. It believes a
 // service about its own instances only, and nothing that they say changes the feed. It is safe for concurrent use.
@@ -21,6 +26,7 @@ type Fleet struct {
 	mu        sync.Mutex
 	services  map[string]map[origin]*member
 	hearing   time.Time // since when every request was heard; zero: it is not so now
+	heard     time.Time // up to when
 	complete  bool      // every instance that could be fresh has been heard
 	lastSwept time.Time
 }
@@ -45,6 +51,21 @@ func (f *Fleet) Hearing() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.hearing = f.clock.Now()
+	f.heard = f.hearing
+}
+
+// StillHearing says that every request that the bus had taken at a time since Hearing has been heard.
+func (f *Fleet) StillHearing(at time.Time) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.heard = at
+}
+
+// behind reports whether it is too long ago that all requests were heard.
+func (f *Fleet) behind() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.clock.Now().Sub(f.heard) > hearingLife
 }
 
 // Deaf says that proof requests may have been missed.
@@ -159,7 +180,7 @@ func (f *Fleet) known(now time.Time) bool {
 		s := f.progress.standing()
 		f.complete = f.hearing.Before(s.firstAt) || s.epoch != "" && now.Sub(f.hearing) > s.maxBound+requestLife
 	}
-	return f.complete
+	return f.complete && now.Sub(f.heard) <= hearingLife
 }
 
 // Verifier is one instance as operators see it.

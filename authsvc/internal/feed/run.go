@@ -196,19 +196,38 @@ func (f *Feed) listen(ctx context.Context) {
 func (f *Feed) hear(ctx context.Context) {
 	now := f.hearing()
 	if f.heard.intact && now == f.heard.link {
+		f.goOnHearing(ctx)
 		return
 	}
 	f.Fleet.Deaf()
 	f.heard.link, f.heard.intact = now, false
-	if !f.cfg.Reply.IsConnected() {
-		return
-	}
-	ctx, cancel := context.WithTimeout(ctx, time.Second)
-	defer cancel()
-	if f.cfg.Reply.FlushWithContext(ctx) == nil && f.hearing() == now {
+	if f.takeIn(ctx) {
 		f.Fleet.Hearing()
 		f.heard.intact = true
 	}
+}
+
+// goOnHearing confirms that what the bus had has been heard. After a pause of this process it takes the queue to be empty,
+// too; at other times what is in there came just now.
+func (f *Feed) goOnHearing(ctx context.Context) {
+	at, behind := time.Now(), f.Fleet.behind()
+	if !f.takeIn(ctx) {
+		return
+	}
+	if waiting, _, err := f.proofs.Pending(); !behind || (err == nil && waiting == 0) {
+		f.Fleet.StillHearing(at)
+	}
+}
+
+// takeIn returns true once everything that the bus had for us is here, unless the connection has changed since it was
+// looked at.
+func (f *Feed) takeIn(ctx context.Context) bool {
+	if !f.cfg.Reply.IsConnected() {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	return f.cfg.Reply.FlushWithContext(ctx) == nil && f.hearing() == f.heard.link
 }
 
 // link is what changes when requests are missed.

@@ -81,6 +81,7 @@ func TestTheTotalIsUnknownUntilTheLargestBoundHasPassed(t *testing.T) {
 	wait := func(d time.Duration, want bool) {
 		t.Helper()
 		clock.now = clock.now.Add(d)
+		f.StillHearing(clock.now)
 		if got := f.Applied("e", 1).Known; got != want {
 			t.Errorf("known %v, want %v", got, want)
 		}
@@ -97,6 +98,31 @@ func TestTheTotalIsUnknownUntilTheLargestBoundHasPassed(t *testing.T) {
 	f.Hearing()
 	wait(time.Second, false)
 	wait(time.Minute, true)
+}
+
+// A process that was frozen, or whose connection is dead and doesn't know it, has requests waiting that it hasn't counted:
+// an instance may be fresh by one of them though what was heard of it has worn off.
+func TestTheTotalIsUnknownWhileRequestsMayBeWaiting(t *testing.T) {
+	f, p, clock := testFleet()
+	f.Hearing()
+	p.see("e", 0, (2 * time.Second).Microseconds())
+	pass := func(d time.Duration, hearing, want bool) {
+		t.Helper()
+		clock.now = clock.now.Add(d)
+		if hearing {
+			f.StillHearing(clock.now)
+		}
+		if a := f.Applied("e", 1); a.Known != want {
+			t.Errorf("%+v, want known %v", a, want)
+		}
+	}
+	pass(time.Minute, true, true)
+	f.Hear(proofFrom("cars", "a", clock.now, 0, 2*time.Second))
+	pass(500*time.Millisecond, false, true)
+	pass(2*time.Second, false, false)
+	f.Hear(proofFrom("cars", "a", clock.now, 0, 2*time.Second)) // it was waiting
+	pass(0, false, false)
+	pass(0, true, true)
 }
 
 func TestTheTotalIsKnownAtOnceToWhoOpenedTheFirstEpoch(t *testing.T) {
