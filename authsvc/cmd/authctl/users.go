@@ -83,10 +83,13 @@ type who struct {
 	User string `arg:"" help:"Id or username."`
 }
 
-// path of the user in the admin API.
-func (w who) path(ctx context.Context, c *client) (string, error) {
+// call makes a call about the user; below is what follows the user's path in the admin API.
+func (w who) call(ctx context.Context, c *client, method, below string, body any) (answer, error) {
 	id, err := c.userID(ctx, w.User)
-	return "/v1/admin/users/" + id, err
+	if err != nil {
+		return answer{}, err
+	}
+	return c.call(ctx, method, "/v1/admin/users/"+id+below, body)
 }
 
 // userID finds the id of a username; an id is its own.
@@ -119,11 +122,7 @@ func (c *client) userID(ctx context.Context, name string) (string, error) {
 type usersGetCmd struct{ who }
 
 func (cmd usersGetCmd) Run(ctx context.Context, c *client, out *printer) error {
-	path, err := cmd.who.path(ctx, c)
-	if err != nil {
-		return err
-	}
-	a, err := c.call(ctx, "GET", path, nil)
+	a, err := cmd.who.call(ctx, c, "GET", "", nil)
 	if err != nil {
 		return err
 	}
@@ -132,15 +131,20 @@ func (cmd usersGetCmd) Run(ctx context.Context, c *client, out *printer) error {
 
 // put changes one property of a user.
 func (w who) put(ctx context.Context, c *client, out *printer, wait waitFlags, property string, body any) error {
-	path, err := w.path(ctx, c)
-	if err != nil {
-		return err
-	}
-	a, err := c.call(ctx, "PUT", wait.path(path+"/"+property), body)
+	a, err := w.call(ctx, c, "PUT", wait.path("/"+property), body)
 	if err != nil {
 		return err
 	}
 	return out.user(a)
+}
+
+// end makes a call that answers with a receipt.
+func (w who) end(ctx context.Context, c *client, out *printer, method, below string) error {
+	a, err := w.call(ctx, c, method, below, nil)
+	if err != nil {
+		return err
+	}
+	return out.receipt(a)
 }
 
 type usersRolesCmd struct {
@@ -187,15 +191,7 @@ type usersRevokeCmd struct {
 }
 
 func (cmd usersRevokeCmd) Run(ctx context.Context, c *client, out *printer) error {
-	path, err := cmd.who.path(ctx, c)
-	if err != nil {
-		return err
-	}
-	a, err := c.call(ctx, "POST", cmd.waitFlags.path(path+"/revoke"), nil)
-	if err != nil {
-		return err
-	}
-	return out.receipt(a)
+	return cmd.end(ctx, c, out, "POST", cmd.waitFlags.path("/revoke"))
 }
 
 type usersDeleteCmd struct {
@@ -204,13 +200,5 @@ type usersDeleteCmd struct {
 }
 
 func (cmd usersDeleteCmd) Run(ctx context.Context, c *client, out *printer) error {
-	path, err := cmd.who.path(ctx, c)
-	if err != nil {
-		return err
-	}
-	a, err := c.call(ctx, "DELETE", cmd.waitFlags.path(path), nil)
-	if err != nil {
-		return err
-	}
-	return out.receipt(a)
+	return cmd.end(ctx, c, out, "DELETE", cmd.waitFlags.path(""))
 }

@@ -22,19 +22,6 @@ const (
 	userPassword  = "a long enough passphrase"
 )
 
-// testRing speaks the domain's words for the real key ring.
-type testRing struct{ *keyring.Ring }
-
-func (r testRing) TokenSigner(ctx context.Context, tx *store.Tx) (auth.TokenKey, error) {
-	k, err := r.Ring.TokenSigner(ctx, tx)
-	return auth.TokenKey(k), err
-}
-
-func (r testRing) TokenKey(ctx context.Context, tx *store.Tx, kid string) (auth.TokenKey, bool, error) {
-	k, ok, err := r.Ring.TokenKey(ctx, tx, kid)
-	return auth.TokenKey(k), ok, err
-}
-
 // testBus remembers who may join.
 type testBus struct{ members []store.Service }
 
@@ -66,7 +53,7 @@ func newSystem(t testing.TB) *system {
 	fatal(t, err)
 	ring, err := keyring.Open(ctx, keyring.Config{DB: db, Sealer: sealer, Issuer: testIssuer, Alg: "EdDSA", Log: log})
 	fatal(t, err)
-	domain, err := auth.New(auth.Config{DB: db, Ring: testRing{ring}, Issuer: testIssuer, Audience: "tocsin", AccessTTL: 15 * time.Minute,
+	domain, err := auth.New(auth.Config{DB: db, Ring: ring, Issuer: testIssuer, Audience: "tocsin", AccessTTL: 15 * time.Minute,
 		RefreshTTL: time.Hour, RefreshIdle: time.Hour, PasswordMin: 12, Bus: &testBus{}, Nudge: func() {}, Log: log})
 	fatal(t, err)
 	_, err = domain.Bootstrap(ctx, auth.BootstrapRequest{Username: "admin", Password: adminPassword})
