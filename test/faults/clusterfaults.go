@@ -1,3 +1,197 @@
 package faults
 
-var clusterKinds []kind
+import (
+	"syscall"
+	"time"
+
+	"github.com/tocsin-auth/tocsin/test/natstest"
+	"github.com/tocsin-auth/tocsin/test/system"
+)
+
+// clusterKinds are the faults of replicas, of the NATS cluster and of PostgreSQL.
+var clusterKinds = []kind{
+	{"kill one authsvc", 2, (*Injector).killOneAuth},
+	{"kill one authsvc after a change", 2, (*Injector).killOneAuthAfterChange},
+	{"kill every authsvc", 1, (*Injector).killEveryAuth},
+	{"rolling restart of authsvc", 2, (*Injector).rollAuth},
+	{"rolling restart of everything", 1, (*Injector).rollAll},
+	{"freeze one authsvc", 3, (*Injector).freezeOneAuth},
+	{"kill one NATS node", 2, (*Injector).killNode},
+	{"freeze one NATS node", 2, (*Injector).freezeNode},
+	{"kill two NATS nodes", 1, (*Injector).killQuorum},
+	{"kill the NATS cluster and wipe its stores", 1, (*Injector).wipeCluster},
+	{"black hole between an authsvc and the bus", 2, (*Injector).isolateAuth},
+	{"one-way black hole between an authsvc and the bus", 1, (*Injector).deafenAuth},
+	{"black hole between an authsvc and PostgreSQL", 2, (*Injector).isolateFromDatabase},
+	{"black hole around PostgreSQL", 1, (*Injector).isolateDatabase},
+	{"delay between an authsvc and PostgreSQL", 1, (*Injector).delayDatabase},
+	{"restart PostgreSQL", 1, (*Injector).restartPostgres},
+	{"freeze one authsvc and kill one NATS node", 1, (*Injector).freezeAuthAndKillNode},
+}
+
+func (j *Injector) anAuth() (int, *system.Auth) {
+	i := j.rng.IntN(len(j.Auth))
+	return i, j.Auth[i]
+}
+
+func (j *Injector) killOneAuth() Fault {
+	_, a := j.anAuth()
+	a.Kill()
+	j.wait(j.between(0, Bound))
+	a.Restart(j.t)
+	return Fault{Spared: true}
+}
+
+func (j *Injector) killOneAuthAfterChange() Fault {
+	j.onChange()
+	began := j.Recorder.Now()
+	f := j.killOneAuth()
+	f.Begin = began
+	return f
+}
+
+func (j *Injector) killEveryAuth() Fault {
+	for _, a := range j.Auth {
+		a.Kill()
+	}
+	j.wait(j.between(0, Bound))
+	for _, a := range j.Auth {
+		a.Restart(j.t)
+	}
+	return Fault{}
+}
+
+func (j *Injector) rollAuth() Fault {
+	for _, a := range j.Auth {
+		a.Stop(j.t)
+		a.Restart(j.t)
+	}
+	return Fault{Spared: true}
+}
+
+// rollAll replaces every process of Tocsin, one after the other, each when the one before is ready. Only the instance
+// that is being replaced may be away.
+func (j *Injector) rollAll() Fault {
+	j.rollAuth()
+	for _, r := range j.Resources {
+		began := j.Recorder.Now()
+		r.Stop(j.t)
+		j.launch(j.t, r)
+		j.ready(j.t, r)
+		j.Recorder.Add(Fault{Span: Span{began, j.Recorder.Now()}, Name: "part of a rolling restart: " + r.Instance, Spared: true, Down: []string{r.Instance}})
+	}
+	return Fault{Spared: true}
+}
+
+func (j *Injector) freezeOneAuth() Fault {
+	_, a := j.anAuth()
+	d := j.hold()
+	a.Signal(syscall.SIGSTOP)
+	j.wait(d)
+	a.Signal(syscall.SIGCONT)
+	return Fault{Name: lasting(d)}
+}
+
+func (j *Injector) killNode() Fault {
+	i := j.rng.IntN(natstest.Nodes)
+	j.nats.Kill(i)
+	j.wait(j.hold())
+	j.nats.Start(j.t, i)
+	j.nats.WaitReady(j.t)
+	return Fault{Spared: true}
+}
+
+// freezeNode isn't spared with so small a B: a client notices a silent node after two pings of a second.
+func (j *Injector) freezeNode() Fault {
+	i, d := j.rng.IntN(natstest.Nodes), j.hold()
+	j.nats.Freeze(j.t, i)
+	j.wait(d)
+	j.nats.Thaw(j.t, i)
+	return Fault{Name: lasting(d)}
+}
+
+func (j *Injector) killQuorum() Fault {
+	spare := j.rng.IntN(natstest.Nodes)
+	return j.restartNodes(func(i int) bool { return i != spare }, false)
+}
+
+func (j *Injector) wipeCluster() Fault {
+	return j.restartNodes(func(int) bool { return true }, true)
+}
+
+func (j *Injector) restartNodes(which func(int) bool, wipe bool) Fault {
+	for i := range natstest.Nodes {
+		if which(i) {
+			j.nats.Kill(i)
+		}
+	}
+	j.wait(j.hold())
+	for i := range natstest.Nodes {
+		if !which(i) {
+			continue
+		}
+		if wipe {
+			j.nats.Wipe(j.t, i)
+		}
+		j.nats.Start(j.t, i)
+	}
+	j.nats.WaitReady(j.t)
+	return Fault{}
+}
+
+func (j *Injector) isolateAuth() Fault {
+	i, _ := j.anAuth()
+	return j.blackHole(j.authBus[i], true, true)
+}
+
+func (j *Injector) deafenAuth() Fault {
+	i, _ := j.anAuth()
+	to := j.rng.IntN(2) == 0
+	return j.blackHole(j.authBus[i], to, !to)
+}
+
+func (j *Injector) isolateFromDatabase() Fault {
+	i, _ := j.anAuth()
+	return j.blackHole(j.database[i:i+1], true, true)
+}
+
+func (j *Injector) isolateDatabase() Fault { return j.blackHole(j.database, true, true) }
+
+func (j *Injector) blackHole(proxies []*Proxy, to, from bool) Fault {
+	d := j.hold()
+	hold(proxies, to, from)
+	j.wait(d)
+	hold(proxies, false, false)
+	return Fault{Name: lasting(d)}
+}
+
+func (j *Injector) delayDatabase() Fault {
+	i, _ := j.anAuth()
+	d, late := j.hold(), j.between(5*time.Millisecond, 200*time.Millisecond)
+	delay(j.database[i:i+1], late)
+	j.wait(d)
+	delay(j.database[i:i+1], 0)
+	return Fault{Name: lasting(d) + " by " + late.Round(time.Millisecond).String()}
+}
+
+func (j *Injector) restartPostgres() Fault {
+	if err := j.postgres.Restart(j.t.Context()); err != nil {
+		j.t.Fatal(err)
+	}
+	for _, p := range j.database {
+		p.Aim(j.postgres.Addr())
+	}
+	return Fault{}
+}
+
+func (j *Injector) freezeAuthAndKillNode() Fault {
+	_, a := j.anAuth()
+	i := j.rng.IntN(natstest.Nodes)
+	a.Signal(syscall.SIGSTOP)
+	j.nats.Kill(i)
+	j.wait(j.hold())
+	a.Signal(syscall.SIGCONT)
+	j.nats.Start(j.t, i)
+	j.nats.WaitReady(j.t)
+	return Fault{}
+}

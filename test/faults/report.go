@@ -2,6 +2,8 @@ package faults
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 )
@@ -17,8 +19,23 @@ func Validate(h *History) *Report {
 	r := &Report{}
 	late, broken := BoundedAcceptance(h)
 	r.add(broken)
-	r.figure("largest lateness of an accepted ordinary call: %v of %v", late.Round(time.Microsecond), h.Bound)
-	r.figure("calls: %d; changes: %d; credentials: %d; faults: %d", len(h.Calls), len(h.Changes), len(h.Issues), len(h.Faults))
+	users, broken := EliteLinearizable(h)
+	r.add(broken)
+	r.add(NothingLost(h))
+	r.add(NotReadyUntilProven(h))
+	available, broken := NoCollateral(h)
+	r.add(broken)
+	receipts, broken := TrueReceipts(h)
+	r.add(broken)
+	r.add(OneGuarantee(h))
+
+	r.figure("calls: %s", callFigures(h))
+	r.figure("changes: %s", changeFigures(h))
+	r.figure("BoundedAcceptance: largest lateness of an accepted ordinary call %v, of B = %v", late.Round(time.Microsecond), h.Bound)
+	r.figure("EliteLinearizable: %d users", users)
+	r.figure("NoCollateral: %d ordinary calls with good credentials, %d refused where that is allowed, the last %v after a fault's end",
+		available.Good, available.Refused, available.Recovery.Round(time.Millisecond))
+	r.figure("TrueReceipts: %d that count the whole fleet", receipts)
 	return r
 }
 
@@ -30,7 +47,36 @@ func (r *Report) figure(format string, args ...any) {
 
 // Figures tells what was measured.
 func (r *Report) Figures(faults map[string]int) string {
-	return strings.Join(r.figures, "\n")
+	total := 0
+	var each []string
+	for _, name := range slices.Sorted(maps.Keys(faults)) {
+		total += faults[name]
+		each = append(each, fmt.Sprintf("%d × %s", faults[name], name))
+	}
+	return strings.Join(r.figures, "\n") + fmt.Sprintf("\nfaults: %d: %s", total, strings.Join(each, ", "))
+}
+
+func callFigures(h *History) string {
+	var ordinary, elite, silent int
+	for _, c := range h.Calls {
+		switch {
+		case c.Status == 0:
+			silent++
+		case c.Elite:
+			elite++
+		default:
+			ordinary++
+		}
+	}
+	return fmt.Sprintf("%d ordinary, %d elite, %d without an answer", ordinary, elite, silent)
+}
+
+func changeFigures(h *History) string {
+	outcomes := map[Outcome]int{}
+	for _, c := range h.Changes {
+		outcomes[c.Outcome]++
+	}
+	return fmt.Sprintf("%d done, %d failed, %d of unknown outcome; %d credentials issued", outcomes[Done], outcomes[Failed], outcomes[Unknown], len(h.Issues))
 }
 
 // shown bounds how many violations are printed; the history has all.

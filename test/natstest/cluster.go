@@ -31,6 +31,7 @@ type node struct {
 	process *exec.Cmd
 	stdin   io.Closer // the child ends when this does
 	log     string
+	store   string
 	ready   chan error
 }
 
@@ -68,14 +69,14 @@ func startCluster(t testing.TB, services []string, line string) *Cluster {
 		routes = append(routes, fmt.Sprintf(`"nats://127.0.0.1:%d"`, ports[i]))
 	}
 	for i := range c.nodes {
-		n := &node{client: FreePort(t), log: filepath.Join(dir, fmt.Sprintf("n%d.log", i+1))}
+		n := &node{client: FreePort(t), log: filepath.Join(dir, fmt.Sprintf("n%d.log", i+1)), store: filepath.Join(dir, fmt.Sprintf("n%d", i+1))}
 		n.env = append(os.Environ(),
 			childVariable+"="+c.file,
 			fmt.Sprintf("TOCSIN_NATS_NAME=n%d", i+1),
 			fmt.Sprintf("TOCSIN_NATS_CLIENT=127.0.0.1:%d", n.client),
 			fmt.Sprintf("TOCSIN_NATS_CLUSTER=127.0.0.1:%d", ports[i]),
 			"TOCSIN_NATS_ROUTES=["+strings.Join(routes, ", ")+"]",
-			fmt.Sprintf("TOCSIN_NATS_STORE=%s", filepath.Join(dir, fmt.Sprintf("n%d", i+1))))
+			"TOCSIN_NATS_STORE="+n.store)
 		for name, public := range c.env {
 			n.env = append(n.env, name+"="+public)
 		}
@@ -116,6 +117,14 @@ func (c *Cluster) Freeze(t testing.TB, i int) { c.nodes[i].signal(t, syscall.SIG
 
 // Thaw lets a frozen node run on.
 func (c *Cluster) Thaw(t testing.TB, i int) { c.nodes[i].signal(t, syscall.SIGCONT) }
+
+// Wipe deletes the store of a killed node.
+func (c *Cluster) Wipe(t testing.TB, i int) {
+	t.Helper()
+	if err := os.RemoveAll(c.nodes[i].store); err != nil {
+		t.Fatal(err)
+	}
+}
 
 // Start starts a killed node again with its store. It doesn't wait: see [Cluster.WaitReady].
 func (c *Cluster) Start(t testing.TB, i int) {

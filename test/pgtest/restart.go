@@ -21,3 +21,6 @@ func (s *Server) Restart(ctx context.Context) error {
 	}
 	return s.launch(ctx, password)
 }
+
+// Addr is where the server listens, as host:port.
+func (s *Server) Addr() string { return s.admin.Host }

@@ -1,0 +1,145 @@
+package faults
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// Availability is how a run treated good credentials on ordinary routes.
+type Availability struct {
+	Good    int // calls with a credential that nothing had ended
+	Refused int // of them, in the windows in which that is allowed
+	// Recovery is the longest time after a fault's end at which one was refused.
+	Recovery time.Duration
+}
+
+// The windows of NoCollateral.
+const (
+	proofMargin = 2 * time.Second // a fault shorter than B less this refuses nobody
+	recovery    = time.Second     // after a fault's end
+)
+
+// window is when good credentials may be refused, by all instances or by those that were down.
+type window struct {
+	outage
+	allowed Span
+	only    []string
+}
+
+// outage is faults that came so close together that the system may not have been whole between them.
+type outage struct {
+	Span
+	faults []Fault
+}
+
+// NoCollateral: a credential that nobody ended is accepted on ordinary routes, and a key that the instance has accepted
+// before; except, for faults that aren't spared, from B − 2 s after the fault's start until 1 s after its end.
+func NoCollateral(h *History) (a Availability, broken []Violation) {
+	all, windows, starts := livesOf(h), windowsOf(h), startsOf(h)
+	cached := map[[2]string]time.Duration{} // credential and instance → the end of the first accepted call since its start
+	calls := slices.Clone(h.Calls)
+	slices.SortFunc(calls, func(a, b Call) int { return cmp.Compare(a.End, b.End) })
+	for _, c := range calls {
+		l := all[c.Credential]
+		at := [2]string{c.Credential, c.Instance}
+		if c.Elite || c.Status == 0 {
+			continue
+		}
+		if c.Accepted() {
+			cached[at] = c.End
+		}
+		if !l.good(c.Span, h.Bound+recovery) {
+			continue
+		}
+		a.Good++
+		if c.Accepted() {
+			continue
+		}
+		started, _ := starts.before(c.Instance, c.Begin)
+		held := !l.Key || (cached[at] > started && cached[at] > l.lastRevival())
+		if excuse := windows.find(c, held); excuse != nil {
+			a.Refused++
+			a.Recovery = max(a.Recovery, c.Begin-excuse.End)
+			continue
+		}
+		broken = append(broken, Violation{Promise: "NoCollateral", Text: fmt.Sprintf("a good credential was refused%s", nearest(h, c)), Calls: []Call{c}})
+	}
+	return a, broken
+}
+
+func (l *life) lastRevival() (last time.Duration) {
+	for _, r := range l.revives {
+		last = max(last, r.End)
+	}
+	return last
+}
+
+type windows struct {
+	all    []window
+	spared []Fault
+}
+
+// windowsOf merges faults that came close together, since each of them may meet a system that the one before has left
+// shaken.
+func windowsOf(h *History) windows {
+	var w windows
+	faults := slices.Clone(h.Faults)
+	slices.SortFunc(faults, func(a, b Fault) int { return cmp.Compare(a.Begin, b.Begin) })
+	var outages []outage
+	for _, f := range faults {
+		for _, instance := range f.Down {
+			w.all = append(w.all, window{outage{f.Span, []Fault{f}}, Span{f.Begin, f.End + recovery}, []string{instance}})
+		}
+		if f.Spared || len(f.Down) > 0 && len(f.Apart) == 0 {
+			w.spared = append(w.spared, f)
+			continue
+		}
+		if n := len(outages); n > 0 && f.Begin <= outages[n-1].End+recovery {
+			outages[n-1].End = max(outages[n-1].End, f.End)
+			outages[n-1].faults = append(outages[n-1].faults, f)
+			continue
+		}
+		outages = append(outages, outage{f.Span, []Fault{f}})
+	}
+	for _, o := range outages {
+		w.all = append(w.all, window{o, Span{o.Begin + max(0, h.Bound-proofMargin), o.End + recovery}, nil})
+	}
+	return w
+}
+
+// find returns what excuses a refusal, nil if nothing does. Only 503 is excused: nothing makes a good credential bad.
+// A key that the instance doesn't hold yet has to be resolved, for which any fault is an excuse.
+func (w windows) find(c Call, held bool) *outage {
+	if c.Status != 503 {
+		return nil
+	}
+	for n := range w.all {
+		o := &w.all[n]
+		allowed := o.allowed
+		if !held {
+			allowed.Begin = o.Begin
+		}
+		if c.End >= allowed.Begin && c.Begin <= allowed.End && (o.only == nil || slices.Contains(o.only, c.Instance)) {
+			return &o.outage
+		}
+	}
+	for _, f := range w.spared {
+		if !held && c.End >= f.Begin && c.Begin <= f.End+recovery {
+			return &outage{f.Span, []Fault{f}}
+		}
+	}
+	return nil
+}
+
+// nearest tells a reader what had happened before a refusal.
+func nearest(h *History, c Call) string {
+	text := ""
+	for _, f := range h.Faults {
+		if f.Begin <= c.End && f.End+10*time.Second > c.Begin {
+			text += fmt.Sprintf("; %v after the start and %v after the end of %v %s", c.Begin-f.Begin, c.Begin-f.End, f.Span, f.Name)
+		}
+	}
+	return text
+}
