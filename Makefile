@@ -13,8 +13,10 @@ CONCURRENT ?= ./pkg/verifier/... ./authsvc/... ./resourcesvc/...
 
 FUZZTIME  ?= 10s
 BENCHTIME ?= 1s
-# The promises of docs/guarantees.md; their tests bear their names.
-PROMISES := BoundedAcceptance|EliteLinearizable|NothingLost|NotReadyUntilProven|Monotone|NoCollateral|OneGuarantee|TrueReceipts|IntegrityWithoutTrust
+# Of make faults; without SEED a fresh one is drawn, and printed.
+DURATION ?= 2m
+SETUP    ?= both
+SEED     ?=
 
 .PHONY: help
 help: ## list the targets
@@ -90,14 +92,9 @@ bench: ## run the benchmarks and print the machine and commit beside the figures
 	@$(GO) test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) $(PACKAGES) | grep -Ev '^(ok|PASS|\?)|no test files'
 
 .PHONY: faults
-faults: ## run the tests named after the promises; the long fault harness is planned
-	@if [ -d test/faults ]; then \
-		$(GO) test -count=1 -v $(TESTFLAGS) ./test/faults/... ; \
-	else \
-		echo "faults: the harness with killed, frozen and cut-off processes is planned; running the tests named after the promises"; \
-		$(GO) test -count=1 -v -run '$(PROMISES)' $(TESTFLAGS) $(PACKAGES) | \
-			awk '/^(--- |FAIL|panic)/; /^--- PASS/ { n++ } END { print "faults: " n + 0 " such tests passed" }'; \
-	fi
+faults: ## kill, freeze and cut off real processes under traffic for DURATION (2m); SETUP: single, cluster or both; SEED
+	@$(GO) test -count=1 -v -timeout 0 -run '^TestFaults$$' $(TESTFLAGS) ./test/faults \
+		-args -duration $(DURATION) -setup $(SETUP) $(if $(SEED),-seed $(SEED))
 
 .PHONY: generate
 generate: ## make the generated files again

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
+
 	"github.com/tocsin-auth/tocsin/test/pgtest"
 	"github.com/tocsin-auth/tocsin/test/system"
 )
@@ -23,6 +25,10 @@ func TestMain(m *testing.M) {
 	code := pgtest.Run(m) // and natstest, when this process is one of its nodes
 	system.CloseIdle()
 	system.RemoveBuild()
+	if err := goleak.Find(); code == 0 && err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
 	os.Exit(code)
 }
 
