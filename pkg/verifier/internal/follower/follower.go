@@ -129,7 +129,7 @@ func (f *Follower) Batch(b events.Batch, now clock.Reading) Applied {
 func (f *Follower) cover(t *track, b events.Batch, now clock.Reading) bool {
 	any := false
 	for _, r := range runsOf(b, now) {
-		if p := t.proven(); p != nil && r.last()+1 < p.first {
+		if p := t.proven(); p != nil && r.last()+1 < p.first && !f.awaited(b.Epoch, r.last()) {
 			continue // not needed any more: see prove
 		}
 		grew, contradiction := t.add(r)
@@ -139,6 +139,12 @@ func (f *Follower) cover(t *track, b events.Batch, now clock.Reading) bool {
 		}
 	}
 	return any
+}
+
+// awaited reports whether a held answer wants a seq covered. Below the proven run that is so only if the database was
+// set back to before its floor.
+func (f *Follower) awaited(epoch string, seq uint64) bool {
+	return slices.ContainsFunc(f.held, func(a answer) bool { return a.Epoch == epoch && a.Floor <= seq })
 }
 
 // needs reports whether a seq is still to be covered: it is neither known nor below what was proven.

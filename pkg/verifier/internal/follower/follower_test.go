@@ -621,3 +621,30 @@ func FuzzMessages(f *testing.F) {
 		w.mustNotBeFresh(t)
 	})
 }
+
+// A database that was set back to before its floor goes on below what was proven: its events are needed again.
+func TestAnAnswerBelowTheProvenRunIsReadAgain(t *testing.T) {
+	w := newWorld()
+	w.setKeys(w.keySet)
+	w.commit(false)
+	w.commit(false)
+	w.number()
+	w.floor = 3 // both are dead: the answer alone gives the position
+	w.ask()
+	w.answer(w.requests[0])
+	if err := w.deliverAnswer(w.answers[0]); err != nil || w.f.Fresh() == nil {
+		t.Fatalf("%v, fresh %v", err, w.f.Fresh())
+	}
+
+	w.log, w.floor = nil, 1 // restored from a backup, and nobody remembers
+	w.commit(false)
+	w.ask()
+	w.answer(w.requests[1])
+	if err := w.deliverAnswer(w.answers[1]); err != nil {
+		t.Fatal(err)
+	}
+	w.deliver(w.page(1, 1))
+	if fresh := w.f.Fresh(); fresh.Since != w.requests[1].since {
+		t.Errorf("not fresh by the second answer: %+v", w.f.Stats())
+	}
+}
