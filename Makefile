@@ -17,6 +17,9 @@ BENCHTIME ?= 1s
 DURATION ?= 2m
 SETUP    ?= both
 SEED     ?=
+# A regular expression for the names of the faults to inject, and the longest time between two of them.
+FAULTS   ?=
+PAUSE    ?= 4s
 
 .PHONY: help
 help: ## list the targets
@@ -92,9 +95,9 @@ bench: ## run the benchmarks and print the machine and commit beside the figures
 	@$(GO) test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) $(PACKAGES) | grep -Ev '^(ok|PASS|\?)|no test files'
 
 .PHONY: faults
-faults: ## kill, freeze and cut off real processes under traffic for DURATION (2m); SETUP: single, cluster or both; SEED
+faults: ## kill, freeze and cut off real processes under traffic (DURATION, SETUP, SEED, FAULTS, PAUSE)
 	@$(GO) test -count=1 -v -timeout 0 -run '^TestFaults$$' $(TESTFLAGS) ./test/faults \
-		-args -duration $(DURATION) -setup $(SETUP) $(if $(SEED),-seed $(SEED))
+		-args -duration $(DURATION) -setup $(SETUP) -pause $(PAUSE) -faults '$(FAULTS)' $(if $(SEED),-seed $(SEED))
 
 .PHONY: generate
 generate: ## make the generated files again

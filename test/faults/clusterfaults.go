@@ -78,7 +78,7 @@ func (j *Injector) rollAll() Fault {
 		r.Stop(j.t)
 		j.launch(j.t, r)
 		j.ready(j.t, r)
-		j.Recorder.Add(Fault{Span: Span{began, j.Recorder.Now()}, Name: "part of a rolling restart: " + r.Instance, Spared: true, Down: []string{r.Instance}})
+		j.Recorder.Add(Fault{Span: Span{began, j.Recorder.Now()}, Kind: "part of a rolling restart", Name: "part of a rolling restart: " + r.Instance, Spared: true, Down: []string{r.Instance}})
 	}
 	return Fault{Spared: true}
 }

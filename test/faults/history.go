@@ -78,7 +78,7 @@ type Fleet struct {
 // Fault is something that was done to the system, from its start until the system was whole again.
 type Fault struct {
 	Span
-	Name string
+	Kind, Name string
 	// Spared: the system has to live with it without refusing anybody.
 	Spared bool `json:",omitempty"`
 	// Down are the instances that were ended by it: they accept nothing until they are ready again.
@@ -94,6 +94,14 @@ type Start struct {
 	Instance string
 }
 
+// Sample is what a resource service said of its own freshness.
+type Sample struct {
+	Span
+	Instance string
+	Fresh    bool
+	Age      time.Duration // since the last proof was asked for
+}
+
 // Sweep is when everything was healed and every credential was tried everywhere.
 type Sweep struct{ Span }
 
@@ -105,6 +113,7 @@ type History struct {
 	Changes []Change
 	Faults  []Fault
 	Starts  []Start
+	Samples []Sample
 	Sweep   Sweep
 }
 
@@ -138,6 +147,8 @@ func (r *Recorder) Add(entry any) {
 		r.h.Faults = append(r.h.Faults, e)
 	case Start:
 		r.h.Starts = append(r.h.Starts, e)
+	case Sample:
+		r.h.Samples = append(r.h.Samples, e)
 	case Sweep:
 		r.h.Sweep = e
 	default:
@@ -161,6 +172,7 @@ func (h *History) Write(w io.Writer) error {
 	err = lines(e, err, "start", h.Starts)
 	err = lines(e, err, "fault", h.Faults)
 	err = lines(e, err, "change", h.Changes)
+	err = lines(e, err, "sample", h.Samples)
 	err = lines(e, err, "call", h.Calls)
 	if err != nil {
 		return err

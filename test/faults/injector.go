@@ -12,11 +12,11 @@ import (
 // Injector draws faults and does them one after the other. Its methods run in the test's own goroutine.
 type Injector struct {
 	*System
+	Options
 	t       testing.TB
 	ctx     context.Context
 	rng     *rand.Rand
 	changed <-chan struct{}
-	counts  map[string]int
 }
 
 // kind is a fault that can be drawn, weight times as often as one of weight 1.
@@ -31,19 +31,23 @@ func (j *Injector) Run() {
 	var drawn []kind
 	for _, k := range j.kinds() {
 		for range k.weight {
-			drawn = append(drawn, k)
+			if j.Faults == nil || j.Faults.MatchString(k.name) {
+				drawn = append(drawn, k)
+			}
 		}
 	}
-	for pause(j.ctx, j.between(300*time.Millisecond, 4*time.Second)) {
+	if len(drawn) == 0 {
+		j.t.Fatalf("no fault of the set-up %s matches %v", j.Name, j.Faults)
+	}
+	for pause(j.ctx, j.between(j.Pause/20, j.Pause)) {
 		k := drawn[j.rng.IntN(len(drawn))]
 		began := j.Recorder.Now()
 		f := k.do(j)
 		if f.Begin == 0 {
 			f.Begin = began
 		}
-		f.Name, f.End = k.name+f.Name, j.Recorder.Now()
+		f.Kind, f.Name, f.End = k.name, k.name+f.Name, j.Recorder.Now()
 		j.Recorder.Add(f)
-		j.counts[k.name]++
 		j.t.Logf("%v %s", f.Span, f.Name)
 	}
 }

@@ -2,8 +2,6 @@ package faults
 
 import (
 	"fmt"
-	"maps"
-	"slices"
 	"strings"
 	"time"
 )
@@ -36,6 +34,7 @@ func Validate(h *History) *Report {
 	r.figure("NoCollateral: %d ordinary calls with good credentials, %d refused where that is allowed, the last %v after a fault's end",
 		available.Good, available.Refused, available.Recovery.Round(time.Millisecond))
 	r.figure("TrueReceipts: %d that count the whole fleet", receipts)
+	r.figure("%s", faultFigures(h))
 	return r
 }
 
@@ -46,15 +45,7 @@ func (r *Report) figure(format string, args ...any) {
 }
 
 // Figures tells what was measured.
-func (r *Report) Figures(faults map[string]int) string {
-	total := 0
-	var each []string
-	for _, name := range slices.Sorted(maps.Keys(faults)) {
-		total += faults[name]
-		each = append(each, fmt.Sprintf("%d × %s", faults[name], name))
-	}
-	return strings.Join(r.figures, "\n") + fmt.Sprintf("\nfaults: %d: %s", total, strings.Join(each, ", "))
-}
+func (r *Report) Figures() string { return strings.Join(r.figures, "\n") }
 
 func callFigures(h *History) string {
 	var ordinary, elite, silent int

@@ -2,7 +2,9 @@ package faults
 
 import (
 	"context"
+	"fmt"
 	"math/rand/v2"
+	"regexp"
 	"sync"
 	"testing"
 	"time"
@@ -11,25 +13,45 @@ import (
 // settle is how long the system is left alone after the last fault, before everything must be right.
 const settle = Bound
 
+// Options are what a run is made of; together with scheduling they decide what happens.
+type Options struct {
+	SetUp    string
+	Seed     uint64
+	Duration time.Duration
+	// Faults, if given, matches the names of those that are injected.
+	Faults *regexp.Regexp
+	// Pause is the longest time between two faults.
+	Pause time.Duration
+}
+
+// String is the command that does it again.
+func (o Options) String() string {
+	again := fmt.Sprintf("make faults DURATION=%v SEED=%d SETUP=%s PAUSE=%v", o.Duration, o.Seed, o.SetUp, o.Pause)
+	if o.Faults != nil {
+		again += fmt.Sprintf(" FAULTS='%v'", o.Faults)
+	}
+	return again
+}
+
 // Run starts a set-up, lets traffic and faults loose on it for a while, heals it, tries every credential everywhere, and
-// returns the history and how often each fault was injected.
-func Run(t testing.TB, setUp string, seed uint64, duration time.Duration) (*History, map[string]int) {
+// returns the history.
+func Run(t testing.TB, o Options) *History {
 	r := NewRecorder(Bound)
-	s := SetUps[setUp](t, r)
-	f := NewTraffic(s, seed)
+	s := SetUps[o.SetUp](t, r)
+	f := NewTraffic(s, o.Seed)
 	calling, hangUp := context.WithCancel(t.Context())
 	defer hangUp()
 	var traffic sync.WaitGroup
 	traffic.Go(func() { f.Run(calling) })
-	faulty, calm := context.WithTimeout(t.Context(), duration)
+	faulty, calm := context.WithTimeout(t.Context(), o.Duration)
 	defer calm()
-	j := &Injector{System: s, t: t, ctx: faulty, rng: rand.New(rand.NewPCG(seed, 0)), changed: f.changed, counts: map[string]int{}}
+	j := &Injector{System: s, Options: o, t: t, ctx: faulty, rng: rand.New(rand.NewPCG(o.Seed, 0)), changed: f.changed}
 	j.Run()
 	pause(t.Context(), settle)
 	hangUp()
 	traffic.Wait()
 	f.sweep(t.Context())
-	return r.History(), j.counts
+	return r.History()
 }
 
 // sweep tries every credential of the run at every instance, on both kinds of route.

@@ -4,6 +4,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -18,6 +19,8 @@ var (
 	duration = flag.Duration("duration", 0, "how long faults are injected into each set-up; 0: TestFaults is skipped")
 	seed     = flag.Uint64("seed", uint64(time.Now().UnixNano()%1_000_000), "what draws the faults and the traffic; a fresh one by default")
 	setUp    = flag.String("setup", "both", "single, cluster or both")
+	only     = flag.String("faults", "", "a regular expression: the names of the faults that are injected, all by default")
+	gap      = flag.Duration("pause", 4*time.Second, "the longest time between two faults")
 	keep     = flag.String("history", "", "file to which histories are appended even when nothing is broken")
 )
 
@@ -44,12 +47,16 @@ func TestFaults(t *testing.T) {
 }
 
 func testFaults(t *testing.T, name string) {
-	t.Logf("seed %d, set-up %s", *seed, name)
-	h, counts := Run(t, name, *seed, *duration)
+	o := Options{SetUp: name, Seed: *seed, Duration: *duration, Pause: *gap}
+	if *only != "" {
+		o.Faults = regexp.MustCompile(*only)
+	}
+	t.Logf("seed %d, set-up %s", o.Seed, name)
+	h := Run(t, o)
 	report := Validate(h)
-	t.Logf("\n%s", report.Figures(counts))
+	t.Logf("\n%s", report.Figures())
 	if len(report.Broken) > 0 {
-		t.Errorf("%s\nagain with: make faults DURATION=%v SEED=%d SETUP=%s", report.Complaint(), *duration, *seed, name)
+		t.Errorf("%s\nagain with: %s", report.Complaint(), o)
 	}
 	if len(report.Broken) > 0 || *keep != "" {
 		t.Logf("history: %s", write(t, h, name))

@@ -54,6 +54,9 @@ func (f *Traffic) Run(ctx context.Context) {
 			running.Go(func() { f.keepCalling(ctx, r, &f.pool, f.rng(1, i, n)) })
 		}
 	}
+	for _, r := range f.Resources {
+		running.Go(func() { f.keepSampling(ctx, r) })
+	}
 	for i := range persons {
 		running.Go(func() {
 			for ctx.Err() == nil {
