@@ -99,6 +99,9 @@ func endedByUsers() []ending {
 				s.t.Errorf("the old password: %v", got)
 			}
 		}},
+		{name: "a user with as many sessions as one may have logs in again", prepare: loginOften, unawaited: true, act: func(s *stage) {
+			s.must("POST /v1/login", "", "", map[string]any{"username": s.user.Name, "password": s.user.Password, "mode": "live"})
+		}, events: []string{"token.revoked session A"}, audit: "session.displaced", living: onlyB},
 		{name: "a key is suspended", act: byUser("PATCH "+oneKey, keyID, suspended),
 			events: []string{"apikey.rotated KEY suspended"}, audit: "api_key.suspended", living: noKey},
 		{name: "a key is resumed", prepare: byUser("PATCH "+oneKey, keyID, suspended), start: "a b",
@@ -112,6 +115,15 @@ func endedByUsers() []ending {
 			events: []string{"apikey.rotated KEY ends later"}, audit: "api_key.rotated", living: noKey},
 		{name: "a key is deleted", act: byUser("DELETE "+oneKey, keyID, nil),
 			events: []string{"apikey.rotated KEY ends"}, audit: "api_key.deleted", living: noKey},
+	}
+}
+
+// loginOften opens all the sessions that a user may have; A is the one that was unused for the longest.
+func loginOften(s *stage) {
+	const most = 200
+	for range most - 2 {
+		another := s.user
+		s.auth.Login(s.t, &another)
 	}
 }
 

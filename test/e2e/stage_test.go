@@ -31,6 +31,7 @@ type world struct {
 	resource *system.Resource
 	wire     *wire
 	used     *usage
+	walked   int // rows
 	root     system.User
 }
 
@@ -160,6 +161,7 @@ func (s *stage) call(operation, by, id string, body map[string]any) system.Answe
 
 // withoutReceipt are the operations that end trust and have no wait and no receipt.
 var withoutReceipt = map[string]bool{
+	"POST /v1/login":                   true,
 	"POST /v1/token/refresh":           true,
 	"POST /oauth2/token":               true,
 	"DELETE /v1/admin/services/{name}": true,
