@@ -46,6 +46,7 @@ require (
 	github.com/remyoudompheng/bigfft v0.0.0-20230129092748-24d4a6f8daec // indirect
 	github.com/sethvargo/go-retry v0.5.0 // indirect
 	github.com/tocsin-auth/tocsin/pkg/events v0.0.0
+	github.com/tocsin-auth/tocsin/pkg/verifier v0.0.0
 	github.com/tocsin-auth/tocsin/test/pgtest v0.0.0
 	go.uber.org/multierr v1.11.0 // indirect
 	golang.org/x/text v0.43.0

@@ -47,9 +47,10 @@ type Journal struct {
 	// Defects are what tests take away from it.
 	Defects JournalDefects
 
-	rows  []*Row
-	ids   int
-	state state
+	rows   []*Row
+	ids    int
+	epochs int // ever opened: it outlives a restore, as the time in a UUIDv7 does
+	state  state
 }
 
 type state struct {
@@ -126,7 +127,7 @@ func (j *Journal) AcquireFeed(_ context.Context, r store.LeaseRequest) (store.Le
 	cause := j.epochEnds(r)
 	first := s.Epoch == ""
 	if cause != "" {
-		s.issuer, s.Epoch, s.Head, s.floor = r.Issuer, laterEpoch(max(s.Epoch, r.Known.Epoch)), 0, 1
+		s.issuer, s.Epoch, s.Head, s.floor = r.Issuer, j.laterEpoch(r.Known.Epoch), 0, 1
 		s.Chain = events.ChainStart(s.issuer, s.Epoch)
 	}
 	s.holder, s.term, s.until = r.Holder, s.term+1, now+r.Life.Microseconds()
@@ -163,14 +164,16 @@ func (j *Journal) chainAt(seq uint64) events.Hash {
 	return events.ChainStart(j.state.issuer, j.state.Epoch)
 }
 
-func laterEpoch(last string) string {
+// laterEpoch returns one that is greater than every one before and than one that somebody knows of.
+func (j *Journal) laterEpoch(known string) string {
 	n := 0
-	if last != "" {
-		if _, err := fmt.Sscanf(last, "0000000e-0000-7000-8000-%d", &n); err != nil {
+	if known != "" {
+		if _, err := fmt.Sscanf(known, "0000000e-0000-7000-8000-%d", &n); err != nil {
 			panic(err)
 		}
 	}
-	return fmt.Sprintf("0000000e-0000-7000-8000-%012d", n+1)
+	j.epochs = max(j.epochs, n) + 1
+	return fmt.Sprintf("0000000e-0000-7000-8000-%012d", j.epochs)
 }
 
 func (j *Journal) unpublished() uint64 {
