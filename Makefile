@@ -96,7 +96,7 @@ bench: ## run the benchmarks and print the machine and commit beside the figures
 
 .PHONY: faults
 faults: ## kill, freeze and cut off real processes under traffic (DURATION, SETUP, SEED, FAULTS, PAUSE)
-	@$(GO) test -count=1 -v -timeout 0 -run '^TestFaults$$' $(TESTFLAGS) ./test/faults \
+	@$(GO) test -count=1 -v -timeout 0 -run '^TestFaults' $(TESTFLAGS) ./test/faults \
 		-args -duration $(DURATION) -setup $(SETUP) -pause $(PAUSE) -faults '$(FAULTS)' $(if $(SEED),-seed $(SEED))
 
 .PHONY: generate

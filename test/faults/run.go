@@ -22,6 +22,9 @@ type Options struct {
 	Faults *regexp.Regexp
 	// Pause is the longest time between two faults.
 	Pause time.Duration
+	// Program, if given, is what resource services run, with these variables beside their own.
+	Program     string
+	Environment []string
 }
 
 // String is the command that does it again.
@@ -37,7 +40,8 @@ func (o Options) String() string {
 // returns the history.
 func Run(t testing.TB, o Options) *History {
 	r := NewRecorder(Bound)
-	s := SetUps[o.SetUp](t, r)
+	s := &System{Name: o.SetUp, Recorder: r, program: o.Program, environment: o.Environment}
+	SetUps[o.SetUp](s, t)
 	f := NewTraffic(s, o.Seed)
 	calling, hangUp := context.WithCancel(t.Context())
 	defer hangUp()

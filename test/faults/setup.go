@@ -27,6 +27,10 @@ type System struct {
 	Resources []*Resource
 	Recorder  *Recorder
 
+	// What the resource services run instead of the program as it ships.
+	program     string
+	environment []string
+
 	// Of the cluster only:
 	nats     *natstest.Cluster
 	postgres *pgtest.Server
@@ -43,28 +47,26 @@ type Resource struct {
 }
 
 // SetUps are the systems that can be started.
-var SetUps = map[string]func(testing.TB, *Recorder) *System{"single": Single, "cluster": Cluster}
+var SetUps = map[string]func(*System, testing.TB){"single": (*System).single, "cluster": (*System).cluster}
 
 // authEnv: tokens live longer than a run, so that a dead one that comes back is seen to.
 func authEnv() map[string]string {
 	return map[string]string{"TOCSIN_ACCESS_TTL": "4h", "TOCSIN_LOG_LEVEL": "info"}
 }
 
-// Single starts one authsvc on SQLite with its embedded NATS, and two resource services.
-func Single(t testing.TB, r *Recorder) *System {
-	s := &System{Name: "single", Recorder: r}
+// single starts one authsvc on SQLite with its embedded NATS, and two resource services.
+func (s *System) single(t testing.TB) {
 	a := system.StartAuth(t, authEnv())
 	s.Auth = []*system.Auth{a}
 	for i := range 2 {
 		bus := StartProxy(t, strings.TrimPrefix(a.NATSURL, "nats://"))
 		s.startResource(t, i, []*Proxy{bus}, nil)
 	}
-	return s
 }
 
-// Cluster starts what production looks like: two authsvc on one PostgreSQL, three NATS nodes, three resource services.
-func Cluster(t testing.TB, r *Recorder) *System {
-	s := &System{Name: "cluster", Recorder: r, nats: natstest.StartClusterUnadvertised(t, "resourcesvc")}
+// cluster starts what production looks like: two authsvc on one PostgreSQL, three NATS nodes, three resource services.
+func (s *System) cluster(t testing.TB) {
+	s.nats = natstest.StartClusterUnadvertised(t, "resourcesvc")
 	database := s.startPostgres(t)
 	secret := make([]byte, 32)
 	rand.Read(secret)
@@ -90,7 +92,6 @@ func Cluster(t testing.TB, r *Recorder) *System {
 	for i := range 3 {
 		s.startResource(t, i, s.nodes(t), map[string]string{"TOCSIN_NATS_CREDS": s.nats.SeedFile("resourcesvc")})
 	}
-	return s
 }
 
 // startPostgres starts a server of this run alone, since it will be restarted, and returns its database's URL.
@@ -147,6 +148,9 @@ func (s *System) startResource(t testing.TB, i int, bus []*Proxy, env map[string
 	}
 	maps.Copy(all, env)
 	r.Resource = system.PrepareResource(t, s.Auth[0], all)
+	if s.program != "" {
+		r.Use(s.program, s.environment...)
+	}
 	s.Resources = append(s.Resources, r)
 	s.launch(t, r)
 	s.ready(t, r)
