@@ -53,11 +53,26 @@ type Stats struct {
 	Gaps          uint64            `json:"gaps"`
 	Mismatches    uint64            `json:"mismatches"`
 	Skips         uint64            `json:"skips"`
-	CatchUps      map[string]uint64 `json:"catch_ups"` // by source: stream, snapshot
+	CatchUps      map[string]uint64 `json:"catch_ups"`       // by source: stream, snapshot
+	CatchUpCauses map[string]uint64 `json:"catch_up_causes"` // start, reconnect, gap, mismatch, epoch
 	CatchUpErrors uint64            `json:"catch_up_errors"`
 	Reconnects    uint64            `json:"reconnects"`
 	BadMessages   uint64            `json:"bad_messages"`
 	SlowConsumer  uint64            `json:"slow_consumer"`
+
+	// Propagation is how long events took from their numbering in authsvc's database to their effect here. It is never
+	// less than the truth, and more by at most the shortest way of a question to authsvc (the clocks of the two machines
+	// are compared by means of proofs). What lies before the numbering is not in it, nor are events from before the
+	// first proof.
+	Propagation Histogram `json:"-"`
+}
+
+// Histogram counts durations: Counts[i] those of at most Bounds[i] and above the bound before it, and one more element
+// those above all bounds. The last bound is B.
+type Histogram struct {
+	Bounds []time.Duration
+	Counts []uint64
+	Sum    time.Duration
 }
 
 // MarshalJSON gives durations in milliseconds.
@@ -86,7 +101,7 @@ func (v *Verifier) Stats() Stats {
 		Revocations: v.set.Len(), TokenKeys: l.TokenKeys, FeedKeys: l.FeedKeys,
 		Tokens: v.tokens.Len(), Keys: v.keys.Len(), UnknownKeys: v.unknown.Len(),
 		Proofs: l.Proofs, Events: l.Events, Gaps: l.Gaps, Mismatches: l.Mismatches, Skips: l.Skips,
-		CatchUps: l.CatchUps, CatchUpErrors: l.CatchUpErrors,
+		CatchUps: l.CatchUps, CatchUpCauses: l.CatchUpCauses, CatchUpErrors: l.CatchUpErrors, Propagation: Histogram(l.Propagation),
 		Reconnects: l.Reconnects, BadMessages: l.BadMessages, SlowConsumer: l.SlowConsumer,
 	}
 	if l.LastEvent > 0 {

@@ -27,7 +27,7 @@ type collector struct {
 	source  Source
 	metrics []metric
 
-	state, refused, catchUps *prometheus.Desc
+	state, refused, catchUps, causes, propagation *prometheus.Desc
 }
 
 // NewCollector returns a collector that reads the source at each scrape. All names begin with tocsin_verifier_.
@@ -38,6 +38,9 @@ func NewCollector(source Source) prometheus.Collector {
 		state:    describe("state", "1 for the state that the verifier is in: starting, fresh or stale.", "state"),
 		refused:  describe("refused_total", "Requests refused, by code.", "code"),
 		catchUps: describe("catch_ups_total", "Times that missed events were read, by source.", "source"),
+		causes:   describe("catch_up_causes_total", "Times that events had to be read, by cause.", "cause"),
+		propagation: describe("propagation_seconds",
+			"Time of an event from its numbering in authsvc's database to its effect here; never too small, see docs/operations.md."),
 	}
 }
 
@@ -114,6 +117,8 @@ func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 	ch <- c.state
 	ch <- c.refused
 	ch <- c.catchUps
+	ch <- c.causes
+	ch <- c.propagation
 }
 
 // Collect implements [prometheus.Collector].
@@ -128,7 +133,23 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	for code, n := range s.Refused {
 		ch <- prometheus.MustNewConstMetric(c.refused, prometheus.CounterValue, float64(n), string(code))
 	}
-	for source, n := range s.CatchUps {
-		ch <- prometheus.MustNewConstMetric(c.catchUps, prometheus.CounterValue, float64(n), source)
+	for _, source := range []string{"stream", "snapshot"} {
+		ch <- prometheus.MustNewConstMetric(c.catchUps, prometheus.CounterValue, float64(s.CatchUps[source]), source)
 	}
+	for _, cause := range []string{"start", "reconnect", "gap", "mismatch", "epoch"} {
+		ch <- prometheus.MustNewConstMetric(c.causes, prometheus.CounterValue, float64(s.CatchUpCauses[cause]), cause)
+	}
+	ch <- histogram(c.propagation, s.Propagation)
+}
+
+// histogram gives cumulative buckets, as Prometheus wants them.
+func histogram(desc *prometheus.Desc, h verifier.Histogram) prometheus.Metric {
+	buckets, count := make(map[float64]uint64, len(h.Bounds)), uint64(0)
+	for i, n := range h.Counts {
+		count += n
+		if i < len(h.Bounds) {
+			buckets[h.Bounds[i].Seconds()] = count
+		}
+	}
+	return prometheus.MustNewConstHistogram(desc, count, h.Sum.Seconds(), buckets)
 }

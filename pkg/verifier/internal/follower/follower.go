@@ -44,8 +44,12 @@ type Config struct {
 	KeySetHash func() events.Hash
 	// Skipped is called before a proof is accepted whose run doesn't continue the proven one, so that events past until
 	// may never have been seen, or which covers a new event that Apply missed: caches of resolved API keys MUST be empty
-	// when it returns. So it is before the first proof. None of the three functions may call the follower.
+	// when it returns. So it is before the first proof. None of the functions may call the follower.
 	Skipped func()
+	// Arrived, if given, is called with the time of each event that wasn't covered before and was numbered after the last
+	// accepted proof, once it has taken effect: what the feed has brought, not what was read again. It is a measurement
+	// and MUST NOT call the follower.
+	Arrived func(at int64)
 }
 
 // Follower is the state machine. All methods are safe for concurrent use.
@@ -109,6 +113,7 @@ func (f *Follower) Batch(b events.Batch, now clock.Reading) Applied {
 	if slices.ContainsFunc(missed, t.needs) {
 		f.cfg.Skipped()
 	}
+	f.tellArrived(t, b)
 	result := Applied{KeysChanged: f.namesOtherKeys(t, b)}
 	before := f.provenEnd()
 	grew := f.cover(t, b, now)
@@ -123,6 +128,20 @@ func (f *Follower) Batch(b events.Batch, now clock.Reading) Applied {
 		result.Accepted = f.settle()
 	}
 	return result
+}
+
+// tellArrived tells of the new events of a batch. A proof's time is that of the transaction up to which it proves, so an
+// event with a later time is a later one.
+func (f *Follower) tellArrived(t *track, b events.Batch) {
+	fresh := f.fresh.Load()
+	if f.cfg.Arrived == nil || fresh == nil {
+		return
+	}
+	for _, e := range b.Events {
+		if e.At > fresh.Now && t.needs(e.Seq) {
+			f.cfg.Arrived(e.At)
+		}
+	}
 }
 
 // cover adds a batch to the runs of its epoch and reports whether that told anything new.

@@ -450,6 +450,25 @@ func TestBatchTellsWhatItBrought(t *testing.T) {
 	}
 }
 
+func TestOnlyWhatTheFeedBringsAfterAProofIsTimed(t *testing.T) {
+	w := history(2)
+	w.clock.Advance(time.Second) // the proof's time is later than that of the events before it
+	w.deliver(w.page(1, 2))
+	w.exchange(t)
+	w.clock.Advance(time.Second)
+	w.commit(false)
+	w.number()
+	w.commit(false)
+	w.number()
+	w.deliver(w.page(1, 2)) // again
+	w.deliver(w.page(4, 4)) // beyond a hole, in effect all the same
+	w.deliver(w.page(3, 4))
+	w.deliver(w.page(3, 4))
+	if len(w.arrived) != 2 {
+		t.Fatalf("%d events timed, want 2: %v", len(w.arrived), w.arrived)
+	}
+}
+
 func TestChangedKeySetIsToldOnce(t *testing.T) {
 	w := newWorld()
 	payload, err := events.EncodePayload(events.KeysChanged{Hash: w.keySet})

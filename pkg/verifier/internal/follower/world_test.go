@@ -38,6 +38,7 @@ type world struct {
 	unkept    map[int]bool // facts that the set takes for past until
 	heldKeys  events.Hash
 	skips     int
+	arrived   []int64      // times of the events that were told as new
 	excused   map[int]bool // facts that were dead at a skip, seen or not
 	lastFresh *Freshness
 	asks      map[clock.Reading]sent // by S
@@ -90,6 +91,7 @@ func (w *world) start() {
 		Apply:      w.apply,
 		KeySetHash: func() events.Hash { return w.heldKeys },
 		Skipped:    func() { w.skips++ },
+		Arrived:    func(at int64) { w.arrived = append(w.arrived, at) },
 	})
 }
 

@@ -33,6 +33,15 @@ const (
 	sourceSnapshot = "snapshot"
 )
 
+// Why something has to be read again, as it is counted.
+const (
+	causeStart     = "start"     // nothing was ever proven
+	causeEpoch     = "epoch"     // authsvc has opened another epoch
+	causeMismatch  = "mismatch"  // what was read contradicts an answer
+	causeReconnect = "reconnect" // nothing was proven on this connection yet
+	causeGap       = "gap"       // messages were lost on the way
+)
+
 // catchUps is the state of reading again. The owner starts at most one.
 type catchUps struct {
 	mu       sync.Mutex
@@ -40,6 +49,7 @@ type catchUps struct {
 	failures int
 	notUntil time.Time
 	bySource map[string]uint64
+	byCause  map[string]uint64
 	errors   uint64
 	subject  string // of Direct Get, once one has worked
 }
@@ -97,6 +107,30 @@ func (c *catchUps) count(source string) {
 	c.bySource[source]++
 }
 
+func (c *catchUps) countCause(cause string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.byCause == nil {
+		c.byCause = make(map[string]uint64)
+	}
+	c.byCause[cause]++
+}
+
+// cause tells why something has to be read again.
+func (l *Link) cause(need follower.CatchUp) string {
+	switch fresh := l.Fresh(); {
+	case fresh == nil:
+		return causeStart
+	case need.Distrust:
+		return causeMismatch
+	case need.Epoch != fresh.Epoch:
+		return causeEpoch
+	case fresh.Since.Boot < l.counts.connectedAt.Load():
+		return causeReconnect
+	}
+	return causeGap
+}
+
 // catchUpIfDue starts reading what an answer has waited for.
 func (l *Link) catchUpIfDue(b bus) {
 	need, due := l.follower.CatchUp(l.cfg.Clock.Now())
@@ -119,7 +153,9 @@ func (l *Link) catchUp(ctx context.Context, b bus, need follower.CatchUp) error 
 	if defect.CatchUp {
 		return nil
 	}
-	l.log.Info("catching up", "epoch", need.Epoch, "from", need.From, "to", need.To, "distrust", need.Distrust)
+	cause := l.cause(need)
+	l.catchUps.countCause(cause)
+	l.log.Info("catching up", "cause", cause, "epoch", need.Epoch, "from", need.From, "to", need.To)
 	var streamErr error
 	if !need.Distrust {
 		l.catchUps.count(sourceStream)

@@ -61,6 +61,8 @@ type Link struct {
 	cadence  cadence
 	session  session
 	counts   counts
+	// propagated is a measurement only; nothing is decided by it.
+	propagated propagation
 
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -76,6 +78,7 @@ type Link struct {
 
 type counts struct {
 	reconnects, bad, slow atomic.Uint64
+	connectedAt           atomic.Int64 // by the boot-time clock
 }
 
 // Start checks the configuration and returns at once; NATS and authsvc may be away. Close it.
@@ -101,12 +104,14 @@ func newLink(cfg Config, source source) *Link {
 	l.session.begin(l.ctx)
 	l.feedKeys = newFeedKeys(cfg.Issuer, source, cfg.Log)
 	l.tokens.init()
+	l.propagated.init(cfg.Largest)
 	l.cadence.setBounds(cfg.Smallest)
 	l.follower = follower.New(follower.Config{
 		Instance: cfg.Instance, StartNonce: events.NewNonce(), Bound: cfg.Largest,
 		Apply:      cfg.Set.Apply,
 		KeySetHash: func() events.Hash { return l.Keys().Hash },
 		Skipped:    cfg.Skipped,
+		Arrived:    func(at int64) { l.propagated.arrived(at, cfg.Clock.Now()) },
 	})
 	return l
 }

@@ -93,6 +93,7 @@ func (l *Link) noticed(n notice, err error) {
 }
 
 func (l *Link) connectedAnew() {
+	l.counts.connectedAt.Store(l.cfg.Clock.Now().Boot)
 	l.session.begin(l.ctx)
 	l.catchUps.forgive()
 	l.renew.Store(true)
@@ -242,6 +243,9 @@ func (l *Link) take(m *nats.Msg) (events.Batch, follower.Applied, error) {
 		return events.Batch{}, follower.Applied{}, err
 	}
 	applied := l.follower.Batch(batch, l.cfg.Clock.Now())
+	if applied.Accepted {
+		l.propagated.proven(l.Fresh())
+	}
 	if applied.KeysChanged {
 		l.tokens.wanted.Store(true)
 		l.rouse()
@@ -284,6 +288,7 @@ func (l *Link) takeAnswer(m *nats.Msg) error {
 	}
 	l.cadence.answered()
 	if accepted {
+		l.propagated.proven(l.Fresh())
 		l.changed()
 	}
 	l.rouse() // the time of the next question, or of a catch-up, has changed

@@ -19,7 +19,9 @@ type Stats struct {
 	BadMessages   uint64            // undecodable, or not signed by a feed key
 	SlowConsumer  uint64            // times that NATS dropped messages for us
 	CatchUps      map[string]uint64 // by source: stream, snapshot
+	CatchUpCauses map[string]uint64 // start, reconnect, gap, mismatch, epoch
 	CatchUpErrors uint64
+	Propagation   Histogram
 	ProofAge      time.Duration // since the last accepted question was asked; 0 before the first
 }
 
@@ -36,7 +38,9 @@ func (l *Link) Stats() Stats {
 	}
 	l.catchUps.mu.Lock()
 	s.CatchUps, s.CatchUpErrors = maps.Clone(l.catchUps.bySource), l.catchUps.errors
+	s.CatchUpCauses = maps.Clone(l.catchUps.byCause)
 	l.catchUps.mu.Unlock()
+	s.Propagation = l.propagated.snapshot()
 	if fresh := l.Fresh(); fresh != nil {
 		s.ProofAge = l.cfg.Clock.Now().Since(fresh.Since)
 	}
