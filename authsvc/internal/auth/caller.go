@@ -214,8 +214,8 @@ func self(ctx context.Context, tx *store.Tx, c Caller) (store.User, error) {
 	return user, unauthenticated(err)
 }
 
-// lockSelf is self for transactions that issue a credential or widen trust: it locks the rows that the caller's token
-// rests on, so that whatever ends the token comes before, and is seen here, or waits until the outcome can be seen.
+// lockSelf is self for transactions that issue a credential or widen trust: it locks the caller's token and the
+// rows that it rests on, so that whatever ends the token comes before, and is seen here, or waits until the outcome can be seen.
 func (w *work) lockSelf(ctx context.Context) (store.User, error) {
 	if w.by.Method != MethodBearer {
 		return store.User{}, ErrForbidden
@@ -223,6 +223,9 @@ func (w *work) lockSelf(ctx context.Context) (store.User, error) {
 	user, err := w.LockUser(ctx, w.by.UserID)
 	if err == nil {
 		_, err = w.LockSession(ctx, w.by.SessionID)
+	}
+	if err == nil {
+		err = w.LockToken(ctx, w.by.TokenID)
 	}
 	if errors.Is(err, store.ErrNotFound) {
 		return user, ErrUnauthenticated

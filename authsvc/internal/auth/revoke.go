@@ -39,8 +39,9 @@ func (s *Service) Revoke(ctx context.Context, c Caller, r Revocation) (Change, e
 	}
 	var wait int64 // microseconds
 	done, err := s.change(ctx, c, func(w *work) (err error) {
-		if r.IssuedBefore != nil || r.All {
-			// Before all other locks, and before the time is read: what is issued while we wait here must die too.
+		if r.IssuedBefore != nil || r.All || r.Role != nil {
+			// Before all other locks, and before the time is read: what is issued while we wait here must die too, and so
+			// must what a user has who is being registered with the role.
 			if _, err = w.LockAuthority(ctx); err != nil {
 				return err
 			}
@@ -126,6 +127,9 @@ func (w *work) revokeUsers(ctx context.Context, users []store.User, d deed) erro
 
 // revokeJTI announces the death of one token. The event is also what the database itself knows of it.
 func (w *work) revokeJTI(ctx context.Context, jti string, d deed) error {
+	if err := w.LockToken(ctx, jti); err != nil {
+		return err
+	}
 	d.target = jtiTarget(jti)
 	switch _, err := w.LiveEvent(ctx, d.target, events.TypeTokenRevoked); {
 	case err == nil:

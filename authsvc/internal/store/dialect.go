@@ -12,6 +12,8 @@ type dialect struct {
 	// shareAuthority and lockAuthority are statements that take the lock which issuers share and revocations of
 	// everything hold alone; empty for SQLite.
 	shareAuthority, lockAuthority string
+	// lockToken takes the lock of an access token, named by its only parameter; empty for SQLite.
+	lockToken string
 	// clock is an expression for the database's time in microseconds; empty where the process's clock is the database's.
 	clock string
 	// viewIsolation makes a read-only transaction see one snapshot.

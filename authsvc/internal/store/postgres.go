@@ -23,6 +23,7 @@ const postgresConns = 20
 const (
 	authorityLock = 0x746f6373_01
 	migrationLock = 0x746f6373_02
+	tokenLock     = 0x746f6373 // with the hash of a jti
 )
 
 // Settings of every connection. A process that is frozen in the middle of a transaction must not hold its locks for
@@ -59,6 +60,7 @@ func openPostgres(db *DB, url string) error {
 		// revocation of everything, as shared row locks would let it.
 		shareAuthority: fmt.Sprintf("SELECT pg_advisory_xact_lock_shared(%d)", authorityLock),
 		lockAuthority:  fmt.Sprintf("SELECT pg_advisory_xact_lock(%d)", authorityLock),
+		lockToken:      fmt.Sprintf("SELECT pg_advisory_xact_lock(%d, hashtext($1))", tokenLock),
 		clock:          "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint",
 		viewIsolation:  sql.LevelRepeatableRead,
 		kind:           postgresKind,

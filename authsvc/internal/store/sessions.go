@@ -59,6 +59,16 @@ func (tx *Tx) LockSession(ctx context.Context, id string) (Session, error) {
 	return scanSession(tx.queryRow(ctx, `SELECT `+sessionColumns+` FROM sessions WHERE id = $1`+tx.db.dialect.forUpdate, id))
 }
 
+// LockToken locks an access token, which has no row of its own, by its jti: whoever revokes it and whoever makes something
+// that rests on it exclude each other. Whoever revokes it MUST NOT wait for another lock after this one.
+func (tx *Tx) LockToken(ctx context.Context, jti string) error {
+	if tx.db.dialect.lockToken == "" {
+		return nil
+	}
+	_, err := tx.exec(ctx, tx.db.dialect.lockToken, jti)
+	return err
+}
+
 // SessionWithUser reads a session, alive or not, with its user and the bounds that concern both, in one query.
 func (tx *Tx) SessionWithUser(ctx context.Context, id string) (Session, User, Authority, error) {
 	var s Session

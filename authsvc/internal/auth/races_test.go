@@ -1,0 +1,254 @@
+package auth
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/tocsin-auth/tocsin/authsvc/internal/keyring"
+	"github.com/tocsin-auth/tocsin/authsvc/internal/seal"
+	"github.com/tocsin-auth/tocsin/authsvc/internal/store/storetest"
+	"github.com/tocsin-auth/tocsin/pkg/events"
+)
+
+// arena is a world with the real key ring, whose rotations commit with their transaction, and a connection of its own to
+// the database.
+type arena struct {
+	*world
+	url    string
+	beside *sql.DB
+	scenes int
+}
+
+func newArena(t *testing.T, url string) *arena {
+	t.Helper()
+	w := &world{bus: &memoryBus{}, clock: &storetest.Clock{}}
+	db := storetest.Open(t, url, w.clock.Option())
+	sealer, err := seal.New(seal.NewKey())
+	if err != nil {
+		t.Fatal(err)
+	}
+	log := slog.New(slog.DiscardHandler)
+	ring, err := keyring.Open(t.Context(), keyring.Config{DB: db, Sealer: sealer, Issuer: "http://auth.test", Alg: "EdDSA", Log: log})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Service, err = New(Config{DB: db, Ring: ring, Issuer: "http://auth.test", Audience: "tocsin", AccessTTL: 15 * time.Minute,
+		RefreshTTL: 720 * time.Hour, RefreshIdle: 168 * time.Hour, PasswordMin: 12, Bus: w.bus, Nudge: func() { w.nudges.Add(1) }, Log: log})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.hasher = newHasher(cheap)
+	if _, err := w.Bootstrap(t.Context(), BootstrapRequest{Username: "root", Password: password}); err != nil {
+		t.Fatal(err)
+	}
+	driver, source := "pgx", url
+	if a, ok := strings.CutPrefix(url, "sqlite:"); ok {
+		driver, source = "sqlite", a
+	}
+	beside, err := sql.Open(driver, source)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { beside.Close() })
+	return &arena{world: w, url: url, beside: beside}
+}
+
+func (a *arena) postgres() bool { return !strings.HasPrefix(a.url, "sqlite:") }
+
+func (a *arena) lastEvent(t *testing.T) (id string) {
+	t.Helper()
+	if err := a.beside.QueryRowContext(t.Context(), `SELECT COALESCE(max(id), '') FROM events`).Scan(&id); err != nil {
+		t.Fatal(err)
+	}
+	return id
+}
+
+// schedule is how two calls are made to meet: one is stopped at a lock point, then the other begins.
+type schedule struct {
+	name        string
+	endingFirst bool
+	// close makes the gate; on PostgreSQL there are several.
+	close func(t *testing.T, a *arena, s *scene, first string) gate
+	// must: the first call has to be stopped there.
+	must bool
+}
+
+func (a *arena) schedules() (all []schedule) {
+	for _, endingFirst := range []bool{false, true} {
+		if !a.postgres() {
+			all = append(all, schedule{name: "at the writer", endingFirst: endingFirst, must: true,
+				close: func(t *testing.T, a *arena, _ *scene, _ string) gate { return closeSQLite(t, a.beside) }})
+			continue
+		}
+		all = append(all,
+			schedule{name: "holding its locks", endingFirst: endingFirst, must: true,
+				close: func(t *testing.T, a *arena, _ *scene, table string) gate {
+					return closePostgres(t, a.beside, `LOCK TABLE `+table+` IN SHARE MODE`)
+				}},
+			schedule{name: "at the user's rows", endingFirst: endingFirst,
+				close: func(t *testing.T, a *arena, s *scene, _ string) gate {
+					return closePostgres(t, a.beside, `SELECT 1 FROM users JOIN sessions ON sessions.user_id = users.id
+						WHERE users.id = $1 FOR UPDATE`, s.user.ID)
+				}},
+			schedule{name: "at the watermarks", endingFirst: endingFirst,
+				close: func(t *testing.T, a *arena, _ *scene, _ string) gate {
+					return closePostgres(t, a.beside, `SELECT pg_advisory_xact_lock($1)`, int64(0x746f6373_01))
+				}})
+	}
+	return all
+}
+
+// TestNothingLostWhatIsIssuedWhileTrustEndsIsRefusedOrDead lets every call that issues a credential meet every call that
+// ends trust, at each point where one can wait for the other, in both orders. When both have returned, what was issued before
+// the end is dead, for authsvc, for the elite check and by the events alike; what rests on what had ended was refused; and
+// what was issued after the end, or isn't meant by it, lives.
+func TestNothingLostWhatIsIssuedWhileTrustEndsIsRefusedOrDead(t *testing.T) {
+	storetest.EachURL(t, func(t *testing.T, url string) {
+		a := newArena(t, url)
+		met := map[turn]int{}
+		for _, i := range issuingCalls() {
+			for _, e := range endingCalls() {
+				for _, s := range a.schedules() {
+					name := fmt.Sprintf("%s, %s, the first %s", i.name, e.name, s.name)
+					if s.endingFirst {
+						name = fmt.Sprintf("%s, %s, the first %s", e.name, i.name, s.name)
+					}
+					t.Run(name, func(t *testing.T) { met[a.meet(t, i, e, s)]++ })
+				}
+			}
+		}
+		if !t.Failed() && (met[firstFirst] == 0 || a.postgres() && met[secondFirst] == 0) {
+			t.Errorf("not every order was produced: %v", met)
+		}
+		t.Logf("in the order of beginning %d, overtaken %d, unknown %d", met[firstFirst], met[secondFirst], met[unknown])
+	})
+}
+
+// meet runs one schedule and returns its order.
+func (a *arena) meet(t *testing.T, i issuing, e endingCall, s schedule) turn {
+	a.scenes++
+	sc := sceneOf(t, a.world, fmt.Sprintf("vera%d", a.scenes))
+	if i.prepare != nil {
+		if err := i.prepare(sc); err != nil {
+			t.Fatal(err)
+		}
+	}
+	before := a.lastEvent(t)
+	var got issued
+	var refused, failed error
+	issue := func() { got, refused = i.issue(context.WithoutCancel(t.Context()), sc) }
+	end := func() { failed = e.end(context.WithoutCancel(t.Context()), sc) }
+	first, second, table := issue, end, i.within
+	if s.endingFirst {
+		first, second, table = end, issue, "events"
+	}
+	order, stopped := race(t, s.close(t, a, sc, table), first, second)
+	if s.must && !stopped {
+		t.Error("the first call wasn't stopped")
+	}
+	if failed != nil {
+		t.Fatalf("the ending call: %v", failed)
+	}
+	m := meeting{t: t, arena: a, told: tellAll(t, a.beside, before), issuing: i, ending: e,
+		issueFirst: order == firstFirst && !s.endingFirst || order == secondFirst && s.endingFirst,
+		endFirst:   order == firstFirst && s.endingFirst || order == secondFirst && !s.endingFirst}
+	m.check(got, refused)
+	return order
+}
+
+// meeting is how two calls met.
+type meeting struct {
+	t                    *testing.T
+	arena                *arena
+	told                 *told
+	issuing              issuing
+	ending               endingCall
+	issueFirst, endFirst bool // neither: not known
+}
+
+// rested reports whether the ending call ends what the issuing one rests on.
+func (m meeting) rested() bool {
+	return slices.ContainsFunc(m.issuing.rests, func(r rests) bool { return slices.Contains(m.ending.ends, r) })
+}
+
+func (m meeting) covers(made string) bool {
+	return slices.Contains(m.issuing.makes, made) && slices.Contains(m.ending.covers, made)
+}
+
+func (m meeting) check(got issued, refused error) {
+	m.t.Helper()
+	if refused != nil {
+		m.checkRefusal(refused)
+		return
+	}
+	if m.endFirst && m.rested() {
+		m.t.Error("issued, after what it rests on had ended")
+	}
+	if got.tokens != nil {
+		m.checkTokens(*got.tokens)
+	}
+	for _, key := range got.keys {
+		v := m.arena.judgeKey(m.t, m.told, m.arena.made(m.t, key))
+		m.checkVerdict("key", v, m.covers("key") || m.covers("key of another"))
+	}
+}
+
+func (m meeting) checkRefusal(refused error) {
+	m.t.Helper()
+	known := slices.ContainsFunc([]error{ErrInvalidCredentials, ErrInvalidRefreshToken, ErrUnauthenticated, ErrConflict, ErrNotFound},
+		func(sentinel error) bool { return errors.Is(refused, sentinel) })
+	if !known {
+		m.t.Errorf("refused by %v", refused)
+	}
+	if m.issueFirst || !m.rested() {
+		m.t.Errorf("refused, though nothing that it rests on had ended: %v", refused)
+	}
+}
+
+func (m meeting) checkTokens(tokens Tokens) {
+	m.t.Helper()
+	claims, v := m.arena.judgeToken(m.t, m.told, tokens.AccessToken)
+	m.checkVerdict("access token", v, m.covers("token") || m.covers("token of A"))
+	if v.auth {
+		m.arena.checkRoles(m.t, m.told, claims)
+	}
+	alive := m.told.session(claims.SessionID, claims.Subject, claims.TV)
+	_, err := m.arena.Refresh(m.t.Context(), tokens.RefreshToken, Client{})
+	m.checkVerdict("session", verdict{err == nil, alive, alive}, m.covers("session") || m.covers("session A"))
+}
+
+// checkVerdict compares what is said of a credential that was issued.
+func (m meeting) checkVerdict(what string, v verdict, covered bool) {
+	m.t.Helper()
+	late := m.ending.byTime || m.endFirst && m.ending.covers != nil && m.ending.ends == nil // may still be signed by the old key
+	switch {
+	case !v.agreed():
+		m.t.Errorf("%s: %v", what, v)
+	case m.ending.byTime:
+	case m.issueFirst && covered && v.auth:
+		m.t.Errorf("the %s was issued before the end, and lives", what)
+	case m.issueFirst && !covered && !v.auth:
+		m.t.Errorf("the %s isn't meant, and is dead", what)
+	case m.endFirst && !m.rested() && !late && !v.auth:
+		m.t.Errorf("the %s was issued after the end, and is dead", what)
+	case !m.issueFirst && m.rested() && covered && v.auth:
+		m.t.Errorf("the %s rests on what was ended, and lives", what)
+	}
+}
+
+// made adds what a verifier would have learnt of a key when it was made.
+func (a *arena) made(t *testing.T, key IssuedKey) madeKey {
+	t.Helper()
+	state, err := a.db.KeyByHash(t.Context(), events.Hash(hashSecret(key.Key)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return madeKey{key, state.Key.TV} // 0 when it is gone: any event about its user's keys kills it
+}
