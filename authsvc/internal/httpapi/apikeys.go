@@ -15,7 +15,7 @@ type createKeyInput struct {
 		Name      string     `json:"name"`
 		Mode      string     `json:"mode" enum:"live,test"`
 		ExpiresAt *time.Time `json:"expires_at,omitempty"`
-		Scopes    []string   `json:"scopes,omitempty" doc:"Narrow the user's roles for this key"`
+		Scopes    []string   `json:"scopes,omitempty" maxItems:"32" doc:"Narrow the user's roles for this key"`
 	}
 }
 

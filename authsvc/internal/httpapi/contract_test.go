@@ -2,10 +2,13 @@ package httpapi
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/tocsin-auth/tocsin/authsvc/internal/auth"
 	"github.com/tocsin-auth/tocsin/pkg/events/apikey"
@@ -292,6 +295,45 @@ func TestKeysDontPretendToKnowWhenTheyWereUsed(t *testing.T) {
 		for _, key := range page.Items {
 			if at, given := key["last_used_at"]; !given || at != nil {
 				t.Errorf("%s: last_used_at %v, given %t", path, at, given)
+			}
+		}
+	}
+}
+
+// What the document allows of a list the domain takes, and no more.
+func TestTheBoundsOfListsInTheDocumentAreTheDomains(t *testing.T) {
+	s := newSystem(t)
+	alice := s.person("alice")
+	names := func(n int) []string {
+		all := make([]string, n)
+		for i := range all {
+			all[i] = fmt.Sprintf("name-%d", i)
+		}
+		return all
+	}
+	for _, o := range operations(s.Server) {
+		if o.schema() == nil {
+			continue
+		}
+		for name, property := range o.schema().Properties {
+			if property.Type != huma.TypeArray {
+				continue
+			}
+			if property.MaxItems == nil {
+				t.Errorf("%s: %s has no bound", o, name)
+				continue
+			}
+			body, path := o.body(), o.url(alice.User.ID)
+			body[name] = names(*property.MaxItems)
+			if name == "user_ids" {
+				body[name] = slices.Repeat([]string{alice.User.ID}, *property.MaxItems)
+			}
+			if w := s.do(o.Method, path, s.admin, body); w.Code >= 300 {
+				t.Errorf("%s: %d %s: %d %s", o, *property.MaxItems, name, w.Code, w.Body)
+			}
+			body[name] = names(*property.MaxItems + 1)
+			if w := s.do(o.Method, path, s.admin, body); w.Code != 400 || problem(t, w).Errors[0].Field != name {
+				t.Errorf("%s: %d %s: %d %s", o, *property.MaxItems+1, name, w.Code, w.Body)
 			}
 		}
 	}

@@ -48,6 +48,18 @@ func (s *Server) getReady(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, http.StatusOK, state)
 }
 
+// tellReady logs a check once when it begins to fail and once when it passes again, however often it is asked for.
+func (s *Server) tellReady(ctx context.Context, name string, err error) {
+	failing := err != nil
+	before, known := s.unready.Swap(name, failing)
+	switch {
+	case failing && (!known || before == false):
+		s.log.WarnContext(ctx, "not ready", "check", name, "error", err)
+	case !failing && before == true:
+		s.log.InfoContext(ctx, "ready again", "check", name)
+	}
+}
+
 // check runs all checks at once, so that one that hangs doesn't hide the others.
 func (s *Server) check(ctx context.Context) readiness {
 	state := readiness{Ready: true, Checks: make(map[string]bool, len(s.ready))}
@@ -56,9 +68,7 @@ func (s *Server) check(ctx context.Context) readiness {
 	for name, check := range s.ready {
 		running.Go(func() {
 			err := check(ctx)
-			if err != nil {
-				s.log.WarnContext(ctx, "not ready", "check", name, "error", err)
-			}
+			s.tellReady(ctx, name, err)
 			mu.Lock()
 			defer mu.Unlock()
 			state.Checks[name] = err == nil

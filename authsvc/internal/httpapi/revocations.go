@@ -16,7 +16,7 @@ type revocationInput struct {
 		JTI          *string    `json:"jti,omitempty"`
 		SessionID    *string    `json:"session_id,omitempty"`
 		UserID       *string    `json:"user_id,omitempty"`
-		UserIDs      []string   `json:"user_ids,omitempty"`
+		UserIDs      []string   `json:"user_ids,omitempty" maxItems:"1000"`
 		Role         *string    `json:"role,omitempty"`
 		APIKeyID     *string    `json:"api_key_id,omitempty"`
 		IssuedBefore *time.Time `json:"issued_before,omitempty"`

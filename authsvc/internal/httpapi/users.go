@@ -16,7 +16,7 @@ type usersQuery struct {
 type rolesInput struct {
 	ObjectChange
 	Body struct {
-		Roles []string `json:"roles" maxItems:"64"`
+		Roles []string `json:"roles" maxItems:"32"`
 	}
 }
 
