@@ -239,15 +239,27 @@ func paths() []path {
 			if err != ErrInvalidRefreshToken {
 				return Change{}, fmt.Errorf("reuse: %v", err)
 			}
-			var e store.Event
-			s.update(s.t, func(tx *store.Tx) (err error) {
-				e, err = tx.LiveEvent(s.t.Context(), sessionTarget(s.b.SessionID), events.TypeTokenRevoked)
-				return err
-			})
-			return Change{EventIDs: []string{e.ID}}, nil
+			return s.endOf(s.b.SessionID), nil
 		}, []string{`token.revoked {"session_id":"B"} @session:B`}, "session.reuse", "a key"},
+		{"session displaced by a login too many", func(s *scene) (Change, error) {
+			s.fill(MaxSessions-2, 0)
+			s.login(s.t, s.user.Username)
+			return s.endOf(s.a.SessionID), nil
+		}, []string{`token.revoked {"session_id":"A"} @session:A`}, "session.displaced", "b key"},
 	}
 }
+
+// endOf finds the event of a session's end, for calls that don't return it.
+func (s *scene) endOf(session string) Change {
+	s.t.Helper()
+	var e store.Event
+	s.update(s.t, func(tx *store.Tx) (err error) {
+		e, err = tx.LiveEvent(s.t.Context(), sessionTarget(session), events.TypeTokenRevoked)
+		return err
+	})
+	return Change{EventIDs: []string{e.ID}}
+}
+
 func revoke(r func(s *scene) Revocation) func(s *scene) (Change, error) {
 	return func(s *scene) (Change, error) {
 		rev := r(s)
