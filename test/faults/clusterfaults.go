@@ -10,23 +10,23 @@ import (
 
 // clusterKinds are the faults of replicas, of the NATS cluster and of PostgreSQL.
 var clusterKinds = []kind{
-	{"kill one authsvc", 2, (*Injector).killOneAuth},
-	{"kill one authsvc after a change", 2, (*Injector).killOneAuthAfterChange},
-	{"kill every authsvc", 1, (*Injector).killEveryAuth},
-	{"rolling restart of authsvc", 2, (*Injector).rollAuth},
-	{"rolling restart of everything", 1, (*Injector).rollAll},
-	{"freeze one authsvc", 3, (*Injector).freezeOneAuth},
-	{"kill one NATS node", 2, (*Injector).killNode},
-	{"freeze one NATS node", 2, (*Injector).freezeNode},
-	{"kill two NATS nodes", 1, (*Injector).killQuorum},
-	{"kill the NATS cluster and wipe its stores", 1, (*Injector).wipeCluster},
-	{"black hole between an authsvc and the bus", 2, (*Injector).isolateAuth},
-	{"one-way black hole between an authsvc and the bus", 1, (*Injector).deafenAuth},
-	{"black hole between an authsvc and PostgreSQL", 2, (*Injector).isolateFromDatabase},
-	{"black hole around PostgreSQL", 1, (*Injector).isolateDatabase},
-	{"delay between an authsvc and PostgreSQL", 1, (*Injector).delayDatabase},
-	{"restart PostgreSQL", 1, (*Injector).restartPostgres},
-	{"freeze one authsvc and kill one NATS node", 1, (*Injector).freezeAuthAndKillNode},
+	{name: "kill one authsvc", weight: 2, do: (*Injector).killOneAuth},
+	{name: "kill one authsvc after a change", weight: 2, do: (*Injector).killOneAuthAfterChange},
+	{name: "kill every authsvc", weight: 1, do: (*Injector).killEveryAuth},
+	{name: "rolling restart of authsvc", weight: 2, do: (*Injector).rollAuth},
+	{name: "rolling restart of everything", weight: 1, do: (*Injector).rollAll},
+	{name: "freeze one authsvc", weight: 3, do: (*Injector).freezeOneAuth},
+	{name: "kill one NATS node", weight: 2, do: (*Injector).killNode},
+	{name: "freeze one NATS node", weight: 2, do: (*Injector).freezeNode},
+	{name: "kill two NATS nodes", weight: 1, do: (*Injector).killQuorum},
+	{name: "kill the NATS cluster and wipe its stores", weight: 1, do: (*Injector).wipeCluster},
+	{name: "black hole between an authsvc and the bus", weight: 2, do: (*Injector).isolateAuth},
+	{name: "one-way black hole between an authsvc and the bus", weight: 1, do: (*Injector).deafenAuth},
+	{name: "black hole between an authsvc and PostgreSQL", weight: 2, do: (*Injector).isolateFromDatabase},
+	{name: "black hole around PostgreSQL", weight: 1, do: (*Injector).isolateDatabase},
+	{name: "delay between an authsvc and PostgreSQL", weight: 1, do: (*Injector).delayDatabase},
+	{name: "restart PostgreSQL", weight: 1, do: (*Injector).restartPostgres},
+	{name: "freeze one authsvc and kill one NATS node", weight: 1, do: (*Injector).freezeAuthAndKillNode},
 }
 
 func (j *Injector) anAuth() (int, *system.Auth) {
@@ -38,7 +38,7 @@ func (j *Injector) killOneAuth() Fault {
 	_, a := j.anAuth()
 	a.Kill()
 	j.wait(j.between(0, Bound))
-	a.Restart(j.t)
+	j.restart(a)
 	return Fault{Spared: true}
 }
 
@@ -56,7 +56,7 @@ func (j *Injector) killEveryAuth() Fault {
 	}
 	j.wait(j.between(0, Bound))
 	for _, a := range j.Auth {
-		a.Restart(j.t)
+		j.restart(a)
 	}
 	return Fault{}
 }
@@ -64,7 +64,7 @@ func (j *Injector) killEveryAuth() Fault {
 func (j *Injector) rollAuth() Fault {
 	for _, a := range j.Auth {
 		a.Stop(j.t)
-		a.Restart(j.t)
+		j.restart(a)
 	}
 	return Fault{Spared: true}
 }

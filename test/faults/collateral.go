@@ -92,7 +92,7 @@ func windowsOf(h *History) windows {
 		for _, instance := range f.Down {
 			w.all = append(w.all, window{outage{f.Span, []Fault{f}}, Span{f.Begin, f.End + recovery}, []string{instance}})
 		}
-		if f.Spared || len(f.Down) > 0 && len(f.Apart) == 0 {
+		if (f.Spared || len(f.Down) > 0 && len(f.Apart) == 0) && !overlaps(f, faults) {
 			w.spared = append(w.spared, f)
 			continue
 		}
@@ -107,6 +107,13 @@ func windowsOf(h *History) windows {
 		w.all = append(w.all, window{o, Span{o.Begin + max(0, h.Bound-proofMargin), o.End + recovery}, nil})
 	}
 	return w
+}
+
+// overlaps reports whether a fault that is spared by itself meets one that isn't.
+func overlaps(f Fault, faults []Fault) bool {
+	return slices.ContainsFunc(faults, func(o Fault) bool {
+		return !o.Spared && len(o.Down) == 0 && o.Begin <= f.End+recovery && f.Begin <= o.End+recovery
+	})
 }
 
 // find returns what excuses a refusal, nil if nothing does. Only 503 is excused: nothing makes a good credential bad.

@@ -24,6 +24,8 @@ type kind struct {
 	name   string
 	weight int
 	do     func(*Injector) Fault
+	// alone: no other fault beside it, since one would end it early.
+	alone bool
 }
 
 // Run injects faults until the context ends, and leaves the system whole. A fault that has begun is finished.
@@ -41,6 +43,7 @@ func (j *Injector) Run() {
 	}
 	for pause(j.ctx, j.between(j.Pause/20, j.Pause)) {
 		k := drawn[j.rng.IntN(len(drawn))]
+		clearUp := j.weather(k)
 		began := j.Recorder.Now()
 		f := k.do(j)
 		if f.Begin == 0 {
@@ -49,6 +52,7 @@ func (j *Injector) Run() {
 		f.Kind, f.Name, f.End = k.name, k.name+f.Name, j.Recorder.Now()
 		j.Recorder.Add(f)
 		j.t.Logf("%v %s", f.Span, f.Name)
+		clearUp()
 	}
 }
 

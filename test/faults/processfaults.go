@@ -7,14 +7,14 @@ import (
 
 // processKinds are the faults of both set-ups.
 var processKinds = []kind{
-	{"kill a resource service", 2, (*Injector).killResource},
-	{"restart a resource service", 1, (*Injector).restartResource},
-	{"freeze a resource service", 3, (*Injector).freezeResource},
-	{"black hole between a resource service and the bus", 3, (*Injector).isolateResource},
-	{"one-way black hole between a resource service and the bus", 2, (*Injector).deafenResource},
-	{"delay between a resource service and the bus", 1, (*Injector).delayResource},
-	{"cut connections of a resource service", 1, (*Injector).cutResource},
-	{"start a resource service without the bus", 1, (*Injector).startIsolated},
+	{name: "kill a resource service", weight: 2, do: (*Injector).killResource},
+	{name: "restart a resource service", weight: 1, do: (*Injector).restartResource},
+	{name: "freeze a resource service", weight: 3, do: (*Injector).freezeResource},
+	{name: "black hole between a resource service and the bus", weight: 3, do: (*Injector).isolateResource},
+	{name: "one-way black hole between a resource service and the bus", weight: 2, do: (*Injector).deafenResource},
+	{name: "delay between a resource service and the bus", weight: 1, do: (*Injector).delayResource},
+	{name: "cut connections of a resource service", weight: 1, do: (*Injector).cutResource},
+	{name: "start a resource service without the bus", weight: 1, do: (*Injector).startIsolated, alone: true},
 }
 
 func (j *Injector) killResource() Fault {

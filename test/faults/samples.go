@@ -69,11 +69,11 @@ func faultFigures(h *History) string {
 
 // look reads the samples from a fault's start on.
 func (k *kindFigures) look(f Fault, samples []Sample) {
-	const patience = 10 * time.Second
+	const after = 10 * time.Second
 	stale, again := map[string]bool{}, map[string]bool{}
 	for _, s := range samples {
 		switch {
-		case s.Begin > f.End+patience:
+		case s.Begin > f.End+after:
 			return
 		case s.End <= f.End:
 			k.oldest = max(k.oldest, s.Age)

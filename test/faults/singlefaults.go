@@ -8,18 +8,18 @@ import (
 
 // singleKinds are the faults of the one authsvc and its embedded bus.
 var singleKinds = []kind{
-	{"kill authsvc", 2, (*Injector).killOnlyAuth},
-	{"kill authsvc after a change", 3, (*Injector).killOnlyAuthAfterChange},
-	{"restart authsvc", 2, (*Injector).restartOnlyAuth},
-	{"freeze authsvc", 3, (*Injector).freezeOnlyAuth},
-	{"kill authsvc and wipe the stream", 2, (*Injector).wipeStream},
+	{name: "kill authsvc", weight: 2, do: (*Injector).killOnlyAuth},
+	{name: "kill authsvc after a change", weight: 3, do: (*Injector).killOnlyAuthAfterChange},
+	{name: "restart authsvc", weight: 2, do: (*Injector).restartOnlyAuth},
+	{name: "freeze authsvc", weight: 3, do: (*Injector).freezeOnlyAuth},
+	{name: "kill authsvc and wipe the stream", weight: 2, do: (*Injector).wipeStream},
 }
 
 func (j *Injector) killOnlyAuth() Fault {
 	a := j.Auth[0]
 	a.Kill()
 	j.wait(j.between(0, Bound))
-	a.Restart(j.t)
+	j.restart(a)
 	return Fault{}
 }
 
@@ -28,14 +28,14 @@ func (j *Injector) killOnlyAuthAfterChange() Fault {
 	began := j.Recorder.Now()
 	a := j.Auth[0]
 	a.Kill()
-	a.Restart(j.t)
+	j.restart(a)
 	return Fault{Span: Span{Begin: began}}
 }
 
 func (j *Injector) restartOnlyAuth() Fault {
 	a := j.Auth[0]
 	a.Stop(j.t)
-	a.Restart(j.t)
+	j.restart(a)
 	return Fault{}
 }
 
@@ -53,6 +53,6 @@ func (j *Injector) wipeStream() Fault {
 	if err := os.RemoveAll(filepath.Join(a.DataDir, "nats", "jetstream")); err != nil {
 		j.t.Fatal(err)
 	}
-	a.Restart(j.t)
+	j.restart(a)
 	return Fault{}
 }

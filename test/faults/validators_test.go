@@ -190,6 +190,7 @@ func TestNoCollateralIsSeenToBeBroken(t *testing.T) {
 		{"within a second of its end", false, history().with(fault, unavailable(16.9, 17, "t"))},
 		{"more than a second after its end", true, history().with(fault, unavailable(17.1, 17.2, "t"))},
 		{"under a loss that is spared", true, history().with(spared, unavailable(12, 12.1, "t"))},
+		{"under a loss that meets another fault", false, history().with(spared, Fault{Span: at(9, 11), Name: "another"}, unavailable(12, 12.1, "t"))},
 		{"a key that it never had, under a loss", false, history().with(spared, unavailable(12, 12.1, "k"))},
 		{"a key that it had, under a loss", true, history().with(spared, accepted(3, 3.1, "k"), unavailable(12, 12.1, "k"))},
 		{"a key that it had before its restart", false, history().with(spared, accepted(3, 3.1, "k"), Start{at(10.5, 10.5), "one"}, unavailable(12, 12.1, "k"))},
