@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"time"
 
@@ -10,6 +11,7 @@ import (
 	"github.com/tocsin-auth/tocsin/authsvc/internal/auth"
 	"github.com/tocsin-auth/tocsin/authsvc/internal/elite"
 	"github.com/tocsin-auth/tocsin/authsvc/internal/feed"
+	"github.com/tocsin-auth/tocsin/authsvc/internal/store"
 )
 
 func newRegistry() *prometheus.Registry {
@@ -37,8 +39,14 @@ func newEliteMetrics(registry *prometheus.Registry) (func(elite.Question, elite.
 	return observe, errors.Join(registry.Register(questions), registry.Register(seconds))
 }
 
-// feedCollector tells the state of the dispatcher at each scrape.
-type feedCollector struct{ feed *feed.Feed }
+// backlogTimeout bounds the question to the database of one scrape.
+const backlogTimeout = time.Second
+
+// feedCollector tells the state of the feed at each scrape: as this process knows it, and its backlog as the database does.
+type feedCollector struct {
+	feed *feed.Feed
+	db   *store.DB
+}
 
 // feedMetric is one value of [feed.Stats].
 type feedMetric struct {
@@ -48,7 +56,11 @@ type feedMetric struct {
 }
 
 func feedValue(kind prometheus.ValueType, name, help string, value func(feed.Stats) float64) feedMetric {
-	return feedMetric{prometheus.NewDesc("tocsin_feed_"+name, help, nil, nil), kind, value}
+	return feedMetric{describeFeed(name, help), kind, value}
+}
+
+func describeFeed(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc("tocsin_feed_"+name, help, labels, nil)
 }
 
 func flag(set bool) float64 {
@@ -64,7 +76,8 @@ var feedMetrics = []feedMetric{
 	feedValue(prometheus.GaugeValue, "head", "Last seq of the epoch.", func(s feed.Stats) float64 { return float64(s.Head) }),
 	feedValue(prometheus.GaugeValue, "floor", "Lowest seq that is still needed.", func(s feed.Stats) float64 { return float64(s.Floor) }),
 	feedValue(prometheus.GaugeValue, "published", "Last seq up to which all is sent and stored in the stream.", func(s feed.Stats) float64 { return float64(s.Published) }),
-	feedValue(prometheus.GaugeValue, "verifiers", "Verifiers heard of lately.", func(s feed.Stats) float64 { return float64(s.Verifiers) }),
+	feedValue(prometheus.GaugeValue, "stream_unavailable", "1 while this process is the dispatcher and its last look at the stream failed.", func(s feed.Stats) float64 { return flag(s.Holding && s.StreamAway) }),
+	feedValue(prometheus.GaugeValue, "receipts_waiting", "Calls of this process that wait for their events to travel.", func(s feed.Stats) float64 { return float64(s.Waiting) }),
 	feedValue(prometheus.CounterValue, "takeovers_total", "Terms begun by this process.", func(s feed.Stats) float64 { return float64(s.Takeovers) }),
 	feedValue(prometheus.CounterValue, "events_total", "Events numbered by this process.", func(s feed.Stats) float64 { return float64(s.Numbered) }),
 	feedValue(prometheus.CounterValue, "proofs_total", "Proofs sent.", func(s feed.Stats) float64 { return float64(s.Answers) }),
@@ -75,10 +88,21 @@ var feedMetrics = []feedMetric{
 	feedValue(prometheus.CounterValue, "step_errors_total", "Rounds of the dispatcher that failed.", func(s feed.Stats) float64 { return float64(s.StepErrors) }),
 }
 
+var (
+	feedVerifiers   = describeFeed("verifiers", "Verifiers heard of lately, by service and state.", "service", "state")
+	feedUnnumbered  = describeFeed("unnumbered_events", "Committed events that have no seq yet.")
+	feedUnpublished = describeFeed("unpublished_events", "Numbered events that aren't marked as published yet.")
+	feedOldest      = describeFeed("oldest_unpublished_seconds", "Age of the oldest event that isn't numbered and published; 0 if there is none.")
+	databaseUp      = prometheus.NewDesc("tocsin_database_up", "1 if the database answered during the scrape.", nil, nil)
+)
+
 // Describe implements [prometheus.Collector].
 func (c feedCollector) Describe(out chan<- *prometheus.Desc) {
 	for _, m := range feedMetrics {
 		out <- m.description
+	}
+	for _, d := range []*prometheus.Desc{feedVerifiers, feedUnnumbered, feedUnpublished, feedOldest, databaseUp} {
+		out <- d
 	}
 }
 
@@ -88,4 +112,27 @@ func (c feedCollector) Collect(out chan<- prometheus.Metric) {
 	for _, m := range feedMetrics {
 		out <- prometheus.MustNewConstMetric(m.description, m.kind, m.value(stats))
 	}
+	for service, states := range stats.Verifiers {
+		for state, n := range states {
+			out <- prometheus.MustNewConstMetric(feedVerifiers, prometheus.GaugeValue, float64(n), service, string(state))
+		}
+	}
+	c.collectBacklog(out)
+}
+
+// collectBacklog leaves the backlog out while the database doesn't tell: a figure from before would look like good news.
+func (c feedCollector) collectBacklog(out chan<- prometheus.Metric) {
+	ctx, cancel := context.WithTimeout(context.Background(), backlogTimeout)
+	defer cancel()
+	b, err := c.db.FeedBacklog(ctx)
+	gauge := func(d *prometheus.Desc, value float64) {
+		out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value)
+	}
+	gauge(databaseUp, flag(err == nil))
+	if err != nil {
+		return
+	}
+	gauge(feedUnnumbered, float64(b.Unnumbered))
+	gauge(feedUnpublished, float64(b.Unpublished))
+	gauge(feedOldest, b.Oldest.Seconds())
 }

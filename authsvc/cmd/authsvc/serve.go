@@ -186,7 +186,7 @@ func (p *program) startFeed(ctx context.Context) error {
 		return err
 	}
 	p.life.started("feed", p.feed.Close)
-	return p.metrics.Register(feedCollector{p.feed})
+	return p.metrics.Register(feedCollector{p.feed, p.db})
 }
 
 // keepHouse is called by the feed while this process is the dispatcher.

@@ -126,6 +126,7 @@ func (f *Feed) Close(ctx context.Context) error {
 	f.running.Wait()
 	if f.Holding() {
 		err = errors.Join(err, f.dispatcher.Resign(ctx))
+		f.cfg.Log.Info("this process was the dispatcher; it gives the lease back")
 		f.tell(nudge{Free: true})
 	}
 	f.bus.js.CleanupPublisher()
@@ -147,7 +148,7 @@ func (f *Feed) Holding() bool { return f.dispatcher.Stats().Holding }
 // Stats returns a look at the dispatcher.
 func (f *Feed) Stats() Stats {
 	s := f.dispatcher.Stats()
-	s.Verifiers = len(f.Fleet.Verifiers())
+	s.Verifiers, s.Waiting = f.Fleet.byState(), int(f.Receipts.waiting.Load())
 	return s
 }
 

@@ -213,6 +213,18 @@ func (f *Fleet) Verifiers() []Verifier {
 	return all
 }
 
+// byState counts the instances that were heard of lately.
+func (f *Fleet) byState() map[string]map[events.State]int {
+	counts := map[string]map[events.State]int{}
+	for _, v := range f.Verifiers() {
+		if counts[v.Service] == nil {
+			counts[v.Service] = map[events.State]int{events.StateStarting: 0, events.StateFresh: 0, events.StateStale: 0}
+		}
+		counts[v.Service][v.State]++
+	}
+	return counts
+}
+
 func (m *member) verifier(from origin, s standing, now time.Time) Verifier {
 	v := Verifier{Service: from.service, Instance: from.instance, State: m.state, Epoch: m.epoch, AppliedSeq: m.applied, LastSeen: m.seen}
 	if now.Sub(m.seen) > m.bound {

@@ -3,6 +3,7 @@ package feed
 import (
 	"context"
 	"math"
+	"sync/atomic"
 	"time"
 
 	"github.com/tocsin-auth/tocsin/authsvc/internal/store"
@@ -41,6 +42,7 @@ type Receipts struct {
 	events   EventStates
 	fleet    *Fleet
 	progress *progress
+	waiting  atomic.Int64 // calls of Wait
 }
 
 // Expect announces, before the change is made, how its receipt will wait: with [WaitFleet] its events ask the verifiers
@@ -60,6 +62,8 @@ func (r *Receipts) Wait(ctx context.Context, eventIDs []string, wait Wait, timeo
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	defer r.Expect(wait)()
+	r.waiting.Add(1)
+	defer r.waiting.Add(-1)
 	w := waiting{Receipts: r, ids: eventIDs, wait: wait}
 	receipt, err := w.run(ctx)
 	receipt.Elapsed = time.Since(start)

@@ -155,12 +155,23 @@ func (l *loop) inspectWhenDue(ctx context.Context) {
 
 func (l *loop) observe(ctx context.Context, o observation) {
 	l.inspecting = false
+	if ctx.Err() == nil && l.dispatcher.stats.streamAway(o.err != nil) {
+		l.tellStream(o.err)
+	}
 	if o.err != nil {
-		l.cfg.Log.Debug("the stream can't be looked at", "error", o.err)
 		return
 	}
 	l.dispatcher.Observe(o.state)
 	l.pump(ctx)
+}
+
+// tellStream logs that the stream went away or came back.
+func (l *loop) tellStream(err error) {
+	if err != nil {
+		l.cfg.Log.Warn("the stream is unavailable: who follows live misses nothing, who starts reads pages from the database", "error", err)
+		return
+	}
+	l.cfg.Log.Info("the stream is available again")
 }
 
 func (l *loop) awaitInspection() {

@@ -4,6 +4,7 @@ import (
 	"sync"
 
 	"github.com/tocsin-auth/tocsin/authsvc/internal/store"
+	"github.com/tocsin-auth/tocsin/pkg/events"
 )
 
 // Stats is a look at the dispatcher of this process.
@@ -26,7 +27,13 @@ type Stats struct {
 	StreamFailures uint64 // messages that the stream didn't take at once
 	Repairs        uint64 // republications of floor…head
 	StepErrors     uint64
-	Verifiers      int // instances that were heard of lately
+
+	// StreamAway says that the last look at the stream failed; only the dispatcher looks.
+	StreamAway bool
+	// Waiting are the calls of this process that wait for events to travel.
+	Waiting int
+	// Verifiers are the instances that were heard of lately, by service and state.
+	Verifiers map[string]map[events.State]int
 }
 
 // counters collects Stats.
@@ -70,7 +77,11 @@ func (c *counters) lost()                { c.change(func(s *Stats) { s.Holding =
 func (c *counters) late()                { c.change(func(s *Stats) { s.LateRequests++ }) }
 func (c *counters) streamFailed()        { c.change(func(s *Stats) { s.StreamFailures++ }) }
 func (c *counters) repaired()            { c.change(func(s *Stats) { s.Repairs++ }) }
-func (c *counters) stepFailed()          { c.change(func(s *Stats) { s.StepErrors++ }) }
+func (c *counters) streamAway(away bool) (changed bool) {
+	c.change(func(s *Stats) { s.StreamAway, changed = away, s.StreamAway != away })
+	return changed
+}
+func (c *counters) stepFailed() { c.change(func(s *Stats) { s.StepErrors++ }) }
 
 func (c *counters) answered(err error) {
 	c.change(func(s *Stats) {

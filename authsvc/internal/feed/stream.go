@@ -32,6 +32,7 @@ type stream struct {
 	lastSeq, lost uint64
 	created       time.Time // of the stream; zero until known
 	examined      bool      // the tail was compared in this term
+	repairTo      uint64    // the seq up to which a repair is under way; 0: none
 }
 
 // parcel is a message on its way to the stream.
@@ -147,6 +148,10 @@ func (d *Dispatcher) acknowledged(last, streamSeq uint64) {
 		d.progress.publish(d.term.at.Epoch, last)
 		d.stats.published(last)
 	}
+	if s.repairTo != 0 && last >= s.repairTo {
+		d.cfg.Log.Info("the stream is complete again", "head", last)
+		s.repairTo = 0
+	}
 	if broken {
 		d.repair("the stream's sequence isn't continuous")
 		s.created = time.Time{} // the next look learns it anew
@@ -158,6 +163,7 @@ func (d *Dispatcher) repair(cause string) {
 	d.cfg.Log.Warn("republishing to the stream", "cause", cause, "from", d.term.floor, "head", d.term.at.Head)
 	d.stats.repaired()
 	d.stream.goBack(min(d.term.floor, d.term.published+1))
+	d.stream.repairTo = d.term.live - 1
 }
 
 // StreamState is what the bus tells about the stream.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -66,6 +67,7 @@ type Server struct {
 	fleets   Fleets
 	keys     KeySets
 	ready    map[string]func(context.Context) error
+	unready  sync.Map // by check: whether it failed when it was asked last
 	issuer   string
 	alg      string
 	now      func() time.Time

@@ -4,6 +4,7 @@ import (
 	"context"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/tocsin-auth/tocsin/pkg/events"
 )
@@ -75,6 +76,43 @@ func (db *DB) FeedStanding(ctx context.Context) (Lease, error) {
 		return err
 	})
 	return l, err
+}
+
+// Backlog is what the feed has still to do.
+type Backlog struct {
+	// Unnumbered events are committed and have no seq; Unpublished ones have one and aren't marked as published. Neither
+	// is counted beyond backlogLimit.
+	Unnumbered, Unpublished int
+	// Oldest is how long ago the first of them was written; 0 if there is none.
+	Oldest time.Duration
+}
+
+const backlogLimit = 10000
+
+// FeedBacklog reads the backlog, whoever is the dispatcher.
+func (db *DB) FeedBacklog(ctx context.Context) (Backlog, error) {
+	var b Backlog
+	err := db.View(ctx, func(tx *Tx) error {
+		oldest := tx.Now()
+		for _, q := range []struct {
+			count *int
+			which string
+		}{
+			{&b.Unnumbered, "seq IS NULL"},
+			{&b.Unpublished, "published_at IS NULL AND seq IS NOT NULL AND epoch = (SELECT epoch FROM feed_state WHERE id = 1)"},
+		} {
+			var first int64
+			row := tx.queryRow(ctx, `SELECT count(*), COALESCE(min(created_at), CAST($1 AS BIGINT)) FROM
+				(SELECT created_at FROM events WHERE `+q.which+` LIMIT $2) AS waiting`, oldest, backlogLimit)
+			if err := row.Scan(q.count, &first); err != nil {
+				return db.classify(err)
+			}
+			oldest = min(oldest, first)
+		}
+		b.Oldest = time.Duration(tx.Now()-oldest) * time.Microsecond
+		return nil
+	})
+	return b, err
 }
 
 // pruneLimit bounds one transaction that prunes.

@@ -37,6 +37,7 @@ func RunFeed(t *testing.T, engine store.Engine) {
 		{"the floor follows time and never falls", floorNeverFalls},
 		{"the key set's hash is that of the token keys", keySetHash},
 		{"marks tell what is published", marksTellWhatIsPublished},
+		{"the backlog is what isn't numbered and published", backlogIsCounted},
 		{"a lost commit opens a greater epoch with the live events", lostCommitOpensEpoch},
 		{"another issuer opens a greater epoch", otherIssuerOpensEpoch},
 		{"a pile of events takes several rounds", pileTakesRounds},
@@ -436,6 +437,30 @@ func marksTellWhatIsPublished(t *testing.T, f *feedTest) {
 	f.numberWith(r)
 	f.acquire("a", f.at)
 	same(t, uint64(4), f.lease.Unpublished)
+}
+
+func backlogIsCounted(t *testing.T, f *feedTest) {
+	look := func(unnumbered, unpublished int, oldest time.Duration) {
+		t.Helper()
+		b, err := f.FeedBacklog(t.Context())
+		if err != nil || b.Unnumbered != unnumbered || b.Unpublished != unpublished || b.Oldest.Truncate(time.Minute) != oldest {
+			t.Errorf("%+v %v, want %d, %d, %v", b, err, unnumbered, unpublished, oldest)
+		}
+	}
+	look(0, 0, 0)
+	f.commit(2)
+	f.clock.Advance(time.Minute)
+	look(2, 0, time.Minute)
+	f.acquire("a", store.FeedPosition{})
+	f.number()
+	f.clock.Advance(time.Minute)
+	f.commit(1)
+	look(1, 2, 2*time.Minute)
+	f.acquire("a", f.at) // the lease has lapsed
+	r := f.request()
+	r.PublishedTo = 2
+	f.numberWith(r)
+	look(0, 1, 0)
 }
 
 func lostCommitOpensEpoch(t *testing.T, f *feedTest) {
