@@ -94,6 +94,11 @@ bench: ## run the benchmarks and print the machine and commit beside the figures
 	@echo "machine: $$(uname -srm), $$(nproc 2>/dev/null || echo ?) CPUs, $$($(GO) version)"
 	@$(GO) test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) $(PACKAGES) | grep -Ev '^(ok|PASS|\?)|no test files'
 
+.PHONY: defects
+defects: ## take each defence away and see that its promise breaks, and that the model notices (SEARCH=1: by random schedules too)
+	@TOCSIN_SEARCH=$(SEARCH) $(GO) test -count=1 -timeout 30m -tags tocsin_defects -run 'Defence|Defect' $(TESTFLAGS) \
+		./pkg/verifier/... ./authsvc/internal/model | grep -v 'no test files'
+
 .PHONY: faults
 faults: ## kill, freeze and cut off real processes under traffic (DURATION, SETUP, SEED, FAULTS, PAUSE)
 	@$(GO) test -count=1 -v -timeout 0 -run '^TestFaults' $(TESTFLAGS) ./test/faults \

@@ -32,14 +32,16 @@ func TestMain(m *testing.M) {
 // The real dispatcher and the real verifier, in any schedule of faults: BoundedAcceptance, NotReadyUntilProven, Monotone
 // and the verifier's half of TrueReceipts after every step, NothingLost and NoCollateral when the faults have ended.
 func TestModelAnySchedule(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		w := newWorld(defects{})
-		w.populate(3, 2)
-		defer w.close()
-		s := &schedule{world: w, t: t}
-		t.Repeat(s.actions())
-		if err := w.heal(); err != nil {
-			t.Fatal(err)
-		}
-	})
+	rapid.Check(t, func(t *rapid.T) { anySchedule(t, defects{}) })
+}
+
+func anySchedule(t *rapid.T, d defects) {
+	w := newWorld(d)
+	w.populate(3, 2)
+	defer w.close()
+	s := &schedule{world: w, t: t}
+	t.Repeat(s.actions())
+	if err := w.heal(); err != nil {
+		t.Fatal(err)
+	}
 }

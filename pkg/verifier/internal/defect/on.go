@@ -2,6 +2,8 @@
 
 package defect
 
+import "os"
+
 // Set by tests, while nothing else runs.
 var Contiguity, Chain, Signature, CatchUp, FillLimit, Generation, Stamp bool
 
@@ -14,3 +16,9 @@ func Meanwhile() {
 		Between()
 	}
 }
+
+// A program that was built so by mistake says what it is.
+func init() { os.Stderr.WriteString(Warning) }
+
+// Warning is in every program that was built with the tag, and in no other.
+const Warning = "built with tocsin_defects: for tests only, never to be shipped\n"
