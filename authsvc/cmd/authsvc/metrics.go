@@ -12,6 +12,7 @@ import (
 	"github.com/tocsin-auth/tocsin/authsvc/internal/elite"
 	"github.com/tocsin-auth/tocsin/authsvc/internal/feed"
 	"github.com/tocsin-auth/tocsin/authsvc/internal/store"
+	"github.com/tocsin-auth/tocsin/pkg/events"
 )
 
 func newRegistry() *prometheus.Registry {
@@ -92,6 +93,7 @@ var (
 	feedVerifiers   = describeFeed("verifiers", "Verifiers heard of lately, by service and state.", "service", "state")
 	feedUnnumbered  = describeFeed("unnumbered_events", "Committed events that have no seq yet.")
 	feedUnpublished = describeFeed("unpublished_events", "Numbered events that aren't marked as published yet.")
+	feedEpoch       = describeFeed("epoch_timestamp_seconds", "When the epoch was opened, as its id tells; it changes when the database was restored or has lost commits.")
 	feedOldest      = describeFeed("oldest_unpublished_seconds", "Age of the oldest event that isn't numbered and published; 0 if there is none.")
 	databaseUp      = prometheus.NewDesc("tocsin_database_up", "1 if the database answered during the scrape.", nil, nil)
 )
@@ -101,7 +103,7 @@ func (c feedCollector) Describe(out chan<- *prometheus.Desc) {
 	for _, m := range feedMetrics {
 		out <- m.description
 	}
-	for _, d := range []*prometheus.Desc{feedVerifiers, feedUnnumbered, feedUnpublished, feedOldest, databaseUp} {
+	for _, d := range []*prometheus.Desc{feedVerifiers, feedEpoch, feedUnnumbered, feedUnpublished, feedOldest, databaseUp} {
 		out <- d
 	}
 }
@@ -111,6 +113,9 @@ func (c feedCollector) Collect(out chan<- prometheus.Metric) {
 	stats := c.feed.Stats()
 	for _, m := range feedMetrics {
 		out <- prometheus.MustNewConstMetric(m.description, m.kind, m.value(stats))
+	}
+	if id, err := events.ParseID(stats.Epoch); err == nil { // before the first look at the lease there is none
+		out <- prometheus.MustNewConstMetric(feedEpoch, prometheus.GaugeValue, float64(id.Millis())/1000)
 	}
 	for service, states := range stats.Verifiers {
 		for state, n := range states {
