@@ -65,15 +65,14 @@ type gate interface {
 }
 
 // race lets first run into a gate, then begins second, opens the gate when second has come to wait or has ended, and
-// waits for both. It returns the order, and whether first was stopped at all: else it ended before second began.
-func race(t *testing.T, g gate, first, second func()) (order turn, stopped bool) {
+// waits for both.
+func race(t *testing.T, g gate, first, second func()) (order turn) {
 	t.Helper()
 	a := begin(first)
 	waiting := await(t, g, 1, a)
 	if a.ended() {
 		g.open(t)
-		second()
-		return firstFirst, false
+		t.Fatal("the first call wasn't stopped")
 	}
 	b := begin(second)
 	all := await(t, g, 2, a, b)
@@ -94,14 +93,14 @@ func race(t *testing.T, g gate, first, second func()) (order turn, stopped bool)
 			t.Fatal("a call doesn't return")
 		}
 	}
-	return order, true
+	return order
 }
 
 // await polls until n transactions wait at the gate or behind one that does, or the last racer has ended. Another process
 // knows who waits, and doesn't tell unasked.
 func await(t *testing.T, g gate, n int, racers ...*racer) []string {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(200 * time.Microsecond) {
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(500 * time.Microsecond) {
 		if racers[len(racers)-1].ended() {
 			return nil
 		}
@@ -171,6 +170,8 @@ func (g *lockGate) waitsFor(t *testing.T, waiting, other string) bool {
 type writerGate struct {
 	db   *sql.DB
 	conn *sql.Conn
+	// traces is room for stack traces of all goroutines.
+	traces []byte
 }
 
 func closeSQLite(t *testing.T, db *sql.DB) *writerGate {
@@ -182,7 +183,7 @@ func closeSQLite(t *testing.T, db *sql.DB) *writerGate {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &writerGate{db: db, conn: conn}
+	return &writerGate{db: db, conn: conn, traces: make([]byte, 256<<10)}
 }
 
 func (g *writerGate) open(t *testing.T) {
@@ -198,8 +199,7 @@ func (g *writerGate) open(t *testing.T) {
 // stalled reads stack traces: nothing else tells who waits for a connection.
 func (g *writerGate) stalled(t *testing.T, racers ...*racer) (names []string) {
 	t.Helper()
-	b := make([]byte, 1<<20)
-	stacks := string(b[:runtime.Stack(b, true)])
+	stacks := string(g.traces[:runtime.Stack(g.traces, true)])
 	for i, r := range racers {
 		_, trace, found := strings.Cut(stacks, fmt.Sprintf("goroutine %s [", r.id))
 		trace, _, _ = strings.Cut(trace, "\n\n")

@@ -28,6 +28,8 @@ type issuing struct {
 	makes []string
 	// within is a table that it writes to when it holds its locks.
 	within string
+	// beside: it locks none of the user's rows.
+	beside bool
 }
 
 const (
@@ -61,7 +63,7 @@ func issuingCalls() []issuing {
 				r, _, err := s.RotateAPIKey(ctx, s.caller, s.key.ID, time.Hour)
 				return issued{keys: []IssuedKey{r.Key}}, err
 			}},
-		{name: "registration", makes: []string{"key of another"}, within: "api_keys",
+		{name: "registration", makes: []string{"key of another"}, within: "api_keys", beside: true,
 			issue: func(ctx context.Context, s *scene) (issued, error) {
 				r, err := s.Register(ctx, Registration{Username: "new-" + s.user.Username, Password: password}, Client{})
 				return issued{keys: r.Keys}, err
@@ -83,6 +85,8 @@ type endingCall struct {
 	covers []string
 	// byTime: what it covers depends on a time that was read before it began.
 	byTime bool
+	// beside: it locks none of the user's rows. watermarks: it keeps all issuing calls out.
+	beside, watermarks bool
 }
 
 func endingCalls() []endingCall {
@@ -134,19 +138,19 @@ func endingCalls() []endingCall {
 		{name: "revoked by session", ends: []rests{onA}, covers: ofA, end: revoke(func(s *scene) Revocation {
 			return Revocation{SessionID: &s.a.SessionID}
 		})},
-		{name: "revoked by jti", ends: []rests{onToken}, end: revoke(func(s *scene) Revocation { return Revocation{JTI: &s.caller.TokenID} })},
+		{name: "revoked by jti", beside: true, ends: []rests{onToken}, end: revoke(func(s *scene) Revocation { return Revocation{JTI: &s.caller.TokenID} })},
 		{name: "revoked by user", ends: []rests{onA, onKey}, covers: everything, end: revoke(func(s *scene) Revocation {
 			return Revocation{UserID: &s.user.ID}
 		})},
 		{name: "revoked by users", ends: []rests{onA, onKey}, covers: everything, end: revoke(func(s *scene) Revocation {
 			return Revocation{UserIDs: []string{s.user.ID}}
 		})},
-		{name: "revoked by role", ends: []rests{onA, onKey}, covers: append([]string{"key of another"}, everything...),
+		{name: "revoked by role", watermarks: true, ends: []rests{onA, onKey}, covers: append([]string{"key of another"}, everything...),
 			end: revoke(func(*scene) Revocation { return Revocation{Role: ptr(RoleUser)} })},
-		{name: "all revoked", ends: []rests{onA}, covers: everyToken, end: revoke(func(*scene) Revocation { return Revocation{All: true} })},
-		{name: "all revoked with keys", ends: []rests{onA, onKey}, covers: append([]string{"key of another"}, everything...),
+		{name: "all revoked", beside: true, watermarks: true, ends: []rests{onA}, covers: everyToken, end: revoke(func(*scene) Revocation { return Revocation{All: true} })},
+		{name: "all revoked with keys", beside: true, watermarks: true, ends: []rests{onA, onKey}, covers: append([]string{"key of another"}, everything...),
 			end: revoke(func(*scene) Revocation { return Revocation{All: true, Keys: ptr(true)} })},
-		{name: "revoked by time", ends: []rests{onA, onKey}, byTime: true, end: func(ctx context.Context, s *scene) error {
+		{name: "revoked by time", beside: true, watermarks: true, ends: []rests{onA, onKey}, byTime: true, end: func(ctx context.Context, s *scene) error {
 			var now int64
 			if err := s.view(ctx, func(tx *store.Tx) error { now = tx.Now(); return nil }); err != nil {
 				return err
@@ -154,7 +158,7 @@ func endingCalls() []endingCall {
 			_, err := s.Revoke(ctx, s.root, Revocation{IssuedBefore: ptr(fromMicros(now)), Keys: ptr(true)})
 			return err
 		}},
-		{name: "signing key rotated in an emergency", covers: []string{"token", "token of A"}, end: func(ctx context.Context, s *scene) error {
+		{name: "signing key rotated in an emergency", beside: true, covers: []string{"token", "token of A"}, end: func(ctx context.Context, s *scene) error {
 			_, _, err := s.RotateSigningKey(ctx, s.root, true)
 			return err
 		}},
@@ -166,7 +170,7 @@ func endingCalls() []endingCall {
 			_, err := s.DeleteAPIKey(ctx, s.callerB(), s.key.ID)
 			return err
 		}},
-		{name: "key revoked", ends: []rests{onKey}, end: revoke(func(s *scene) Revocation { return Revocation{APIKeyID: &s.key.ID} })},
+		{name: "key revoked", beside: true, ends: []rests{onKey}, end: revoke(func(s *scene) Revocation { return Revocation{APIKeyID: &s.key.ID} })},
 	}
 }
 
