@@ -31,7 +31,7 @@ func (db *DB) Migrate(ctx context.Context) error {
 func (db *DB) migrateSQLite(ctx context.Context) error {
 	var err error
 	for range maxAttempts {
-		if err = db.up(ctx, goose.DialectSQLite3); err == nil || errors.Is(err, ErrNewer) || ctx.Err() != nil {
+		if err = db.up(ctx, goose.DialectSQLite3, db.writer); err == nil || errors.Is(err, ErrNewer) || ctx.Err() != nil {
 			return err
 		}
 	}
@@ -39,21 +39,20 @@ func (db *DB) migrateSQLite(ctx context.Context) error {
 }
 
 func (db *DB) migratePostgres(ctx context.Context) error {
-	conn, err := db.writer.Conn(ctx)
+	pool := db.migrator()
+	defer pool.Close()
+	conn, err := pool.Conn(ctx)
 	if err != nil {
 		return db.classify(err)
 	}
 	defer conn.Close()
-	lock := fmt.Sprintf("SET statement_timeout = 0; SELECT pg_advisory_lock(%d)", migrationLock)
-	if _, err := conn.ExecContext(ctx, lock); err != nil {
+	if _, err := conn.ExecContext(ctx, "SELECT pg_advisory_lock($1)", migrationLock); err != nil {
 		return db.classify(err)
 	}
-	defer conn.ExecContext(context.WithoutCancel(ctx),
-		fmt.Sprintf("SELECT pg_advisory_unlock(%d); SET statement_timeout = '30s'", migrationLock))
-	return db.up(ctx, goose.DialectPostgres)
+	return db.up(ctx, goose.DialectPostgres, pool) // the lock ends with the connection
 }
 
-func (db *DB) up(ctx context.Context, dialect goose.Dialect) error {
+func (db *DB) up(ctx context.Context, dialect goose.Dialect, pool *sql.DB) error {
 	if err := db.compatible(ctx); err != nil {
 		return err
 	}
@@ -61,7 +60,7 @@ func (db *DB) up(ctx context.Context, dialect goose.Dialect) error {
 	if err != nil {
 		return err
 	}
-	provider, err := goose.NewProvider(dialect, db.writer, dir, goose.WithLogger(goose.NopLogger()))
+	provider, err := goose.NewProvider(dialect, pool, dir, goose.WithLogger(goose.NopLogger()))
 	if err != nil {
 		return fmt.Errorf("migrations: %w", err)
 	}

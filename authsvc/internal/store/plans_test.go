@@ -3,7 +3,6 @@ package store
 import (
 	"database/sql"
 	"fmt"
-	"log/slog"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -18,11 +17,7 @@ func TestStatementsUseTheirIndexes(t *testing.T) {
 		"postgres": func() string { return pgtest.URL(t) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			db, err := Open(t.Context(), url(), slog.New(slog.DiscardHandler))
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(func() { db.Close() })
+			db := opened(t, url())
 			if err := db.Migrate(t.Context()); err != nil {
 				t.Fatal(err)
 			}

@@ -26,19 +26,16 @@ const (
 	tokenLock     = 0x746f6373 // with the hash of a jti
 )
 
-// Settings of every connection. A process that is frozen in the middle of a transaction must not hold its locks for
-// long; a server whose default is not to wait for its own disk is told to. Updates run READ COMMITTED whatever the server's
-// default is: numbering rests on each statement having a snapshot of its own.
-const (
-	sessionSettings = `SELECT set_config('idle_in_transaction_session_timeout', '5s', false),
-		set_config('statement_timeout', '30s', false), set_config('tcp_user_timeout', '10s', false),
+// settings returns the statement that every connection begins with. A process that is frozen in the middle of a
+// transaction must not hold its locks for long; a server whose default is not to wait for its own disk is told to. Updates
+// run READ COMMITTED whatever the server's default is: numbering rests on each statement having a snapshot of its own.
+func settings(idle, statement, silence time.Duration) string {
+	return fmt.Sprintf(`SELECT set_config('idle_in_transaction_session_timeout', '%d', false),
+		set_config('statement_timeout', '%d', false), set_config('tcp_user_timeout', '%d', false),
 		set_config('synchronous_commit', CASE current_setting('synchronous_commit') WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END, false),
-		set_config('default_transaction_isolation', 'read committed', false)`
-	penSettings = `SELECT set_config('idle_in_transaction_session_timeout', '1s', false),
-		set_config('statement_timeout', '1s', false), set_config('tcp_user_timeout', '1s', false),
-		set_config('synchronous_commit', CASE current_setting('synchronous_commit') WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END, false),
-		set_config('default_transaction_isolation', 'read committed', false)`
-)
+		set_config('default_transaction_isolation', 'read committed', false)`,
+		idle.Milliseconds(), statement.Milliseconds(), silence.Milliseconds())
+}
 
 func openPostgres(db *DB, url string) error {
 	config, err := pgx.ParseConfig(url)
@@ -65,9 +62,12 @@ func openPostgres(db *DB, url string) error {
 		viewIsolation:  sql.LevelRepeatableRead,
 		kind:           postgresKind,
 	}
-	db.writer = postgresPool(config, sessionSettings, 10*time.Second, postgresConns)
+	db.writer = postgresPool(config, settings(5*time.Second, 30*time.Second, 10*time.Second), 10*time.Second, postgresConns)
 	db.reader = db.writer
-	db.pen = postgresPool(config, penSettings, time.Second, 1)
+	db.pen = postgresPool(config, settings(time.Second, time.Second, time.Second), time.Second, 1)
+	db.migrator = func() *sql.DB { // no limit to a statement: an index of a large table takes its time
+		return postgresPool(config, settings(5*time.Second, 0, 10*time.Second), 10*time.Second, 2)
+	}
 	return nil
 }
 

@@ -41,15 +41,20 @@ func TestSQLiteIsDurableOnEveryConnection(t *testing.T) {
 func TestPostgresIsDurableAndAFrozenHolderLetsGo(t *testing.T) {
 	url := pgtest.URL(t)
 	db := opened(t, url+"&synchronous_commit=off")
+	migrator := db.migrator()
+	t.Cleanup(func() { migrator.Close() })
 	for name, want := range map[string]struct {
-		pool *sql.DB
-		idle string
-	}{"writer": {db.writer, "5s"}, "pen": {db.pen, "1s"}} {
+		pool            *sql.DB
+		idle, statement string
+	}{"writer": {db.writer, "5s", "30s"}, "pen": {db.pen, "1s", "1s"}, "migrator": {migrator, "5s", "0"}} {
 		if got := setting(t, want.pool, "SHOW synchronous_commit"); got != "on" {
 			t.Errorf("%s: synchronous_commit is %s", name, got)
 		}
 		if got := setting(t, want.pool, "SHOW idle_in_transaction_session_timeout"); got != want.idle {
 			t.Errorf("%s: idle_in_transaction_session_timeout is %s", name, got)
+		}
+		if got := setting(t, want.pool, "SHOW statement_timeout"); got != want.statement {
+			t.Errorf("%s: statement_timeout is %s", name, got)
 		}
 	}
 }

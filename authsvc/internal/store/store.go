@@ -47,9 +47,11 @@ type DB struct {
 	reader *sql.DB
 	// pen runs the dispatcher's numbering, with time-outs so short that a frozen holder can't block a takeover.
 	// On SQLite it is the writer.
-	pen    *sql.DB
-	log    *slog.Logger
-	offset func() time.Duration
+	pen *sql.DB
+	// migrator makes a pool for migrations, to be closed after them. Nil on SQLite, where the writer migrates.
+	migrator func() *sql.DB
+	log      *slog.Logger
+	offset   func() time.Duration
 	// prepared are the reader's statements of elite.go.
 	prepared statements
 }
