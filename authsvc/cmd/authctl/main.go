@@ -25,7 +25,7 @@ var version = "dev"
 type commands struct {
 	URL   string        `name:"url" env:"TOCSIN_URL" default:"http://127.0.0.1:8080" help:"Where authsvc is. Plain http only on this machine."`
 	JSON  bool          `name:"json" help:"Print authsvc's answers as JSON."`
-	Limit time.Duration `name:"http-timeout" env:"TOCSIN_HTTP_TIMEOUT" default:"30s" help:"Longest time for one call."`
+	Limit time.Duration `name:"http-timeout" env:"TOCSIN_HTTP_TIMEOUT" default:"45s" help:"Longest time for one call; a wait of up to 30s is part of it."`
 
 	Login     loginCmd     `cmd:"" help:"Log in and keep the session for the next calls."`
 	Logout    logoutCmd    `cmd:"" help:"End the session and forget it."`
