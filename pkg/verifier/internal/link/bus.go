@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -112,6 +113,9 @@ func checkOptions(options []nats.Option) error {
 type natsBus struct {
 	nc     *nats.Conn
 	closed chan struct{}
+	// up is kept here because the client's own answer waits for its lock, which it holds for seconds while it shakes
+	// hands with a server that has gone silent.
+	up atomic.Bool
 }
 
 // dialNATS tries to connect; if no server answers it returns a bus that goes on trying. The callbacks of the client
@@ -120,9 +124,9 @@ func dialNATS(ctx context.Context, url string, options []nats.Option, noticed fu
 	b := &natsBus{closed: make(chan struct{})}
 	own := []nats.Option{
 		nats.SetCustomDialer(dialer{ctx}),
-		nats.ConnectHandler(func(*nats.Conn) { noticed(noticeConnected, nil) }),
-		nats.ReconnectHandler(func(*nats.Conn) { noticed(noticeReconnected, nil) }),
-		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) { noticed(noticeDisconnected, err) }),
+		nats.ConnectHandler(func(*nats.Conn) { b.up.Store(true); noticed(noticeConnected, nil) }),
+		nats.ReconnectHandler(func(*nats.Conn) { b.up.Store(true); noticed(noticeReconnected, nil) }),
+		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) { b.up.Store(false); noticed(noticeDisconnected, err) }),
 		nats.ClosedHandler(func(*nats.Conn) { close(b.closed) }),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
 			if errors.Is(err, nats.ErrSlowConsumer) {
@@ -157,7 +161,7 @@ func (b *natsBus) Request(ctx context.Context, subject string, body []byte) (*na
 
 func (b *natsBus) Flush(ctx context.Context) error { return b.nc.FlushWithContext(ctx) }
 func (b *natsBus) Inbox() string                   { return b.nc.NewInbox() }
-func (b *natsBus) Connected() bool                 { return b.nc.IsConnected() }
+func (b *natsBus) Connected() bool                 { return b.up.Load() }
 
 // Close waits a moment for the client's goroutines.
 func (b *natsBus) Close() {
