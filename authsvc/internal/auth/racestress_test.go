@@ -62,16 +62,16 @@ func TestNothingLostAmongRandomCalls(t *testing.T) {
 	t.Logf("TOCSIN_RACE_SEED=%d", seed)
 	storetest.EachURL(t, func(t *testing.T, url string) {
 		c := &crowd{arena: newArena(t, url), t: t}
-		for range 4 {
+		for range 2 {
 			c.newUser(t.Context())
 		}
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), stressFor)
 		defer cancel()
 		var running sync.WaitGroup
-		for i := range uint64(5) {
+		for i := range uint64(9) {
 			random := rand.New(rand.NewPCG(seed, i))
 			act := c.use
-			if i > 2 {
+			if i > 5 {
 				act = c.takeAway
 			}
 			running.Go(func() {
