@@ -17,7 +17,8 @@ BENCHTIME ?= 1s
 DURATION ?= 2m
 SETUP    ?= both
 SEED     ?=
-# A regular expression for the names of the faults to inject, and the longest time between two of them.
+# B of the verifiers, a regular expression for the names of the faults to inject, and the longest time between two of them.
+BOUND    ?= 3s
 FAULTS   ?=
 PAUSE    ?= 4s
 
@@ -100,9 +101,9 @@ defects: ## take each defence away and see that its promise breaks, and that the
 		./pkg/verifier/... ./authsvc/internal/model | grep -v 'no test files'
 
 .PHONY: faults
-faults: ## kill, freeze and cut off real processes under traffic (DURATION, SETUP, SEED, FAULTS, PAUSE)
+faults: ## kill, freeze and cut off real processes under traffic (DURATION, SETUP, SEED, BOUND, FAULTS, PAUSE)
 	@$(GO) test -count=1 -v -timeout 0 -run '^TestFaults' $(TESTFLAGS) ./test/faults \
-		-args -duration $(DURATION) -setup $(SETUP) -pause $(PAUSE) -faults '$(FAULTS)' $(if $(SEED),-seed $(SEED))
+		-args -duration $(DURATION) -setup $(SETUP) -bound $(BOUND) -pause $(PAUSE) -faults '$(FAULTS)' $(if $(SEED),-seed $(SEED))
 
 .PHONY: generate
 generate: ## make the generated files again

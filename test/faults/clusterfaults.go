@@ -37,7 +37,7 @@ func (j *Injector) anAuth() (int, *system.Auth) {
 func (j *Injector) killOneAuth() Fault {
 	_, a := j.anAuth()
 	a.Kill()
-	j.wait(j.between(0, Bound))
+	j.wait(j.between(0, j.Bound))
 	j.restart(a)
 	return Fault{Spared: true}
 }
@@ -54,7 +54,7 @@ func (j *Injector) killEveryAuth() Fault {
 	for _, a := range j.Auth {
 		a.Kill()
 	}
-	j.wait(j.between(0, Bound))
+	j.wait(j.between(0, j.Bound))
 	for _, a := range j.Auth {
 		j.restart(a)
 	}
@@ -89,7 +89,7 @@ func (j *Injector) freezeOneAuth() Fault {
 	a.Signal(syscall.SIGSTOP)
 	j.wait(d)
 	a.Signal(syscall.SIGCONT)
-	return Fault{Name: lasting(d)}
+	return Fault{Name: lasting(d), Spared: j.Bound >= noticed}
 }
 
 func (j *Injector) killNode() Fault {
@@ -101,13 +101,16 @@ func (j *Injector) killNode() Fault {
 	return Fault{Spared: true}
 }
 
-// freezeNode isn't spared with so small a B: a client notices a silent node after two pings of a second.
+// noticed is how large B has to be for the loss of a node that is merely silent to go unnoticed: a client gives up
+// on it after two unanswered pings of a second, and needs some time to be fresh by another one.
+const noticed = 6 * time.Second
+
 func (j *Injector) freezeNode() Fault {
 	i, d := j.rng.IntN(natstest.Nodes), j.hold()
 	j.nats.Freeze(j.t, i)
 	j.wait(d)
 	j.nats.Thaw(j.t, i)
-	return Fault{Name: lasting(d)}
+	return Fault{Name: lasting(d), Spared: j.Bound >= noticed}
 }
 
 func (j *Injector) killQuorum() Fault {

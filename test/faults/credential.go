@@ -15,6 +15,7 @@ type credential struct {
 
 // pool is what callers choose from: credentials in use, those that died lately, and any of the past.
 type pool struct {
+	hotFor time.Duration // how long callers turn to what was changed: beyond the bound
 	mu     sync.Mutex
 	all    []*credential
 	active []*credential
@@ -25,9 +26,6 @@ type warm struct {
 	*credential
 	until time.Duration
 }
-
-// hotFor is how long callers turn to what was changed: beyond the bound.
-const hotFor = Bound + 2*time.Second
 
 func (p *pool) add(c *credential) {
 	p.mu.Lock()
@@ -46,7 +44,7 @@ func (p *pool) heat(cs []*credential, now time.Duration) {
 	}
 	p.hot = kept
 	for _, c := range cs {
-		p.hot = append(p.hot, warm{c, now + hotFor})
+		p.hot = append(p.hot, warm{c, now + p.hotFor})
 	}
 }
 

@@ -18,7 +18,7 @@ func TestFaultsShowWhatADefencePrevents(t *testing.T) {
 		t.Skip("make faults DURATION=… runs it")
 	}
 	o := Options{
-		SetUp: "single", Seed: 1, Duration: 20 * time.Second, Pause: time.Second, Faults: regexp.MustCompile("^(black hole between a resource|cut)"),
+		SetUp: "single", Seed: 1, Duration: 20 * time.Second, Bound: 3 * time.Second, Pause: time.Second, Faults: regexp.MustCompile("^(black hole between a resource|cut)"),
 		Program: buildWithDefects(t), Environment: []string{"TOCSIN_DEFECTS=contiguity"},
 	}
 	report := Validate(Run(t, o))

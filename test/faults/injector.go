@@ -63,9 +63,9 @@ func (j *Injector) between(low, high time.Duration) time.Duration {
 // hold is how long something lasts: shorter than the bound as often as longer.
 func (j *Injector) hold() time.Duration {
 	if j.rng.IntN(2) == 0 {
-		return j.between(200*time.Millisecond, Bound-2*time.Second)
+		return j.between(200*time.Millisecond, j.Bound-2*time.Second)
 	}
-	return j.between(Bound-2*time.Second, 2*Bound)
+	return j.between(j.Bound-2*time.Second, 2*j.Bound)
 }
 
 // wait is the time that a fault lasts. It isn't cut short, so that a fault always ends as it was drawn.

@@ -79,7 +79,7 @@ func (j *Injector) startIsolated() Fault {
 	r.Kill()
 	hold(r.bus, true, true)
 	j.launch(j.t, r)
-	j.wait(j.between(500*time.Millisecond, Bound))
+	j.wait(j.between(500*time.Millisecond, j.Bound))
 	apart := Fault{Name: ": " + r.Instance, Down: []string{r.Instance}, Apart: []string{r.Instance}}
 	apart.Healed = j.Recorder.Now()
 	hold(r.bus, false, false)

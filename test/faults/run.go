@@ -10,14 +10,13 @@ import (
 	"time"
 )
 
-// settle is how long the system is left alone after the last fault, before everything must be right.
-const settle = Bound
-
 // Options are what a run is made of; together with scheduling they decide what happens.
 type Options struct {
 	SetUp    string
 	Seed     uint64
 	Duration time.Duration
+	// Bound is B of every verifier, at least 3 s.
+	Bound time.Duration
 	// Faults, if given, matches the names of those that are injected.
 	Faults *regexp.Regexp
 	// Pause is the longest time between two faults.
@@ -29,7 +28,7 @@ type Options struct {
 
 // String is the command that does it again.
 func (o Options) String() string {
-	again := fmt.Sprintf("make faults DURATION=%v SEED=%d SETUP=%s PAUSE=%v", o.Duration, o.Seed, o.SetUp, o.Pause)
+	again := fmt.Sprintf("make faults DURATION=%v SEED=%d SETUP=%s BOUND=%v PAUSE=%v", o.Duration, o.Seed, o.SetUp, o.Bound, o.Pause)
 	if o.Faults != nil {
 		again += fmt.Sprintf(" FAULTS='%v'", o.Faults)
 	}
@@ -39,8 +38,8 @@ func (o Options) String() string {
 // Run starts a set-up, lets traffic and faults loose on it for a while, heals it, tries every credential everywhere, and
 // returns the history.
 func Run(t testing.TB, o Options) *History {
-	r := NewRecorder(Bound)
-	s := &System{Name: o.SetUp, Recorder: r, program: o.Program, environment: o.Environment}
+	r := NewRecorder(o.Bound)
+	s := &System{Name: o.SetUp, Recorder: r, bound: o.Bound, program: o.Program, environment: o.Environment}
 	SetUps[o.SetUp](s, t)
 	f := NewTraffic(s, o.Seed)
 	calling, hangUp := context.WithCancel(t.Context())
@@ -51,7 +50,7 @@ func Run(t testing.TB, o Options) *History {
 	defer calm()
 	j := &Injector{System: s, Options: o, t: t, ctx: faulty, rng: rand.New(rand.NewPCG(o.Seed, 0)), changed: f.changed}
 	j.Run()
-	pause(t.Context(), settle)
+	pause(t.Context(), o.Bound)
 	hangUp()
 	traffic.Wait()
 	f.sweep(t.Context())
@@ -60,7 +59,7 @@ func Run(t testing.TB, o Options) *History {
 
 // sweep tries every credential of the run at every instance, on both kinds of route.
 func (f *Traffic) sweep(ctx context.Context) {
-	pause(ctx, Bound) // what changed last has to be known everywhere
+	pause(ctx, f.bound) // what changed last has to be known everywhere
 	began := f.Recorder.Now()
 	var running sync.WaitGroup
 	for _, r := range f.Resources {

@@ -19,6 +19,7 @@ var (
 	duration = flag.Duration("duration", 0, "how long faults are injected into each set-up; 0: TestFaults is skipped")
 	seed     = flag.Uint64("seed", uint64(time.Now().UnixNano()%1_000_000), "what draws the faults and the traffic; a fresh one by default")
 	setUp    = flag.String("setup", "both", "single, cluster or both")
+	bound    = flag.Duration("bound", 3*time.Second, "B of every verifier: small, so that short runs reach beyond it")
 	only     = flag.String("faults", "", "a regular expression: the names of the faults that are injected, all by default")
 	gap      = flag.Duration("pause", 4*time.Second, "the longest time between two faults")
 	keep     = flag.String("history", "", "file to which histories are appended even when nothing is broken")
@@ -47,7 +48,7 @@ func TestFaults(t *testing.T) {
 }
 
 func testFaults(t *testing.T, name string) {
-	o := Options{SetUp: name, Seed: *seed, Duration: *duration, Pause: *gap}
+	o := Options{SetUp: name, Seed: *seed, Duration: *duration, Bound: *bound, Pause: *gap}
 	if *only != "" {
 		o.Faults = regexp.MustCompile(*only)
 	}

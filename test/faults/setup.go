@@ -17,15 +17,13 @@ import (
 	"github.com/tocsin-auth/tocsin/test/system"
 )
 
-// Bound is B of every verifier here: small, so that short runs reach beyond it.
-const Bound = 3 * time.Second
-
 // System is the processes of a set-up and the connections between them.
 type System struct {
 	Name      string
 	Auth      []*system.Auth
 	Resources []*Resource
 	Recorder  *Recorder
+	bound     time.Duration
 
 	// What the resource services run instead of the program as it ships.
 	program     string
@@ -143,7 +141,7 @@ func (s *System) startResource(t testing.TB, i int, bus []*Proxy, env map[string
 	all := map[string]string{
 		"TOCSIN_NATS_URL":      urls(bus),
 		"TOCSIN_INSTANCE":      r.Instance,
-		"TOCSIN_MAX_STALENESS": Bound.String(),
+		"TOCSIN_MAX_STALENESS": s.bound.String(),
 		"TOCSIN_DATABASE_URL":  "sqlite:" + filepath.Join(t.TempDir(), "resource.db"),
 	}
 	maps.Copy(all, env)

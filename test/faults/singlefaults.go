@@ -18,7 +18,7 @@ var singleKinds = []kind{
 func (j *Injector) killOnlyAuth() Fault {
 	a := j.Auth[0]
 	a.Kill()
-	j.wait(j.between(0, Bound))
+	j.wait(j.between(0, j.Bound))
 	j.restart(a)
 	return Fault{}
 }

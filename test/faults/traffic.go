@@ -42,7 +42,7 @@ type admin struct {
 
 // NewTraffic prepares traffic on a system.
 func NewTraffic(s *System, seed uint64) *Traffic {
-	return &Traffic{System: s, seed: seed, changed: make(chan struct{}, 1)}
+	return &Traffic{System: s, seed: seed, pool: pool{hotFor: s.bound + 2*time.Second}, changed: make(chan struct{}, 1)}
 }
 
 // Run lives until the context ends, and returns when every call has been recorded.
