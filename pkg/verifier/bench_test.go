@@ -12,6 +12,7 @@ import (
 
 	"github.com/tocsin-auth/tocsin/pkg/events"
 	"github.com/tocsin-auth/tocsin/pkg/verifier/internal/clock"
+	"github.com/tocsin-auth/tocsin/pkg/verifier/internal/revset"
 )
 
 // realClock makes a rig read the machine's clocks, as in use.
@@ -197,4 +198,63 @@ func TestWarmVerificationAllocatesNothing(t *testing.T) {
 			t.Errorf("%s: %v allocations", c, n)
 		}
 	}
+}
+
+// BenchmarkLook judges 10,000 long answers of as many credentials again, as after each change.
+func BenchmarkLook(b *testing.B) {
+	const n = 10_000
+	setUp := func(b *testing.B) *rig {
+		r := realClock(b, WithTokenCacheSize(n))
+		base := lastingToken(nil)
+		h, err := r.token(b.Context(), base.value, r.route())
+		if err != nil {
+			b.Fatal(err)
+		}
+		for i := range n {
+			chain := []revset.Credential{h.chain[0]}
+			chain[0].JTI[15], chain[0].JTI[14] = byte(i), byte(i>>8)
+			l := &live{v: r.Verifier, route: r.route(), place: -1, cancel: func(error) {}}
+			l.hold.Store(&holding{principal: h.principal, rv: h.rv, subject: h.subject, kid: h.kid, chain: chain, expires: h.expires})
+			r.lives.add(l)
+		}
+		return r
+	}
+	look := func(b *testing.B, r *rig, before func()) {
+		round := r.lives.appendTo(nil)
+		b.ReportAllocs()
+		for b.Loop() {
+			before()
+			r.lookAt(round)
+		}
+		if r.lives.len() != n {
+			b.Fatal("some ended")
+		}
+	}
+	b.Run("after a proof", func(b *testing.B) {
+		r := setUp(b)
+		look(b, r, func() {})
+	})
+	b.Run("after an event", func(b *testing.B) {
+		r, i := setUp(b), 0
+		look(b, r, func() {
+			i++
+			r.apply(events.TokenRevoked{JTI: events.ID{1, 2, 3, 4, 5, 7, 0x70, byte(i >> 16), 0x80, byte(i >> 8), byte(i)}.String()})
+		})
+	})
+	b.Run("all die", func(b *testing.B) {
+		for b.Loop() {
+			b.StopTimer()
+			r := setUp(b)
+			round := r.lives.appendTo(nil)
+			r.apply(events.TokenRevoked{UserID: alice, TV: 200})
+			b.StartTimer()
+			r.lookAt(round)
+			b.StopTimer()
+			if r.lives.len() != 0 {
+				b.Fatal("some live on")
+			}
+			_ = r.Close()
+			b.StartTimer()
+		}
+	})
 }

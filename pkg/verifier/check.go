@@ -54,7 +54,7 @@ func (v *Verifier) verifyToken(ctx context.Context, raw string, route *Route) (*
 		p, err := v.askToken(ctx, h, route)
 		return p, h.stripe, err
 	}
-	p, err := v.judge(h, route)
+	p, err := v.judge(h, route, nil)
 	if err == errStaleAsk {
 		p, err = v.askBounded(func() (*Principal, error) { return v.askToken(ctx, h, route) })
 	}
@@ -141,10 +141,16 @@ var (
 // is loaded before the set and the key set, so that they hold at least what the proof vouches for; and the one clock
 // reading comes after both, so that a process that slept in between sees that it did. The order of the refusals is
 // that of the design: fresh, still known, not revoked, mode, roles, (quota,) time.
-func (v *Verifier) judge(h *holding, route *Route) (*Principal, error) {
+//
+// vouch, if there is one, is authsvc's answer about this one credential: a proof for it alone, since it was read after
+// the question was sent. It stands in where the proof of the feed is too old.
+func (v *Verifier) judge(h *holding, route *Route, vouch *follower.Freshness) (*Principal, error) {
 	proof := v.link.Fresh()
 	s := v.look(h)
 	now := v.clock.Now()
+	if vouch != nil && !proof.Within(now, route.bound) && vouch.Within(now, route.bound) {
+		proof = vouch
+	}
 	if !proof.Within(now, route.bound) {
 		if err := v.whenStale(proof, now, route); err != nil {
 			return nil, err

@@ -1,6 +1,9 @@
 package verifier
 
-import "sync/atomic"
+import (
+	"slices"
+	"sync/atomic"
+)
 
 // codes are all refusals, in the order in which they are counted.
 var codes = [...]Code{
@@ -15,6 +18,8 @@ type counters struct {
 	striped [stripes]stripe
 
 	misses, resolves, elite, unavailable atomic.Uint64
+
+	endings [len(codes)]atomic.Uint64 // of long answers
 }
 
 // stripe is as large as whole cache lines.
@@ -30,16 +35,17 @@ func (c *counters) hit(s uint8)      { c.striped[s%stripes].hits.Add(1) }
 func (c *counters) miss()            { c.misses.Add(1) }
 
 // refused counts an error that isn't a refusal as what it is answered as.
-func (c *counters) refused(s uint8, err error) {
+func (c *counters) refused(s uint8, err error) { c.striped[s%stripes].refused[codeIndex(err)].Add(1) }
+
+// ended counts a long answer that was ended by a refusal.
+func (c *counters) ended(err error) { c.endings[codeIndex(err)].Add(1) }
+
+func codeIndex(err error) int {
 	code := CodeAuthUnavailable
 	if known := CodeOf(err); known != "" {
 		code = known
 	}
-	for i := range codes {
-		if codes[i] == code {
-			c.striped[s%stripes].refused[i].Add(1)
-		}
-	}
+	return slices.Index(codes[:], code)
 }
 
 // addTo sums up the stripes.
@@ -51,6 +57,10 @@ func (c *counters) addTo(s *Stats) {
 		for j, code := range codes {
 			s.Refused[code] += c.striped[i].refused[j].Load()
 		}
+	}
+	s.LongAnswersEnded = make(map[Code]uint64, len(codes))
+	for i, code := range codes {
+		s.LongAnswersEnded[code] = c.endings[i].Load()
 	}
 	s.CacheMisses = c.misses.Load()
 	s.Resolves, s.EliteChecks, s.AuthUnavailable = c.resolves.Load(), c.elite.Load(), c.unavailable.Load()

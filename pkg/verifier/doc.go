@@ -20,6 +20,8 @@
 // everything up to it is applied, makes it fresh until B after it asked. Not fresh, it refuses: [ErrStale]. A route can
 // have a smaller B, and another [StalePolicy].
 //
+// An answer that lasts longer than that, as an event stream, ends with its credential on a route with [LongAnswer].
+//
 // A route with [Elite] asks authsvc about each request and is decided with every change that had returned by then.
 //
 // [New] returns at once and never waits for the network: until the first proof every request is refused with 503, so

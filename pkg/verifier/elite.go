@@ -23,21 +23,27 @@ func (v *Verifier) askBounded(ask func() (*Principal, error)) (*Principal, error
 
 // askToken has authsvc decide a token whose signature and claims were verified here.
 func (v *Verifier) askToken(ctx context.Context, h *holding, route *Route) (*Principal, error) {
+	p, _, err := v.askAboutToken(ctx, h, route)
+	return p, err
+}
+
+// askAboutToken also returns what authsvc said.
+func (v *Verifier) askAboutToken(ctx context.Context, h *holding, route *Route) (*Principal, events.CheckAnswer, error) {
 	if v.deadForGood(h) {
-		return nil, ErrRevoked
+		return nil, events.CheckAnswer{}, ErrRevoked
 	}
 	answer, err := v.check(ctx, h.question())
 	if err != nil {
-		return nil, err
+		return nil, answer, err
 	}
 	if answer.User.ID != h.principal.Subject {
-		return nil, fmt.Errorf("%w: %w", ErrAuthUnavailable, errOtherQuestion)
+		return nil, answer, fmt.Errorf("%w: %w", ErrAuthUnavailable, errOtherQuestion)
 	}
 	p := h.as(answer.User.Roles, answer.User.Plan)
 	if err := v.admit(p, route); err != nil {
-		return nil, err
+		return nil, answer, err
 	}
-	return p, h.inTime(v.timeBy(answer), never)
+	return p, answer, h.inTime(v.timeBy(answer), never)
 }
 
 // deadForGood reports whether the set knows a revocation that nothing can undo, so that authsvc needn't be asked.
@@ -81,32 +87,48 @@ func (v *Verifier) verifyKeyElite(ctx context.Context, raw string, route *Route)
 
 // askKey has authsvc decide an API key whose checksum was verified here.
 func (v *Verifier) askKey(ctx context.Context, raw string, route *Route) (*Principal, error) {
-	hash, asked := events.HashOf([]byte(raw)), v.clock.Now()
+	h, _, err := v.askAboutKey(ctx, raw, route)
+	if err != nil {
+		return nil, err
+	}
+	return &h.principal, nil
+}
+
+// askAboutKey returns a resolution, as good as one that was asked for alone, and what authsvc said. The generation and
+// the clock are read before the question is sent, as in fetchKey.
+func (v *Verifier) askAboutKey(ctx context.Context, raw string, route *Route) (*holding, events.CheckAnswer, error) {
+	hash, generation, asked := events.HashOf([]byte(raw)), v.generation.Load(), v.clock.Now()
 	answer, err := v.check(ctx, events.CheckRequest{KeyHash: &hash})
 	if err == ErrUnknownKey {
 		v.unknown.Put(raw, &unknown{asked}, asked.Boot, asked.Boot+int64(unknownLife))
 	}
 	if err != nil {
-		return nil, err
+		return nil, answer, err
 	}
 	if answer.Key == nil {
-		return nil, fmt.Errorf("%w: active key without its description", ErrAuthUnavailable)
+		return nil, answer, fmt.Errorf("%w: active key without its description", ErrAuthUnavailable)
 	}
 	h, err := holdKey(answer.User, answer.Key)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrAuthUnavailable, err)
+		return nil, answer, fmt.Errorf("%w: %w", ErrAuthUnavailable, err)
 	}
+	h.generation, h.asked = generation, asked
+	return h, answer, v.admitKey(h, route, answer)
+}
+
+// admitKey judges a key by authsvc's answer alone.
+func (v *Verifier) admitKey(h *holding, route *Route, answer events.CheckAnswer) error {
 	if h.disabled || h.key.Suspended {
-		return nil, ErrRevoked
+		return ErrRevoked
 	}
 	if err := v.admit(&h.principal, route); err != nil {
-		return nil, err
+		return err
 	}
 	notAfter := int64(never)
 	if h.key.NotAfter > 0 {
 		notAfter = h.key.NotAfter
 	}
-	return &h.principal, h.inTime(v.timeBy(answer), notAfter)
+	return h.inTime(v.timeBy(answer), notAfter)
 }
 
 // timeBy is the guarded clock of an elite decision: the later of own wall time and authsvc's.

@@ -49,6 +49,50 @@ func ExampleVerifier_Verify() {
 	_ = handle
 }
 
+// An event stream that ends with its credential: one option, and a handler as it would be without.
+func ExampleLongAnswer() {
+	var v *verifier.Verifier // made by verifier.New
+	news := make(chan string)
+	http.Handle("GET /events", v.Require(verifier.LongAnswer())(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/event-stream")
+		for {
+			select {
+			case what := <-news:
+				fmt.Fprintf(w, "data: %s\n\n", what)
+				_ = http.NewResponseController(w).Flush()
+			case <-r.Context().Done(): // the client is gone, or its credential is dead
+				return
+			}
+		}
+	})))
+}
+
+// A stream of another transport: the context ends with the credential, and each message is sent only while it lives.
+func ExampleVerifier_Live() {
+	var v *verifier.Verifier // made by verifier.New
+	stream := func(ctx context.Context, token string, messages <-chan string, send func(string) error) error {
+		ctx, end, err := v.Live(ctx, verifier.Bearer(token), nil)
+		if err != nil {
+			return err
+		}
+		defer end()
+		for {
+			select {
+			case m := <-messages:
+				if err := verifier.Alive(ctx); err != nil {
+					return err
+				}
+				if err := send(m); err != nil {
+					return err
+				}
+			case <-ctx.Done():
+				return context.Cause(ctx)
+			}
+		}
+	}
+	_ = stream
+}
+
 // A handler is tested without any server: its principal is put into the context.
 func ExampleNewContext() {
 	ctx := verifier.NewContext(context.Background(), &verifier.Principal{Subject: "alice", Roles: []string{"admin"}})

@@ -15,6 +15,9 @@ func (v *Verifier) Require(opts ...RouteOption) func(http.Handler) http.Handler 
 		panic(err)
 	}
 	return func(next http.Handler) http.Handler {
+		if route.long {
+			return v.requireLong(route, next)
+		}
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			p, err := v.verifyRequest(r, route)
 			if err != nil {

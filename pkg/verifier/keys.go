@@ -39,13 +39,13 @@ func (v *Verifier) verifyKey(ctx context.Context, raw string, route *Route) (*Pr
 	if err != nil {
 		return nil, 0, err
 	}
-	p, err := v.judge(h, route)
+	p, err := v.judge(h, route, nil)
 	if err == errOutlived {
 		v.keys.Delete(raw, h)
 		if h, err = v.key(ctx, raw, route); err != nil {
 			return nil, 0, err
 		}
-		p, err = v.judge(h, route)
+		p, err = v.judge(h, route, nil)
 	}
 	switch err {
 	case errStaleAsk:

@@ -43,6 +43,7 @@ func (p StalePolicy) validate() error {
 // Route is what one kind of endpoint requires. Make it once with [Verifier.Route]; it is safe for concurrent use.
 type Route struct {
 	elite  bool
+	long   bool
 	roles  [][]string // all of them, each by any of its names
 	bound  time.Duration
 	policy StalePolicy
@@ -81,6 +82,19 @@ func allRoles(names []string) bool {
 		}
 	}
 	return true
+}
+
+// LongAnswer makes the answers of [Verifier.Require] end with their credential, as [Verifier.Live] tells: the request's
+// context ends, with the refusal as its cause, and whatever the handler writes or flushes is judged at that moment. An answer
+// that hasn't begun then becomes the refusal; one that has is cut off, and writing returns the refusal. So a handler of
+// an event stream or a long poll returns when its context ends, writes as it always does, and needs nothing else.
+// Pieces above 32 KiB are judged each. A connection that is hijacked is its handler's: see [Alive]. Default: only the
+// beginning of an answer is judged.
+func LongAnswer() RouteOption {
+	return func(r *Route) error {
+		r.long = true
+		return nil
+	}
 }
 
 // MaxStaleness sets the route's own B, from 1 s to the verifier's. Default: the verifier's.

@@ -48,6 +48,10 @@ type Stats struct {
 	EliteChecks     uint64 `json:"elite_checks"`
 	AuthUnavailable uint64 `json:"auth_unavailable"`
 
+	// LongAnswers are in progress, see [LongAnswer]; LongAnswersEnded were ended by a refusal.
+	LongAnswers      int             `json:"long_answers"`
+	LongAnswersEnded map[Code]uint64 `json:"long_answers_ended"`
+
 	Proofs        uint64            `json:"proofs"`
 	Events        uint64            `json:"events"`
 	Gaps          uint64            `json:"gaps"`
@@ -99,7 +103,8 @@ func (v *Verifier) Stats() Stats {
 		Service: v.service, Instance: v.instance, State: v.state(), Connected: l.Connected,
 		Epoch: l.Epoch, Term: l.Term, Applied: l.Applied, Head: l.Head, ProofAge: v.proofAge(), Bound: v.base.bound,
 		Revocations: v.set.Len(), TokenKeys: l.TokenKeys, FeedKeys: l.FeedKeys,
-		Tokens: v.tokens.Len(), Keys: v.keys.Len(), UnknownKeys: v.unknown.Len(),
+		LongAnswers: v.lives.len(),
+		Tokens:      v.tokens.Len(), Keys: v.keys.Len(), UnknownKeys: v.unknown.Len(),
 		Proofs: l.Proofs, Events: l.Events, Gaps: l.Gaps, Mismatches: l.Mismatches, Skips: l.Skips,
 		CatchUps: l.CatchUps, CatchUpCauses: l.CatchUpCauses, CatchUpErrors: l.CatchUpErrors, Propagation: Histogram(l.Propagation),
 		Reconnects: l.Reconnects, BadMessages: l.BadMessages, SlowConsumer: l.SlowConsumer,

@@ -54,6 +54,8 @@ type Verifier struct {
 	resolving  chan struct{} // a place for each resolution in flight
 	asking     chan struct{} // a place for each question under the policy Ask
 
+	lives *lives // the long answers in progress
+
 	boundMu  sync.Mutex
 	smallest time.Duration // of all routes' bounds; guarded by boundMu
 
@@ -97,16 +99,17 @@ func newVerifier(ctx context.Context, s *settings, c clock.Clock, set *revset.Se
 		base: Route{bound: s.bound, policy: s.policy}, smallest: s.bound, clock: c, set: set,
 		tokens: cache.New[holding](s.tokens), keys: cache.New[holding](s.keys), unknown: cache.New[unknown](unknownKeys),
 		resolving: make(chan struct{}, resolveLimit), asking: make(chan struct{}, s.askLimit),
-		counters: new(counters),
+		lives: newLives(s.askLimit), counters: new(counters),
 	}
 	v.life, v.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	return v
 }
 
-// run takes the link over and starts the verifier's own goroutine, which ends with Close.
+// run takes the link over and starts the verifier's own goroutines, which end with Close.
 func (v *Verifier) run(l connection) {
 	v.link = l
 	v.tasks.Go(v.tend)
+	v.tasks.Go(v.watch)
 }
 
 // forgetKeys voids all resolutions, those in flight included.
@@ -126,7 +129,7 @@ func (v *Verifier) begin() bool {
 func (v *Verifier) end() { v.tasks.Done() }
 
 // Close ends the verifier, and waits for its goroutines and its connection to end. Requests that are being verified are
-// refused, or decided on the knowledge of that moment. It may be called more than once.
+// refused, or decided on the knowledge of that moment. Long answers end with [ErrStale]. It may be called more than once.
 func (v *Verifier) Close() error {
 	v.mu.Lock()
 	first := !v.closed

@@ -27,7 +27,7 @@ type collector struct {
 	source  Source
 	metrics []metric
 
-	state, refused, catchUps, causes, propagation *prometheus.Desc
+	state, refused, ended, catchUps, causes, propagation *prometheus.Desc
 }
 
 // NewCollector returns a collector that reads the source at each scrape. All names begin with tocsin_verifier_.
@@ -37,6 +37,7 @@ func NewCollector(source Source) prometheus.Collector {
 		metrics:  append(gauges(), counters()...),
 		state:    describe("state", "1 for the state that the verifier is in: starting, fresh or stale.", "state"),
 		refused:  describe("refused_total", "Requests refused, by code.", "code"),
+		ended:    describe("long_answers_ended_total", "Long answers ended by a refusal, by code.", "code"),
 		catchUps: describe("catch_ups_total", "Times that missed events were read, by source.", "source"),
 		causes:   describe("catch_up_causes_total", "Times that events had to be read, by cause.", "cause"),
 		propagation: describe("propagation_seconds",
@@ -66,6 +67,7 @@ func gauges() []metric {
 		gauge("applied_seq", "Up to where the feed is known without a hole.", func(s verifier.Stats) float64 { return float64(s.Applied) }),
 		gauge("head_seq", "The greatest seq that the dispatcher has told.", func(s verifier.Stats) float64 { return float64(s.Head) }),
 		gauge("last_event_timestamp_seconds", "When the newest applied event was numbered; 0 if there was none.", lastEvent),
+		gauge("long_answers", "Long answers in progress.", func(s verifier.Stats) float64 { return float64(s.LongAnswers) }),
 		gauge("revocations", "Entries of the revocation set.", func(s verifier.Stats) float64 { return float64(s.Revocations) }),
 		gauge("token_keys", "Token keys held.", func(s verifier.Stats) float64 { return float64(s.TokenKeys) }),
 		gauge("feed_keys", "Feed keys held.", func(s verifier.Stats) float64 { return float64(s.FeedKeys) }),
@@ -116,6 +118,7 @@ func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 	}
 	ch <- c.state
 	ch <- c.refused
+	ch <- c.ended
 	ch <- c.catchUps
 	ch <- c.causes
 	ch <- c.propagation
@@ -132,6 +135,9 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	}
 	for code, n := range s.Refused {
 		ch <- prometheus.MustNewConstMetric(c.refused, prometheus.CounterValue, float64(n), string(code))
+	}
+	for code, n := range s.LongAnswersEnded {
+		ch <- prometheus.MustNewConstMetric(c.ended, prometheus.CounterValue, float64(n), string(code))
 	}
 	for _, source := range []string{"stream", "snapshot"} {
 		ch <- prometheus.MustNewConstMetric(c.catchUps, prometheus.CounterValue, float64(s.CatchUps[source]), source)

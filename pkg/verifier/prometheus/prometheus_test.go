@@ -19,7 +19,8 @@ func (f fixed) Stats() verifier.Stats { return verifier.Stats(f) }
 func TestCollectorShowsTheStats(t *testing.T) {
 	c := NewCollector(fixed{
 		State: events.StateFresh, ProofAge: 250 * time.Millisecond, Applied: 7, Accepted: 3,
-		Refused: map[verifier.Code]uint64{verifier.CodeRevoked: 2}, CatchUps: map[string]uint64{"stream": 1},
+		Refused: map[verifier.Code]uint64{verifier.CodeRevoked: 2}, LongAnswers: 4,
+		LongAnswersEnded: map[verifier.Code]uint64{verifier.CodeStale: 5}, CatchUps: map[string]uint64{"stream": 1},
 		CatchUpCauses: map[string]uint64{"gap": 1},
 		Propagation: verifier.Histogram{
 			Bounds: []time.Duration{time.Millisecond, 30 * time.Second}, Counts: []uint64{4, 2, 1}, Sum: 62 * time.Second,
@@ -36,6 +37,12 @@ tocsin_verifier_catch_up_causes_total{cause="gap"} 1
 tocsin_verifier_catch_up_causes_total{cause="mismatch"} 0
 tocsin_verifier_catch_up_causes_total{cause="reconnect"} 0
 tocsin_verifier_catch_up_causes_total{cause="start"} 0
+# HELP tocsin_verifier_long_answers Long answers in progress.
+# TYPE tocsin_verifier_long_answers gauge
+tocsin_verifier_long_answers 4
+# HELP tocsin_verifier_long_answers_ended_total Long answers ended by a refusal, by code.
+# TYPE tocsin_verifier_long_answers_ended_total counter
+tocsin_verifier_long_answers_ended_total{code="stale"} 5
 # HELP tocsin_verifier_proof_age_seconds Time since the last accepted proof was asked for; 0 before the first.
 # TYPE tocsin_verifier_proof_age_seconds gauge
 tocsin_verifier_proof_age_seconds 0.25
@@ -56,6 +63,7 @@ tocsin_verifier_state{state="stale"} 0
 tocsin_verifier_state{state="starting"} 0
 `
 	err := testutil.CollectAndCompare(c, strings.NewReader(want), "tocsin_verifier_accepted_total", "tocsin_verifier_catch_up_causes_total", "tocsin_verifier_propagation_seconds",
+		"tocsin_verifier_long_answers", "tocsin_verifier_long_answers_ended_total",
 		"tocsin_verifier_proof_age_seconds", "tocsin_verifier_refused_total", "tocsin_verifier_state")
 	if err != nil {
 		t.Error(err)
