@@ -9,7 +9,7 @@ require (
 	go.uber.org/goleak v1.3.0
 )
 
-require github.com/anishathalye/porcupine v1.3.1 // indirect
+require github.com/anishathalye/porcupine v1.3.1
 
 require (
 	github.com/jackc/pgx/v5 v5.12.0 // indirect

@@ -82,15 +82,38 @@ var eliteModel = porcupine.Model{
 	},
 }
 
-// eliteOperations makes each user's operations. What had no answer, or was refused because nobody could be asked, says
-// nothing about the state.
+// eliteOperations makes each user's operations: elite calls, and the changes of those who have any.
 func eliteOperations(h *History, all lives) map[string][]porcupine.Operation {
-	bits := map[string]uint64{}
-	next := map[string]int{}
+	bits := bitsOf(h)
+	byUser := eliteReads(h, all, bits)
+	for user, changes := range eliteChanges(h, all, bits) {
+		if len(byUser[user]) == 0 {
+			continue
+		}
+		for c, s := range changes {
+			end := int64(c.End)
+			if c.Outcome == Unknown {
+				end = math.MaxInt64 // it may still happen
+			}
+			byUser[user] = append(byUser[user], porcupine.Operation{Input: *s, Call: int64(c.Begin), Return: end})
+		}
+	}
+	return byUser
+}
+
+// bitsOf numbers the credentials of each user.
+func bitsOf(h *History) map[string]uint64 {
+	bits, next := map[string]uint64{}, map[string]int{}
 	for _, i := range h.Issues {
 		bits[i.Credential] = 1 << next[i.User]
 		next[i.User]++
 	}
+	return bits
+}
+
+// eliteReads are the elite calls that say something about the state: not those that had no answer, or were refused
+// because nobody could be asked.
+func eliteReads(h *History, all lives, bits map[string]uint64) map[string][]porcupine.Operation {
 	byUser := map[string][]porcupine.Operation{}
 	for _, c := range h.Calls {
 		if c.Elite && (c.Accepted() || c.Refused()) {
@@ -99,6 +122,11 @@ func eliteOperations(h *History, all lives) map[string][]porcupine.Operation {
 				Output: eliteAnswer{c.Refused(), c.Role}, Call: int64(c.Begin), Return: int64(c.End)})
 		}
 	}
+	return byUser
+}
+
+// eliteChanges are what each change does to each user: all of it at once.
+func eliteChanges(h *History, all lives, bits map[string]uint64) map[string]map[*Change]*eliteStep {
 	steps := map[string]map[*Change]*eliteStep{}
 	step := func(user string, c *Change) *eliteStep {
 		if steps[user] == nil {
@@ -125,19 +153,7 @@ func eliteOperations(h *History, all lives) map[string][]porcupine.Operation {
 			step(c.User, c)
 		}
 	}
-	for user, changes := range steps {
-		if len(byUser[user]) == 0 {
-			continue
-		}
-		for c, s := range changes {
-			end := int64(c.End)
-			if c.Outcome == Unknown {
-				end = math.MaxInt64
-			}
-			byUser[user] = append(byUser[user], porcupine.Operation{Input: *s, Call: int64(c.Begin), Return: end})
-		}
-	}
-	return byUser
+	return steps
 }
 
 func eliteCalls(h *History, all lives, user string) []Call {

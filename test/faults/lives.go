@@ -2,12 +2,8 @@ package faults
 
 import (
 	"fmt"
-	"math"
 	"time"
 )
-
-// forever is the end of a change of unknown outcome: it may still happen.
-const forever = time.Duration(math.MaxInt64)
 
 // life is what a history says about one credential, in the order in which the changes began.
 type life struct {
