@@ -40,7 +40,8 @@ type Caller struct {
 	AuthTime time.Time
 	AMR      []string
 
-	tv int64
+	tv  int64
+	kid string // of the key that signed the access token
 }
 
 // Has reports whether the caller has a role.
@@ -68,7 +69,7 @@ func (s *Service) AuthenticateBearer(ctx context.Context, token string, from Cli
 		}
 		c = Caller{Client: from.cut(), UserID: found.user.ID, SessionID: found.claims.SessionID, TokenID: found.claims.ID,
 			Method: MethodBearer, Roles: found.user.Roles, Mode: found.claims.Mode,
-			AuthTime: time.Unix(found.claims.AuthTime, 0).UTC(), AMR: found.claims.AMR, tv: found.claims.TV}
+			AuthTime: time.Unix(found.claims.AuthTime, 0).UTC(), AMR: found.claims.AMR, tv: found.claims.TV, kid: found.kid}
 		return nil
 	})
 	return c, unauthenticated(err)
@@ -102,6 +103,7 @@ func unauthenticated(err error) error {
 // foundToken is a living access token with what the database holds of it.
 type foundToken struct {
 	claims  accessClaims
+	kid     string
 	session store.Session
 	user    store.User
 }
@@ -114,9 +116,10 @@ const expiryMargin = time.Minute
 // error is errNotAlive when it doesn't.
 func (s *Service) readToken(ctx context.Context, tx *store.Tx, token string, at int64) (foundToken, error) {
 	var fault error
+	var signer string
 	claims, err := parseToken(token, func(kid string) (string, crypto.PublicKey, bool) {
 		key, ok, err := s.ring.TokenKey(ctx, tx, kid)
-		fault = err
+		fault, signer = err, kid
 		return key.Alg, key.Public, ok && err == nil
 	})
 	switch {
@@ -127,7 +130,7 @@ func (s *Service) readToken(ctx context.Context, tx *store.Tx, token string, at 
 	}
 	session, user, err := livingToken(ctx, tx, tokenRef{
 		jti: claims.ID, session: claims.SessionID, user: claims.Subject, tv: claims.TV}, at)
-	return foundToken{claims: claims, session: session, user: user}, err
+	return foundToken{claims: claims, kid: signer, session: session, user: user}, err
 }
 
 // tokenRef is what decides whether an access token was revoked.
@@ -232,6 +235,12 @@ func (w *work) lockSelf(ctx context.Context) (store.User, error) {
 	}
 	if err != nil {
 		return user, err
+	}
+	switch _, inSet, err := w.ring.TokenKey(ctx, w.Tx, w.by.kid); {
+	case err != nil:
+		return user, err
+	case !inSet:
+		return user, ErrUnauthenticated
 	}
 	return self(ctx, w.Tx, w.by)
 }

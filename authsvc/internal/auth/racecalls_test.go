@@ -158,7 +158,7 @@ func endingCalls() []endingCall {
 			_, err := s.Revoke(ctx, s.root, Revocation{IssuedBefore: ptr(fromMicros(now)), Keys: ptr(true)})
 			return err
 		}},
-		{name: "signing key rotated in an emergency", beside: true, covers: []string{"token", "token of A"}, end: func(ctx context.Context, s *scene) error {
+		{name: "signing key rotated in an emergency", beside: true, watermarks: true, ends: []rests{onToken}, covers: []string{"token", "token of A"}, end: func(ctx context.Context, s *scene) error {
 			_, _, err := s.RotateSigningKey(ctx, s.root, true)
 			return err
 		}},

@@ -227,7 +227,6 @@ func (m meeting) checkTokens(tokens Tokens) {
 // checkVerdict compares what is said of a credential that was issued.
 func (m meeting) checkVerdict(what string, v verdict, covered bool) {
 	m.t.Helper()
-	late := m.ending.byTime || m.endFirst && m.ending.covers != nil && m.ending.ends == nil // may still be signed by the old key
 	switch {
 	case !v.agreed():
 		m.t.Errorf("%s: %v", what, v)
@@ -236,7 +235,7 @@ func (m meeting) checkVerdict(what string, v verdict, covered bool) {
 		m.t.Errorf("the %s was issued before the end, and lives", what)
 	case m.issueFirst && !covered && !v.auth:
 		m.t.Errorf("the %s isn't meant, and is dead", what)
-	case m.endFirst && !m.rested() && !late && !v.auth:
+	case m.endFirst && !m.rested() && !v.auth:
 		m.t.Errorf("the %s was issued after the end, and is dead", what)
 	case !m.issueFirst && m.rested() && covered && v.auth:
 		m.t.Errorf("the %s rests on what was ended, and lives", what)

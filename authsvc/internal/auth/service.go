@@ -98,7 +98,7 @@ func (s *Service) view(ctx context.Context, fn func(tx *store.Tx) error) error {
 func (s *Service) change(ctx context.Context, by Caller, fn func(w *work) error) (Change, error) {
 	var done Change
 	err := s.db.Update(ctx, func(tx *store.Tx) error {
-		w := &work{Tx: tx, by: by}
+		w := &work{Tx: tx, by: by, ring: s.ring}
 		err := fn(w)
 		done = w.done
 		return err
@@ -110,7 +110,7 @@ func (s *Service) change(ctx context.Context, by Caller, fn func(w *work) error)
 func (s *Service) issue(ctx context.Context, by Caller, life time.Duration, fn func(w *work, a store.Authority) error) (Change, error) {
 	var done Change
 	err := s.db.Issue(ctx, life, func(tx *store.Tx, a store.Authority) error {
-		w := &work{Tx: tx, by: by}
+		w := &work{Tx: tx, by: by, ring: s.ring}
 		err := fn(w, a)
 		done = w.done
 		return err

@@ -14,6 +14,12 @@ func (s *Service) RotateSigningKey(ctx context.Context, c Caller, emergency bool
 	}
 	var kid string
 	done, err := s.change(ctx, c, func(w *work) error {
+		if emergency {
+			// Before all other locks: nobody issues anything by a token of the old keys while they are dropped.
+			if _, err := w.LockAuthority(ctx); err != nil {
+				return err
+			}
+		}
 		if err := admin(ctx, w.Tx, c); err != nil {
 			return err
 		}

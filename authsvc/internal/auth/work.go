@@ -14,6 +14,7 @@ import (
 type work struct {
 	*store.Tx
 	by   Caller
+	ring KeyRing
 	done Change
 }
 
