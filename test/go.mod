@@ -12,7 +12,7 @@ require (
 require github.com/anishathalye/porcupine v1.3.1
 
 require (
-	github.com/jackc/pgx/v5 v5.12.0 // indirect
+	github.com/jackc/pgx/v5 v5.12.0
 	go.yaml.in/yaml/v3 v3.0.4
 )
 

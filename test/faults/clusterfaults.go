@@ -13,6 +13,7 @@ var clusterKinds = []kind{
 	{name: "kill one authsvc", weight: 2, do: (*Injector).killOneAuth},
 	{name: "kill one authsvc after a change", weight: 2, do: (*Injector).killOneAuthAfterChange},
 	{name: "kill every authsvc", weight: 1, do: (*Injector).killEveryAuth},
+	{name: "kill every authsvc after a change", weight: 1, do: (*Injector).killEveryAuthAfterChange},
 	{name: "rolling restart of authsvc", weight: 2, do: (*Injector).rollAuth},
 	{name: "rolling restart of everything", weight: 1, do: (*Injector).rollAll},
 	{name: "freeze one authsvc", weight: 3, do: (*Injector).freezeOneAuth},

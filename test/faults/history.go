@@ -86,6 +86,14 @@ type Fault struct {
 	// Apart are the instances that couldn't reach the bus until Healed.
 	Apart  []string      `json:",omitempty"`
 	Healed time.Duration `json:",omitempty"`
+	// Waiting are the events that were committed and not published yet when every authsvc had been killed.
+	Waiting Waiting `json:",omitzero"`
+}
+
+// Waiting are events by how far they had come.
+type Waiting struct {
+	Unnumbered  int // committed
+	Unpublished int // numbered, and not known to be published
 }
 
 // Start is a start of a resource service; End is when it said that it is ready.

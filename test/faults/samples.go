@@ -41,6 +41,8 @@ type kindFigures struct {
 	times    int
 	oldest   time.Duration // proof, from the fault's start until a second after its end
 	recovery time.Duration // from a fault's end until an instance that wasn't fresh at that moment was
+	// of the faults of this kind, how many left events behind
+	unnumbered, unpublished int
 }
 
 // faultFigures tells of each kind of fault how often it was injected and what the instances said of their freshness.
@@ -55,6 +57,8 @@ func faultFigures(h *History) string {
 		}
 		k := kinds[f.Kind]
 		k.times++
+		k.unnumbered += min(1, f.Waiting.Unnumbered)
+		k.unpublished += min(1, f.Waiting.Unpublished)
 		total++
 		from, _ := slices.BinarySearchFunc(samples, f.Begin, func(s Sample, t time.Duration) int { return cmp.Compare(s.Begin, t) })
 		k.look(f, samples[from:])
@@ -63,6 +67,9 @@ func faultFigures(h *History) string {
 	for _, name := range slices.Sorted(maps.Keys(kinds)) {
 		k := kinds[name]
 		text += fmt.Sprintf("\n%5d  %8v  %8v  %s", k.times, k.oldest.Round(time.Millisecond), k.recovery.Round(time.Millisecond), name)
+		if k.unnumbered+k.unpublished > 0 {
+			text += fmt.Sprintf("; %d left committed events without a number, %d left numbered ones unpublished", k.unnumbered, k.unpublished)
+		}
 	}
 	return strings.TrimSpace(text)
 }

@@ -32,6 +32,7 @@ type System struct {
 	// Of the cluster only:
 	nats     *natstest.Cluster
 	postgres *pgtest.Server
+	path     string     // of the database in it
 	database []*Proxy   // of each authsvc to PostgreSQL
 	authBus  [][]*Proxy // of each authsvc to each NATS node
 	issuer   *Proxy     // what a load balancer is
@@ -112,7 +113,15 @@ func (s *System) startPostgres(t testing.TB) *url.URL {
 	if err != nil {
 		t.Fatal(err)
 	}
+	s.path = u.Path
 	return u
+}
+
+// databaseURL leads to authsvc's database without a proxy.
+func (s *System) databaseURL() string {
+	u, _ := url.Parse(s.postgres.URL()) // it was made by a URL's String
+	u.Path = s.path
+	return u.String()
 }
 
 // nodes makes one process's connections to all NATS nodes.
