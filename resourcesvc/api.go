@@ -23,10 +23,12 @@ type guard interface {
 
 // api holds what the handlers share.
 type api struct {
-	guard   guard
-	store   *store
-	metrics *prometheus.Registry
-	log     *slog.Logger
+	guard    guard
+	store    *store
+	showroom *showroom
+	metrics  *prometheus.Registry
+	log      *slog.Logger
+	stopping <-chan struct{} // closed when long answers have to end
 }
 
 // routes says on one screen who may do what.
@@ -35,6 +37,7 @@ func (a *api) routes() http.Handler {
 		anyone     = a.guard.Require()
 		user       = a.guard.Require(verifier.Role("user"))
 		elite      = a.guard.Require(verifier.Elite())
+		lasting    = a.guard.Require(verifier.LongAnswer())
 		eliteAdmin = a.guard.Require(verifier.Elite(), verifier.Role("admin"))
 	)
 	r := chi.NewRouter()
@@ -47,12 +50,13 @@ func (a *api) routes() http.Handler {
 
 	r.Method("GET", "/v1/cars", anyone(handle(a.log, a.listCars, "limit", "cursor")))
 	r.Method("POST", "/v1/cars", user(handle(a.log, a.createCar)))
+	r.Method("GET", "/v1/cars/events", lasting(handle(a.log, a.carEvents)))
 	r.Method("GET", "/v1/cars/{id}", anyone(handle(a.log, a.getCar)))
 	r.Method("POST", "/v1/cars/{id}/purchase", elite(handle(a.log, a.purchaseCar)))
 	r.Method("DELETE", "/v1/cars/{id}", eliteAdmin(handle(a.log, a.deleteCar)))
 
 	r.Method("POST", "/v1/ai/jobs", anyone(handle(a.log, a.createJob)))
-	r.Method("GET", "/v1/ai/jobs/{job_id}", anyone(handle(a.log, a.getJob)))
+	r.Method("GET", "/v1/ai/jobs/{job_id}", lasting(handle(a.log, a.getJob, "wait")))
 
 	r.Method("GET", "/healthz", handle(a.log, a.healthz))
 	r.Method("GET", "/readyz", handle(a.log, a.readyz))

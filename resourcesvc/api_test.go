@@ -39,8 +39,10 @@ func (fakeGuard) Stats() verifier.Stats { return verifier.Stats{} }
 
 // service is the API over a fresh database.
 type service struct {
-	t *testing.T
-	h http.Handler
+	t     *testing.T
+	h     http.Handler
+	store *store
+	room  *showroom
 }
 
 func newService(t *testing.T, databaseURL string, g guard) service {
@@ -54,8 +56,12 @@ func newService(t *testing.T, databaseURL string, g guard) service {
 			t.Error(err)
 		}
 	})
-	a := &api{guard: g, store: db, metrics: prometheus.NewRegistry(), log: slog.New(slog.DiscardHandler)}
-	return service{t, a.routes()}
+	log := slog.New(slog.DiscardHandler)
+	a := &api{guard: g, store: db, showroom: newShowroom(db, log), metrics: prometheus.NewRegistry(), log: log, stopping: t.Context().Done()}
+	var tasks sync.WaitGroup
+	tasks.Go(func() { a.showroom.run(t.Context()) })
+	t.Cleanup(tasks.Wait)
+	return service{t, a.routes(), db, a.showroom}
 }
 
 // answer is what a request got; Code is there for problems.
@@ -251,6 +257,9 @@ func TestBadInputIsRefusedByFieldAndChangesNothing(t *testing.T) {
 		{"bad cursor", "GET", "/v1/cars?cursor=x", "", "cursor"},
 		{"unknown parameter", "GET", "/v1/cars?sort=price", "", "query"},
 		{"parameter twice", "GET", "/v1/cars?limit=1&limit=2", "", "limit"},
+		{"wait that is no duration", "GET", "/v1/ai/jobs/a?wait=10", "", "wait"},
+		{"negative wait", "GET", "/v1/ai/jobs/a?wait=-1s", "", "wait"},
+		{"long wait", "GET", "/v1/ai/jobs/a?wait=51s", "", "wait"},
 		{"malformed query", "GET", "/v1/cars?%zz", "", "query"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

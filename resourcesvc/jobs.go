@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"time"
 )
 
 // job is one unit of AI work. It belongs to the user whose credential asked for it, and nobody else can see it.
@@ -46,11 +47,59 @@ func (a *api) getJob(w http.ResponseWriter, r *http.Request) error {
 	if err := checkText("job_id", id); err != nil {
 		return err
 	}
+	wait, err := parseWait(r.URL.Query().Get("wait"))
+	if err != nil {
+		return err
+	}
 	j, err := a.store.job(r.Context(), principal(r).Subject, id)
+	if err == nil && wait > 0 && !j.over() {
+		outlast(w, wait)
+		j, err = a.nextStatus(r, j, wait)
+	}
 	if err != nil {
 		return err
 	}
 	return writeJSON(w, http.StatusOK, j)
+}
+
+// maxWait is a little less than what proxies on the way usually wait.
+const maxWait = 50 * time.Second
+
+func parseWait(s string) (time.Duration, error) {
+	if s == "" {
+		return 0, nil
+	}
+	wait, err := time.ParseDuration(s)
+	if err != nil || wait < 0 || wait > maxWait {
+		return 0, invalid("wait", "must be a duration from 0s to 50s")
+	}
+	return wait, nil
+}
+
+// over reports whether the status is the last one.
+func (j job) over() bool { return j.Status == "done" || j.Status == "failed" || j.Status == "refused" }
+
+// nextStatus returns the job as soon as its status is another one, or after a time as it is then.
+func (a *api) nextStatus(r *http.Request, j job, wait time.Duration) (job, error) {
+	timeout, ticker := time.NewTimer(wait), time.NewTicker(lookEvery)
+	defer timeout.Stop()
+	defer ticker.Stop()
+	for before := j.Status; j.Status == before; {
+		select {
+		case <-ticker.C:
+		case <-timeout.C:
+			return j, nil
+		case <-a.stopping:
+			return j, nil
+		case <-r.Context().Done():
+			return j, errEnded
+		}
+		var err error
+		if j, err = a.store.job(r.Context(), principal(r).Subject, j.ID); err != nil {
+			return j, err
+		}
+	}
+	return j, nil
 }
 
 func (s *store) addJob(ctx context.Context, user string, in newJob) (job, error) {

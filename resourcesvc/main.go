@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"sync"
 	"syscall"
 	"time"
 
@@ -72,7 +73,12 @@ func serve(ctx context.Context, cfg config, stdout io.Writer, log *slog.Logger) 
 	metrics := prometheus.NewRegistry()
 	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		verifierprometheus.NewCollector(v))
-	a := &api{guard: v, store: db, metrics: metrics, log: log}
+	ctx, stop := context.WithCancel(ctx)
+	a := &api{guard: v, store: db, showroom: newShowroom(db, log), metrics: metrics, log: log, stopping: ctx.Done()}
+	var tasks sync.WaitGroup
+	tasks.Go(func() { a.showroom.run(ctx) })
+	defer tasks.Wait()
+	defer stop()
 	return listenAndServe(ctx, cfg.HTTPAddr, a.routes(), stdout, log)
 }
 

@@ -62,7 +62,7 @@ func handle(log *slog.Logger, h handler, query ...string) http.Handler {
 		if err == nil {
 			err = h(w, r)
 		}
-		if err != nil {
+		if err != nil && !errors.Is(err, errEnded) {
 			writeProblem(log, w, r, err)
 		}
 	})

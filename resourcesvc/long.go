@@ -1,0 +1,22 @@
+package main
+
+import (
+	"errors"
+	"net/http"
+	"time"
+)
+
+// sendTimeout is how long a client may take to read one piece of a long answer.
+const sendTimeout = 10 * time.Second
+
+// errEnded means that the client is gone or its credential is dead. There is nothing to say: in the second case the
+// middleware of [verifier.LongAnswer] answers.
+var errEnded = errors.New("the request has ended before its answer")
+
+// outlast lets an answer take d longer than the server's time-outs allow. The read time-out is lifted as well, because it
+// would end the request's context. A server that has no time-outs, as that of a test, needs none lifted.
+func outlast(w http.ResponseWriter, d time.Duration) {
+	c := http.NewResponseController(w)
+	_ = c.SetReadDeadline(time.Time{})
+	_ = c.SetWriteDeadline(time.Now().Add(d + sendTimeout))
+}
