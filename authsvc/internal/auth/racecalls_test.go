@@ -21,6 +21,7 @@ type rests string
 // issuing is a call that makes a credential.
 type issuing struct {
 	name    string
+	by      string // the function of this package that runs its transaction
 	prepare func(s *scene) error
 	issue   func(ctx context.Context, s *scene) (issued, error)
 	rests   []rests
@@ -42,28 +43,28 @@ const (
 
 func issuingCalls() []issuing {
 	return []issuing{
-		{name: "login", rests: []rests{onUser, onPassword}, makes: []string{"token", "session"}, within: "refresh_tokens",
+		{name: "login", by: "openSession", rests: []rests{onUser, onPassword}, makes: []string{"token", "session"}, within: "refresh_tokens",
 			issue: func(ctx context.Context, s *scene) (issued, error) {
 				tokens, err := s.Login(ctx, Login{Username: s.user.Username, Password: password}, Client{})
 				return issued{tokens: &tokens}, err
 			}},
-		{name: "refresh", rests: []rests{onUser, onA}, makes: []string{"token of A", "session A"}, within: "refresh_tokens", issue: refreshA},
-		{name: "refresh repeated", rests: []rests{onUser, onA}, makes: []string{"token of A", "session A"}, within: "audit", issue: refreshA,
+		{name: "refresh", by: "Refresh", rests: []rests{onUser, onA}, makes: []string{"token of A", "session A"}, within: "refresh_tokens", issue: refreshA},
+		{name: "refresh repeated", by: "Refresh", rests: []rests{onUser, onA}, makes: []string{"token of A", "session A"}, within: "audit", issue: refreshA,
 			prepare: func(s *scene) error {
 				_, err := s.Refresh(s.t.Context(), s.a.RefreshToken, Client{})
 				return err
 			}},
-		{name: "key created", rests: []rests{onUser, onA, onToken}, makes: []string{"key"}, within: "api_keys",
+		{name: "key created", by: "CreateAPIKey", rests: []rests{onUser, onA, onToken}, makes: []string{"key"}, within: "api_keys",
 			issue: func(ctx context.Context, s *scene) (issued, error) {
 				key, err := s.CreateAPIKey(ctx, s.caller, NewAPIKey{Name: "new", Mode: events.ModeLive})
 				return issued{keys: []IssuedKey{key}}, err
 			}},
-		{name: "key rotated", rests: []rests{onUser, onA, onToken, onKey}, makes: []string{"key"}, within: "api_keys",
+		{name: "key rotated", by: "RotateAPIKey", rests: []rests{onUser, onA, onToken, onKey}, makes: []string{"key"}, within: "api_keys",
 			issue: func(ctx context.Context, s *scene) (issued, error) {
 				r, _, err := s.RotateAPIKey(ctx, s.caller, s.key.ID, time.Hour)
 				return issued{keys: []IssuedKey{r.Key}}, err
 			}},
-		{name: "registration", makes: []string{"key of another"}, within: "api_keys", beside: true,
+		{name: "registration", by: "Register", makes: []string{"key of another"}, within: "api_keys", beside: true,
 			issue: func(ctx context.Context, s *scene) (issued, error) {
 				r, err := s.Register(ctx, Registration{Username: "new-" + s.user.Username, Password: password}, Client{})
 				return issued{keys: r.Keys}, err
