@@ -29,6 +29,8 @@ type authority struct {
 	signer  *events.Signer
 	publish *nats.Conn
 	epoch   string
+	// newer makes everything that is signed have fields that this version doesn't know, and the key set a key.
+	newer bool
 
 	mu     sync.Mutex
 	raws   [][]byte
@@ -119,8 +121,7 @@ func (a *authority) revoke(n int) (first, last uint64) {
 	first = uint64(len(a.raws)) + 1
 	for range n {
 		seq, now := uint64(len(a.raws))+1, time.Now().UnixMicro()
-		id := events.ID{6: 0x70, 8: 0x80, 12: byte(seq >> 24), 13: byte(seq >> 16), 14: byte(seq >> 8), 15: byte(seq)}
-		payload, err := events.EncodePayload(events.TokenRevoked{JTI: id.String()})
+		payload, err := events.EncodePayload(events.TokenRevoked{JTI: jti(seq)})
 		if err != nil {
 			a.t.Fatal(err)
 		}
@@ -180,6 +181,9 @@ func (a *authority) page(first, last uint64) *nats.Msg {
 }
 
 func (a *authority) signed(kind events.Kind, body []byte) *nats.Msg {
+	if a.newer {
+		body = append([]byte(`{"of_the_future":{"a":[1,null]},`), body[1:]...)
+	}
 	return &nats.Msg{Data: body, Header: nats.Header{
 		events.HeaderKey: {a.signer.KeyID()}, events.HeaderSignature: {a.signer.Sign(kind, body)},
 	}}
@@ -193,7 +197,7 @@ func (a *authority) proof(body []byte) *nats.Msg {
 	head := uint64(len(a.raws))
 	return a.signed(events.KindProof, encode(events.ProofAnswer{
 		Nonce: r.Nonce, Request: events.HashOf(body), Epoch: a.epoch, Term: 1, Floor: 1, Head: head, Chain: a.chains[head],
-		Keys: events.KeySetHash([]string{events.Thumbprint(key("t").Public().(ed25519.PublicKey))}), Now: time.Now().UnixMicro(),
+		Keys: events.KeySetHash(a.kids()), Now: time.Now().UnixMicro(),
 	}))
 }
 
@@ -203,7 +207,7 @@ func (a *authority) keys(body []byte) *nats.Msg {
 		a.t.Error(err)
 	}
 	return a.signed(events.KindKeys, encode(events.KeysAnswer{
-		Nonce: r.Nonce, Request: events.HashOf(body), JWKS: jwks("t"), Now: time.Now().UnixMicro(),
+		Nonce: r.Nonce, Request: events.HashOf(body), JWKS: a.tokenKeys(), Now: time.Now().UnixMicro(),
 	}))
 }
 
@@ -214,6 +218,30 @@ func (a *authority) snapshot(body []byte) *nats.Msg {
 	}
 	first := (r.From-1)/events.MaxBatchEvents*events.MaxBatchEvents + 1
 	return a.page(first, min(first+events.MaxBatchEvents-1, uint64(len(a.raws))))
+}
+
+// jti is the id of the token that the event with a seq revokes.
+func jti(seq uint64) string {
+	return events.ID{6: 0x70, 8: 0x80, 12: byte(seq >> 24), 13: byte(seq >> 16), 14: byte(seq >> 8), 15: byte(seq)}.String()
+}
+
+// futureKid is of a kind of key that this version doesn't know.
+const futureKid = "a-key-of-the-future"
+
+func (a *authority) kids() []string {
+	kids := []string{events.Thumbprint(key("t").Public().(ed25519.PublicKey))}
+	if a.newer {
+		kids = append(kids, futureKid)
+	}
+	return kids
+}
+
+func (a *authority) tokenKeys() []byte {
+	if !a.newer {
+		return jwks("t")
+	}
+	future := `{"keys":[{"kty":"AKP","alg":"ML-DSA-65","use":"sig","kid":"` + futureKid + `","pub":"AAAA"},`
+	return append([]byte(future), strings.TrimPrefix(string(jwks("t")), `{"keys":[`)...)
 }
 
 func (a *authority) times(subject string) int {

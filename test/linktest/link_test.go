@@ -19,12 +19,13 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // start starts a verifier that knows nothing.
-func start(t testing.TB, url, seed string) *verifier.Verifier {
+func start(t testing.TB, url, seed string, more ...verifier.Option) *verifier.Verifier {
 	t.Helper()
 	opts := []verifier.Option{
 		verifier.WithFeedKeysFile(feedKeysFile(t)),
 		verifier.WithLogger(slog.New(slog.NewTextHandler(io.Discard, nil))),
 	}
+	opts = append(opts, more...)
 	if seed != "" {
 		opts = append(opts, verifier.WithNATSCredentials(seed))
 	}

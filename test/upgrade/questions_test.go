@@ -1,0 +1,94 @@
+package upgrade
+
+import (
+	"crypto/sha256"
+	"encoding/json"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/tocsin-auth/tocsin/pkg/events"
+	"github.com/tocsin-auth/tocsin/test/system"
+)
+
+const service = "resourcesvc"
+
+// connect joins the bus as a service does.
+func connect(t *testing.T, a *system.Auth) *nats.Conn {
+	t.Helper()
+	nkey, err := nats.NkeyOptionFromSeed(filepath.Join(a.DataDir, "nats", service+".nk"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	nc, err := nats.Connect(a.NATSURL, nkey, nats.CustomInboxPrefix("_INBOX_"+service))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	return nc
+}
+
+// ofNewer adds what a verifier of a later release might ask besides.
+func ofNewer(t *testing.T, question any) []byte {
+	t.Helper()
+	body, err := json.Marshal(question)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return append([]byte(`{"of_the_future":{"a":[1,null]},`), body[1:]...)
+}
+
+// answered asks until there is an answer: a proof request is answered by the next round of the dispatcher.
+func answered(t *testing.T, nc *nats.Conn, subject string, body []byte) *nats.Msg {
+	t.Helper()
+	m, err := nc.Request(subject, body, 5*time.Second)
+	if err != nil {
+		t.Fatalf("%s: %v", subject, err)
+	}
+	if refusal := m.Header.Get(events.HeaderError); refusal != "" || m.Header.Get(events.HeaderSignature) == "" {
+		t.Fatalf("%s: refused: %q, header %v", subject, refusal, m.Header)
+	}
+	return m
+}
+
+// Answers hold the hash of the question's exact bytes, so the fields that authsvc doesn't know are signed for, too.
+func TestNoCollateralOfQuestionsOfANewerVerifier(t *testing.T) {
+	a := system.StartAuth(t, nil)
+	u := a.Register(t, "carol")
+	nc := connect(t, a)
+	keyHash := events.Hash(sha256.Sum256([]byte(u.LiveKey)))
+	nonce := events.NewNonce()
+
+	body := ofNewer(t, events.ProofRequest{Instance: "newer", StartNonce: events.NewNonce(), Nonce: nonce,
+		State: events.StateStarting, Bound: time.Second.Microseconds()})
+	proof, err := events.DecodeProofAnswer(answered(t, nc, events.ProofSubject(service), body).Data)
+	if err != nil || proof.Nonce != nonce || proof.Request != events.HashOf(body) {
+		t.Errorf("proof: %+v %v", proof, err)
+	}
+
+	body = ofNewer(t, events.KeysRequest{Nonce: nonce})
+	keys, err := events.DecodeKeysAnswer(answered(t, nc, events.KeysSubject(service), body).Data)
+	if err != nil || keys.Request != events.HashOf(body) {
+		t.Errorf("keys: %+v %v", keys, err)
+	}
+
+	body = ofNewer(t, events.ResolveRequest{Nonce: nonce, KeyHash: keyHash})
+	resolved, err := events.DecodeResolveAnswer(answered(t, nc, events.ResolveSubject(service), body).Data)
+	if err != nil || !resolved.Found || resolved.Request != events.HashOf(body) {
+		t.Errorf("resolve: %+v %v", resolved, err)
+	}
+
+	body = ofNewer(t, events.CheckRequest{Nonce: nonce, KeyHash: &keyHash})
+	checked, err := events.DecodeCheckAnswer(answered(t, nc, events.CheckSubject(service), body).Data)
+	if err != nil || !checked.Active || checked.Request != events.HashOf(body) {
+		t.Errorf("check: %+v %v", checked, err)
+	}
+
+	a.Must(t, 204, "POST", "/v1/logout?wait=published", u.Auth(), nil) // so that there is a page
+	body = ofNewer(t, events.SnapshotRequest{Epoch: proof.Epoch, From: 1})
+	if page, err := events.DecodeBatch(answered(t, nc, events.SnapshotSubject(service), body).Data); err != nil || page.FirstSeq() != 1 {
+		t.Errorf("snapshot: %+v %v", page, err)
+	}
+}
