@@ -1,0 +1,248 @@
+package e2e
+
+import (
+	"bufio"
+	"context"
+	"io"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/tocsin-auth/tocsin/test/system"
+)
+
+// stream is an open event stream, which is read all the time.
+type stream struct {
+	done chan struct{} // closed when it has ended
+
+	mu     sync.Mutex
+	events []string // ids
+	last   time.Time
+	ended  time.Time
+	err    error
+}
+
+// openStream returns when the service has said that it tells new cars from now on.
+func openStream(t *testing.T, r *system.Resource, authorization string) *stream {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	q, err := http.NewRequestWithContext(ctx, "GET", r.Base+"/v1/cars/events", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	q.Header.Set("Authorization", authorization)
+	transport := &http.Transport{}
+	res, err := transport.RoundTrip(q) // without the time-out of other calls
+	if err != nil {
+		t.Fatal(err)
+	}
+	if res.StatusCode != 200 {
+		t.Fatal(res.Status)
+	}
+	lines := bufio.NewReader(res.Body)
+	if first, err := lines.ReadString('\n'); err != nil || !strings.HasPrefix(first, ":") {
+		t.Fatal(first, err)
+	}
+	s := &stream{done: make(chan struct{})}
+	go s.read(lines)
+	t.Cleanup(func() {
+		cancel()
+		<-s.done
+		_ = res.Body.Close()
+		transport.CloseIdleConnections()
+	})
+	return s
+}
+
+func (s *stream) read(lines *bufio.Reader) {
+	defer close(s.done)
+	for {
+		line, err := lines.ReadString('\n')
+		s.mu.Lock()
+		if err != nil {
+			s.ended, s.err = time.Now(), err
+			s.mu.Unlock()
+			return
+		}
+		if id, ok := strings.CutPrefix(line, "id: "); ok {
+			s.events, s.last = append(s.events, strings.TrimSpace(id)), time.Now()
+		}
+		s.mu.Unlock()
+	}
+}
+
+func (s *stream) told() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.events
+}
+
+// waitFor fails unless the stream tells a car, and soon.
+func (s *stream) waitFor(t *testing.T, id string) {
+	t.Helper()
+	for began := time.Now(); time.Since(began) < soon; time.Sleep(5 * time.Millisecond) { // a real process
+		for _, told := range s.told() {
+			if told == id {
+				return
+			}
+		}
+	}
+	t.Fatalf("%s was never told, of %v", id, s.told())
+}
+
+// waitEnd returns when the stream ended.
+func (s *stream) waitEnd(t *testing.T) time.Time {
+	t.Helper()
+	select {
+	case <-s.done:
+	case <-time.After(soon):
+		t.Fatal("the stream goes on")
+	}
+	return s.ended
+}
+
+func addCar(t *testing.T, r *system.Resource, authorization string) string {
+	t.Helper()
+	var made struct{ ID string }
+	body := map[string]any{"make": "VW", "model": "Golf", "price": 1500}
+	r.Must(t, 201, "POST", "/v1/cars", authorization, body).Into(t, &made)
+	return made.ID
+}
+
+// poll begins a long poll for a job that stays as it is, and returns where its answer will come.
+func poll(t *testing.T, r *system.Resource, authorization, job string) <-chan polled {
+	t.Helper()
+	r.Must(t, 202, "POST", "/v1/ai/jobs", authorization, map[string]any{"job_id": job, "payload": 1})
+	result := make(chan polled, 1)
+	go func() {
+		got, err := r.Try(t.Context(), "GET", "/v1/ai/jobs/"+job+"?wait=14s", authorization, nil)
+		result <- polled{got, err, time.Now()}
+	}()
+	for began := time.Now(); longAnswers(t, r) == 0; time.Sleep(time.Millisecond) { // a real process
+		if time.Since(began) > soon {
+			t.Fatal("the poll doesn't begin")
+		}
+	}
+	return result
+}
+
+type polled struct {
+	system.Answer
+	err error
+	at  time.Time
+}
+
+// longAnswers is how many the service's verifier knows.
+func longAnswers(t *testing.T, r *system.Resource) int {
+	t.Helper()
+	var s struct {
+		LongAnswers int `json:"long_answers"`
+	}
+	r.Must(t, 200, "GET", "/v1/verifier", "", nil).Into(t, &s)
+	return s.LongAnswers
+}
+
+// promptly is by how much an end may be later than the call that caused it: the receipt and the news of the end take
+// different ways. It is little beside the bound of 30 s, and tells a working feed from a proof alone.
+const promptly = 250 * time.Millisecond
+
+func TestBoundedAcceptanceLongAnswersEndWithTheirCredential(t *testing.T) {
+	onEachEngine(t, func(t *testing.T, a *system.Auth, r *system.Resource) {
+		admin, other := a.Admin(t), a.Register(t, "otto")
+		for name, end := range map[string]func(u system.User) (credential, path string, body any){
+			"token": func(u system.User) (string, string, any) {
+				return u.Auth(), "/v1/admin/revocations", map[string]any{"token": u.Token}
+			},
+			"key": func(u system.User) (string, string, any) {
+				return system.Key(u.LiveKey), "/v1/admin/revocations", map[string]any{"api_key_id": u.LiveKeyID}
+			},
+		} {
+			t.Run(name, func(t *testing.T) {
+				u := a.Register(t, "vera-"+name)
+				credential, path, body := end(u)
+				answer := poll(t, r, credential, "job-"+name)
+				s, goesOn := openStream(t, r, credential), openStream(t, r, other.Auth())
+				s.waitFor(t, addCar(t, r, other.Auth()))
+
+				a.Must(t, 200, "POST", path+"?wait=fleet&timeout=10s", admin.Auth(), body)
+				returned := time.Now()
+				car := addCar(t, r, other.Auth())
+				goesOn.waitFor(t, car)
+				late := s.waitEnd(t).Sub(returned)
+				got := <-answer
+				t.Logf("after the call had returned: the stream ended %v later, the poll %v", late, got.at.Sub(returned))
+				if late > promptly || got.at.Sub(returned) > promptly {
+					t.Error("that is too late")
+				}
+				if got.err != nil || !revoked(got.Answer) || len(got.Header["Www-Authenticate"]) == 0 {
+					t.Errorf("the poll: %v, %v", got.Answer, got.err)
+				}
+				if s.err != io.EOF {
+					t.Errorf("the stream was torn: %v", s.err)
+				}
+				if told := s.told(); told[len(told)-1] == car {
+					t.Error("a car that was added after the call had returned was told")
+				}
+			})
+		}
+	})
+}
+
+func TestBoundedAcceptanceLongAnswersEndWithoutProof(t *testing.T) {
+	a := system.StartAuth(t, nil)
+	u := a.Register(t, "wanda")
+	r := system.StartResource(t, a, map[string]string{"TOCSIN_MAX_STALENESS": "1s"})
+	answer := poll(t, r, system.Key(u.LiveKey), "j")
+	s := openStream(t, r, u.Auth())
+
+	a.Signal(syscall.SIGSTOP)
+	stopped := time.Now()
+	ended := s.waitEnd(t).Sub(stopped)
+	got := <-answer
+	a.Signal(syscall.SIGCONT)
+	t.Logf("after authsvc had stopped: the stream ended %v later, the poll %v", ended, got.at.Sub(stopped))
+	if limit := time.Second + promptly; ended > limit || got.at.Sub(stopped) > limit {
+		t.Error("that is more than the bound of 1s")
+	}
+	if !stale(got.Answer) {
+		t.Errorf("the poll: %v", got.Answer)
+	}
+}
+
+func TestBoundedAcceptanceNothingIsStreamedAfterAThaw(t *testing.T) {
+	a := system.StartAuth(t, nil)
+	admin, other := a.Admin(t), a.Register(t, "xaver")
+	shared := map[string]string{"TOCSIN_DATABASE_URL": "sqlite:" + filepath.Join(t.TempDir(), "resource.db")}
+	shop := system.StartResource(t, a, shared)
+	shared["TOCSIN_MAX_STALENESS"] = "1s"
+	r := system.StartResource(t, a, shared)
+	for _, name := range []string{"yann", "zoe", "aaron", "berta", "carl"} {
+		u := a.Register(t, name)
+		streams := []*stream{openStream(t, r, u.Auth()), openStream(t, r, system.Key(u.LiveKey))}
+		for _, s := range streams {
+			s.waitFor(t, addCar(t, shop, other.Auth()))
+		}
+		r.Signal(syscall.SIGSTOP)
+		for _, end := range []map[string]any{{"token": u.Token}, {"api_key_id": u.LiveKeyID}} {
+			a.Must(t, 200, "POST", "/v1/admin/revocations", admin.Auth(), end)
+		}
+		returned := time.Now()
+		for range 20 {
+			addCar(t, shop, other.Auth())
+		}
+		time.Sleep(time.Until(returned.Add(1200 * time.Millisecond))) // the freeze has to outlast the bound in real time
+		thawed := time.Now()
+		r.Signal(syscall.SIGCONT)
+		for _, s := range streams {
+			s.waitEnd(t)
+			if s.last.After(returned) {
+				t.Errorf("%s: an event was delivered %v after the thaw", name, s.last.Sub(thawed))
+			}
+		}
+		r.Eventually(t, soon, "GET", "/v1/whoami", other.Auth(), system.Status(200, ""))
+	}
+}
