@@ -25,6 +25,7 @@ type Server struct {
 	keys
 	server *server.Server
 	file   string // its configuration
+	store  string
 	port   int
 }
 
@@ -33,7 +34,7 @@ type Server struct {
 func Start(t testing.TB, services ...string) *Server {
 	t.Helper()
 	dir := t.TempDir()
-	s := &Server{file: filepath.Join(dir, "nats.conf"), port: FreePort(t)}
+	s := &Server{file: filepath.Join(dir, "nats.conf"), store: filepath.Join(dir, "jetstream"), port: FreePort(t)}
 	text := `server_name: $TOCSIN_NATS_NAME, listen: $TOCSIN_NATS_CLIENT, jetstream { store_dir: $TOCSIN_NATS_STORE }`
 	if len(services) > 0 {
 		s.keys = makeKeys(t, dir, services)
@@ -42,7 +43,7 @@ func Start(t testing.TB, services ...string) *Server {
 	values := map[string]string{
 		"$TOCSIN_NATS_NAME":   "single",
 		"$TOCSIN_NATS_CLIENT": fmt.Sprintf("%q", fmt.Sprintf("127.0.0.1:%d", s.port)),
-		"$TOCSIN_NATS_STORE":  fmt.Sprintf("%q", filepath.Join(dir, "jetstream")),
+		"$TOCSIN_NATS_STORE":  fmt.Sprintf("%q", s.store),
 	}
 	for name, public := range s.env {
 		values["$"+name] = public
@@ -71,6 +72,14 @@ func (s *Server) Restart(t testing.TB) {
 	s.server.Start()
 	if !s.server.ReadyForConnections(readyTimeout) {
 		t.Fatal("nats-server isn't ready")
+	}
+}
+
+// Wipe deletes the store of a stopped server.
+func (s *Server) Wipe(t testing.TB) {
+	t.Helper()
+	if err := os.RemoveAll(s.store); err != nil {
+		t.Fatal(err)
 	}
 }
 
