@@ -3,6 +3,8 @@
 package verifier
 
 import (
+	"io"
+	"net/http"
 	"testing"
 
 	"github.com/tocsin-auth/tocsin/pkg/events"
@@ -25,6 +27,27 @@ func TestDefenceStampIsNeeded(t *testing.T) {
 		_, code := r.verify(token)
 		if accepted := code == ""; accepted != gone {
 			t.Errorf("defence gone: %v, and the next use is accepted: %v", gone, accepted)
+		}
+	}
+}
+
+// A process that was frozen past the bound goes on where it was: if the first thing that runs is a handler, only the judgement
+// of what it writes stops it.
+func TestDefencePiecesIsNeeded(t *testing.T) {
+	for _, gone := range []bool{false, true} {
+		r := newUnwatchedRig(t) // nobody notices
+		defect.Pieces = gone
+		res := r.serveLong(func(w http.ResponseWriter, _ *http.Request) {
+			_, _ = io.WriteString(w, "before ")
+			_ = http.NewResponseController(w).Flush()
+			r.clock.Advance(DefaultMaxStaleness + 1)
+			_, _ = io.WriteString(w, "after")
+		})
+		body, _ := io.ReadAll(res.Body)
+		defect.Pieces = false
+		want := map[bool]string{false: "before ", true: "before after"}[gone]
+		if string(body) != want {
+			t.Errorf("defence gone: %v, and %q was sent, want %q", gone, body, want)
 		}
 	}
 }

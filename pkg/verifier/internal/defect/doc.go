@@ -11,4 +11,5 @@
 //   - FillLimit: the resolution of an API key may be used for ever.
 //   - Generation: resolutions outlive a leap of the feed.
 //   - Stamp: what the set said is stamped with a version that is read after the look-up, not before.
+//   - Pieces: a long answer ends when that is noticed; what it sends isn't judged.
 package defect
