@@ -100,7 +100,7 @@ var tokenKeys = func() (keys []ed25519.PrivateKey) {
 func newAuthority(w *world) *authority {
 	a := &authority{w: w, versions: 100, byHash: map[events.Hash]*credential{}}
 	a.keys, a.nextKey = tokenKeys[:1], 1
-	for range 3 {
+	for range 2 {
 		a.users = append(a.users, &user{id: a.newID(), tv: a.version(), keysTV: a.version(), roles: []role{{&fact{}, a.version()}}})
 	}
 	return a

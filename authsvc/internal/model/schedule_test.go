@@ -232,7 +232,7 @@ func (s *schedule) database(*rapid.T) {
 	case 0:
 		s.lose()
 	case 1:
-		if s.seldom("leap", 3) {
+		if s.seldom("leap", 2) {
 			s.leap(time.Hour)
 		}
 	case 2, 3, 4:
@@ -333,7 +333,7 @@ func (s *schedule) passTime(t *rapid.T) {
 }
 
 func (s *schedule) setWall(t *rapid.T) {
-	s.oneMachine().setWall(rapid.SampledFrom([]time.Duration{0, -10 * time.Minute, -20 * time.Second, 20 * time.Second, 10 * time.Minute}).Draw(t, "wrong"))
+	s.oneMachine().setWall(rapid.SampledFrom([]time.Duration{0, 0, -2 * time.Hour, -20 * time.Second, 20 * time.Second, 10 * time.Minute, 2 * time.Hour}).Draw(t, "wrong"))
 }
 
 func (s *schedule) restart(*rapid.T) {

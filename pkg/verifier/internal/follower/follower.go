@@ -19,6 +19,8 @@ type Freshness struct {
 	Term  int64
 	// Now is the greatest signed time of the issuer's database, in microseconds.
 	Now int64
+
+	first *Freshness // of this process
 }
 
 // Within reports whether the proof still stands at now for a bound. It is false for nil: nothing was ever proven.
@@ -30,6 +32,11 @@ func (f *Freshness) Within(now clock.Reading, bound time.Duration) bool {
 func (f *Freshness) Time(now clock.Reading) int64 {
 	return max(now.Micros(), f.Now+now.Since(f.Since).Microseconds())
 }
+
+// Past returns the time for forgetting what lapses, in microseconds. It is [Freshness.Time], but for a leap of the
+// issuer's clock: it runs from the first proof on by this process's clocks, as resolutions of API keys age, so that none
+// outlives what would have killed it.
+func (f *Freshness) Past(now clock.Reading) int64 { return min(f.Time(now), f.first.Time(now)) }
 
 // Config is what a follower needs. All fields are required.
 type Config struct {

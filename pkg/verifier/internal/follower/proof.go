@@ -198,8 +198,9 @@ func (f *Follower) accept(a answer, r *run) {
 	f.stats.Proofs++
 	f.dropUpTo(a.n)
 	fresh := &Freshness{Since: a.since, Epoch: a.Epoch, Head: a.Head, Term: a.Term, Now: a.Now}
+	fresh.first = fresh
 	if old := f.fresh.Load(); old != nil {
-		fresh.Now = max(fresh.Now, old.Now)
+		fresh.Now, fresh.first = max(fresh.Now, old.Now), old.first
 	}
 	f.fresh.Store(fresh) // last: whoever sees it sees all that it rests on
 }

@@ -63,6 +63,6 @@ func (l *Idle) FetchKeys() error {
 // Forget lets the set drop what is past until.
 func (l *Idle) Forget() {
 	if fresh := l.Fresh(); fresh != nil {
-		l.cfg.Set.Forget(fresh.Time(l.cfg.Clock.Now()), fresh.Now)
+		l.cfg.Set.Forget(fresh.Past(l.cfg.Clock.Now()), fresh.Now)
 	}
 }

@@ -176,7 +176,7 @@ func (l *Link) forget() {
 		return
 	}
 	l.forgotten = time.Now()
-	l.cfg.Set.Forget(fresh.Time(l.cfg.Clock.Now()), fresh.Now)
+	l.cfg.Set.Forget(fresh.Past(l.cfg.Clock.Now()), fresh.Now)
 }
 
 // tellState logs when the verifier becomes fresh or stale.

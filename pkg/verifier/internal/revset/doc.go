@@ -29,7 +29,7 @@
 // An event's until is when every credential that it concerns has expired, and every API-key resolution made before it
 // has left the caches. An entry goes when that has passed both by the clock that judges exp (the later of own wall time
 // and last signed time + elapsed) and by the last signed time alone, so that a wrong clock of this machine can't make
-// the set forget early. Until then the entry keeps the latest until of all its events. The two watermarks are never
+// the set forget early. The caller lets no leap of the issuer's clock into the former: a cached resolution doesn't leap. Until then the entry keeps the latest until of all its events. The two watermarks are never
 // forgotten: they are two words, and what they say stays true.
 //
 // An event that is past until when it arrives isn't kept. It may be new all the same, when the issuer's clock was set
