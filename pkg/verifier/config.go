@@ -113,7 +113,7 @@ func WithStalePolicy(p StalePolicy) Option {
 }
 
 // WithAskLimit bounds how many requests may wait for authsvc at once under the policy [Ask]; the others are refused
-// with [ErrStale]. From 1 to 65,536. Default: 64.
+// with [ErrStale]. As many questions again may be in flight for long answers. From 1 to 65,536. Default: 64.
 func WithAskLimit(n int) Option {
 	return func(s *settings) error {
 		if n < 1 || n > maxConcurrentAnswers {

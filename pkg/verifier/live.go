@@ -116,7 +116,7 @@ func (l *live) found(ctx context.Context, c Credential) error {
 	err := l.decide(ctx)
 	// Authsvc may know more than the feed, about an elite call's roles too.
 	if l.route.asks() && err == ErrStale || l.route.elite && err == ErrForbidden {
-		if err = l.ask(ctx); err == nil {
+		if err = l.askBounded(ctx); err == nil {
 			err = l.decide(ctx)
 		}
 	}
@@ -190,6 +190,15 @@ func (l *live) resolve(ctx context.Context) error {
 	if err == nil {
 		l.hold.Store(h)
 	}
+	return err
+}
+
+// askBounded is ask for a request that waits; how many elite calls do is authsvc's to bound.
+func (l *live) askBounded(ctx context.Context) error {
+	if l.route.elite {
+		return l.ask(ctx)
+	}
+	_, err := l.v.askBounded(func() (*Principal, error) { return nil, l.ask(ctx) })
 	return err
 }
 

@@ -8,7 +8,7 @@ import (
 const (
 	// lookAgain is how often long answers are judged although nothing was heard: clocks that were set are noticed then.
 	lookAgain = 250 * time.Millisecond
-	// restAfter is the least time between two looks: what changes meanwhile is judged at once.
+	// restAfter is the least time between two looks: what changes meanwhile is judged together.
 	restAfter = 10 * time.Millisecond
 	// restShare bounds what the looks cost: of any time they take one part in ten, unless a look takes so long that resting
 	// for restAtMost is less.
