@@ -125,6 +125,27 @@ func TestTheShippedPrometheusConfigurationIsValid(t *testing.T) {
 	}
 }
 
+// Each expression becomes a rule, as promtool checks nothing else.
+func TestTheDashboardsExpressionsAreValid(t *testing.T) {
+	tool := promtool(t)
+	type rule struct{ Record, Expr string }
+	var all []rule
+	for n, expr := range dashboard(t) {
+		all = append(all, rule{fmt.Sprintf("panel:%d", n), expr})
+	}
+	text, err := yaml.Marshal(map[string]any{"groups": []map[string]any{{"name": "dashboard", "rules": all}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "rules.yml")
+	if err := os.WriteFile(file, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.CommandContext(t.Context(), tool, "check", "rules", file).CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
 func TestEveryAlertIsShownToFireAndHasItsPartInTheRunbook(t *testing.T) {
 	runbook, err := os.ReadFile(filepath.Join(filepath.Dir(rulesFile(t)), "..", "docs", "operations.md"))
 	if err != nil {

@@ -4,8 +4,10 @@ package visibility
 
 import (
 	"bufio"
+	"encoding/json"
 	"net/http"
 	"os"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -48,7 +50,7 @@ func scrape(t *testing.T, api system.API) map[string]float64 {
 // selector finds the metrics of an expression with the labels that it asks for.
 var selector = regexp.MustCompile(`\b(tocsin_\w+)(?:\{([^}]*)\})?`)
 
-func TestEveryMetricOfTheAlertsIsServed(t *testing.T) {
+func TestEveryMetricOfTheAlertsAndTheDashboardIsServed(t *testing.T) {
 	a := system.StartAuth(t, nil)
 	r := system.StartResource(t, a, nil)
 	admin, u := a.Admin(t), a.Register(t, "alice")
@@ -59,15 +61,46 @@ func TestEveryMetricOfTheAlertsIsServed(t *testing.T) {
 	for name, value := range scrape(t, r.API) {
 		served[name] = value
 	}
-	for _, group := range readRules(t).Groups {
-		for _, rule := range group.Rules {
-			for _, m := range selector.FindAllStringSubmatch(rule.Expr, -1) {
-				if !isServed(served, m[1], m[2]) {
-					t.Errorf("%s: nobody serves %s", rule.Alert, m[0])
-				}
+	for _, expression := range expressions(t) {
+		for _, m := range selector.FindAllStringSubmatch(expression, -1) {
+			if !isServed(served, m[1], m[2]) {
+				t.Errorf("%s: nobody serves %s", expression, m[0])
 			}
 		}
 	}
+}
+
+// expressions are those of the alerts and of the dashboard.
+func expressions(t *testing.T) (all []string) {
+	t.Helper()
+	for _, group := range readRules(t).Groups {
+		for _, rule := range group.Rules {
+			all = append(all, rule.Expr)
+		}
+	}
+	return append(all, dashboard(t)...)
+}
+
+func dashboard(t *testing.T) (all []string) {
+	t.Helper()
+	var board struct {
+		Panels []struct {
+			Targets []struct{ Expr string }
+		}
+	}
+	text, err := os.ReadFile(filepath.Join(filepath.Dir(rulesFile(t)), "grafana-dashboard.json"))
+	if err == nil {
+		err = json.Unmarshal(text, &board)
+	}
+	if err != nil || len(board.Panels) == 0 {
+		t.Fatal(err, board)
+	}
+	for _, panel := range board.Panels {
+		for _, target := range panel.Targets {
+			all = append(all, target.Expr)
+		}
+	}
+	return all
 }
 
 // isServed looks for a metric with labels of the names that the matchers have, and one of the values of those that match
