@@ -3,6 +3,7 @@ package verifier
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -25,7 +26,11 @@ func (r *rig) serveLong(h http.HandlerFunc, opts ...RouteOption) *http.Response 
 
 func (r *rig) ask(server *httptest.Server) *http.Response {
 	r.t.Helper()
-	server.Start()
+	if server.EnableHTTP2 {
+		server.StartTLS()
+	} else {
+		server.Start()
+	}
 	r.t.Cleanup(server.Close)
 	q, err := http.NewRequestWithContext(r.t.Context(), "GET", server.URL, nil)
 	if err != nil {
@@ -105,25 +110,29 @@ func TestNotAByteIsSentForADeadCredential(t *testing.T) {
 			return err
 		},
 	} {
-		t.Run(name, func(t *testing.T) {
-			r := newRig(t)
-			result := make(chan error, 1)
-			res := r.serveLong(func(w http.ResponseWriter, q *http.Request) {
-				_, _ = io.WriteString(w, "first")
-				w.(http.Flusher).Flush()
-				// As after a thaw: nothing rings, so that nobody but the writer can notice.
-				result <- write(w, func() { r.clock.Advance(DefaultMaxStaleness + 1) })
+		for _, http2 := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, HTTP/2 %v", name, http2), func(t *testing.T) {
+				r := newRig(t)
+				result := make(chan error, 1)
+				server := httptest.NewUnstartedServer(r.Require(LongAnswer())(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+					_, _ = io.WriteString(w, "first")
+					w.(http.Flusher).Flush()
+					// As after a thaw: nothing rings, so that nobody but the writer can notice.
+					result <- write(w, func() { r.clock.Advance(DefaultMaxStaleness + 1) })
+				})))
+				server.EnableHTTP2 = http2
+				res := r.ask(server)
+				if got := read(t, res.Body, 5); got != "first" || res.ProtoMajor == 2 != http2 {
+					t.Error(got, res.Proto)
+				}
+				if rest, _ := io.ReadAll(res.Body); len(rest) != 0 {
+					t.Errorf("sent %q", rest)
+				}
+				if err := <-result; !errors.Is(err, ErrStale) {
+					t.Error(err)
+				}
 			})
-			if got := read(t, res.Body, 5); got != "first" {
-				t.Error(got)
-			}
-			if rest, _ := io.ReadAll(res.Body); len(rest) != 0 {
-				t.Errorf("sent %q", rest)
-			}
-			if err := <-result; !errors.Is(err, ErrStale) {
-				t.Error(err)
-			}
-		})
+		}
 	}
 }
 
