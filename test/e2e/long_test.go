@@ -246,3 +246,20 @@ func TestBoundedAcceptanceNothingIsStreamedAfterAThaw(t *testing.T) {
 		r.Eventually(t, soon, "GET", "/v1/whoami", other.Auth(), system.Status(200, ""))
 	}
 }
+
+func TestOpenLongAnswersDoNotHoldUpAStop(t *testing.T) {
+	a := system.StartAuth(t, nil)
+	u := a.Register(t, "dora")
+	r := system.StartResource(t, a, nil)
+	answer := poll(t, r, u.Auth(), "j")
+	s := openStream(t, r, u.Auth())
+	began := time.Now()
+	code := r.Stop(t)
+	if took := time.Since(began); code != 0 || took > 3*time.Second {
+		t.Errorf("exit %d after %v", code, took)
+	}
+	s.waitEnd(t)
+	if got := <-answer; got.Status != 200 {
+		t.Errorf("the poll: %v, %v", got.Answer, got.err)
+	}
+}
