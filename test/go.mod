@@ -13,7 +13,14 @@ require github.com/anishathalye/porcupine v1.3.1
 
 require (
 	github.com/jackc/pgx/v5 v5.12.0
+	github.com/tocsin-auth/tocsin/pkg/verifier v0.0.0
 	go.yaml.in/yaml/v3 v3.0.4
+)
+
+require (
+	github.com/golang-jwt/jwt/v5 v5.3.1 // indirect
+	github.com/jackc/puddle/v2 v2.2.3 // indirect
+	golang.org/x/sync v0.24.0 // indirect
 )
 
 require (
