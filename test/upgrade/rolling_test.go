@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"maps"
 	"os"
-	"strings"
 	"testing"
 	"time"
 
@@ -140,9 +139,12 @@ func TestNoCollateralOfARollingRestartOfEverything(t *testing.T) {
 	}
 	tr.stop()
 	tr.report(t)
-	for phase, n := range tr.absent {
-		if !strings.HasPrefix(phase, "NATS") { // without its node of the bus a service asks in vain until it is on the next
-			t.Errorf("%s: %d elite calls found no authority", phase, n)
-		}
+	absent := 0
+	for _, n := range tr.absent {
+		absent += n
+	}
+	// A question on its way over a node of the bus, or to a replica, that just goes is lost: the call is refused with 503.
+	if absent*100 > tr.calls["elite"] {
+		t.Errorf("%d of %d elite calls found no authority", absent, tr.calls["elite"])
 	}
 }
