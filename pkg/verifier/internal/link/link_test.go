@@ -318,6 +318,24 @@ func TestKeyRotationIsFollowed(t *testing.T) {
 	}
 }
 
+func TestKeyRotationIsFollowedPastASilentReplica(t *testing.T) {
+	inScene(t, nil, func(s *scene) {
+		s.pass(time.Second)
+		s.change(func(a *authority) {
+			a.rotate('t', 'u')
+			a.lostKeys = 3
+			s.wire.live(a.add(events.KeysChanged{Hash: a.keySetHash()}))
+		})
+		s.pass(1500 * time.Millisecond)
+		if s.link.Keys().Hash != s.keySetHash() {
+			t.Fatal("the new keys aren't known")
+		}
+		if age := s.link.Stats().ProofAge; age > time.Second {
+			t.Fatalf("stale for %v", age)
+		}
+	})
+}
+
 func TestRetiredTokenKeyNeverComesBack(t *testing.T) {
 	inScene(t, func(a *authority) { a.rotate('t', 'u') }, func(s *scene) {
 		s.pass(time.Second)

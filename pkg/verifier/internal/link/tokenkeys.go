@@ -17,6 +17,8 @@ const (
 	// unknownKidCoolDown is the least time between fetches because of tokens with an unknown kid.
 	unknownKidCoolDown = 10 * time.Second
 	tokenKeysTimeout   = 2 * time.Second
+	// tokenKeysAgain is after how long the question is repeated beside the one that has no answer yet.
+	tokenKeysAgain = 250 * time.Millisecond
 )
 
 // TokenKey is one public key that may have signed an access token, and the only algorithm it is valid for.
@@ -117,24 +119,60 @@ func (l *Link) beginFetch() *flight {
 	return f
 }
 
+// fetchTokenKeys asks until somebody answers: of several replicas one may be silent, and the bus doesn't know. Whichever
+// question is answered first, it was asked after the fetch began.
 func (l *Link) fetchTokenKeys(ctx context.Context) error {
+	var asking sync.WaitGroup
+	defer asking.Wait()
 	ctx, cancel := context.WithTimeout(ctx, tokenKeysTimeout)
 	defer cancel()
+	type answer struct {
+		set jwk.Set
+		err error
+	}
+	answers := make(chan answer)
+	again := time.NewTicker(tokenKeysAgain)
+	defer again.Stop()
+	for waiting := 0; ; {
+		waiting++
+		asking.Go(func() {
+			set, err := l.askTokenKeys(ctx)
+			select {
+			case answers <- answer{set, err}:
+			case <-ctx.Done():
+			}
+		})
+		for asked := false; !asked; {
+			select {
+			case a := <-answers:
+				waiting--
+				if a.err == nil {
+					l.replaceTokenKeys(a.set)
+					return nil
+				}
+				if waiting == 0 {
+					return a.err
+				}
+			case <-again.C:
+				asked = true
+			case <-ctx.Done():
+				return fmt.Errorf("%w: %w", ErrUnavailable, ctx.Err())
+			}
+		}
+	}
+}
+
+func (l *Link) askTokenKeys(ctx context.Context) (jwk.Set, error) {
 	nonce := events.NewNonce()
 	request, err := json.Marshal(events.KeysRequest{Nonce: nonce})
 	if err != nil {
-		return err
+		return jwk.Set{}, err
 	}
 	body, err := l.Request(ctx, events.KindKeys, events.KeysSubject(l.cfg.Service), request)
 	if err != nil {
-		return err
+		return jwk.Set{}, err
 	}
-	set, err := decodeKeysAnswer(body, nonce, request)
-	if err != nil {
-		return err
-	}
-	l.replaceTokenKeys(set)
-	return nil
+	return decodeKeysAnswer(body, nonce, request)
 }
 
 var errOtherQuestion = errors.New("answer to another question")

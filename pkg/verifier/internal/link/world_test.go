@@ -37,6 +37,7 @@ type authority struct {
 	tokens []ed25519.PublicKey
 
 	silent     bool // answers no questions
+	lostKeys   int  // so many questions for the token keys go to a replica that is silent
 	mute       bool // the stream takes requests and never answers
 	badProofs  bool // signs proofs with a key that nobody knows
 	stream     []uint64
@@ -135,6 +136,17 @@ func encode(v any) []byte {
 		panic(err)
 	}
 	return b
+}
+
+// loses reports whether a question goes to a replica that is silent.
+func (a *authority) loses(subject string) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if subject != events.KeysSubject(testService) || a.lostKeys == 0 {
+		return false
+	}
+	a.lostKeys--
+	return true
 }
 
 // replies returns what comes back for a request.
@@ -298,6 +310,10 @@ func (w *wire) Subscribe(subject string) (subscription, error) {
 func (w *wire) Request(ctx context.Context, subject string, body []byte) (*nats.Msg, error) {
 	if !w.Connected() {
 		return nil, nats.ErrReconnectBufExceeded
+	}
+	if w.authority.loses(subject) {
+		<-ctx.Done()
+		return nil, ctx.Err()
 	}
 	m := w.authority.replies(subject, body)[0]
 	if m.Header.Get(statusHeader) != "" {
