@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"time"
 
 	"github.com/tocsin-auth/tocsin/pkg/events"
 	"github.com/tocsin-auth/tocsin/pkg/events/apikey"
@@ -154,9 +155,24 @@ func (v *Verifier) check(ctx context.Context, q events.CheckRequest) (events.Che
 	return answer, nil
 }
 
+// askAgainAfter is how long a question may be without an answer before it is taken for lost.
+const askAgainAfter = 400 * time.Millisecond
+
+// askCheck asks, and once more when the question is lost with the replica, or the node of the bus, that it was on its way
+// to. Both answers are good: each is a read that begins after the call did.
 func (v *Verifier) askCheck(ctx context.Context, q events.CheckRequest) (events.CheckAnswer, error) {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
+	first, end := context.WithTimeout(ctx, askAgainAfter)
+	defer end()
+	answer, err := v.askCheckOnce(first, q)
+	if err == nil || first.Err() == nil || ctx.Err() != nil {
+		return answer, err
+	}
+	return v.askCheckOnce(ctx, q)
+}
+
+func (v *Verifier) askCheckOnce(ctx context.Context, q events.CheckRequest) (events.CheckAnswer, error) {
 	q.Nonce = events.NewNonce()
 	request, err := json.Marshal(q)
 	if err != nil {

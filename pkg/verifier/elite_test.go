@@ -123,6 +123,32 @@ func TestKeyWithoutDescriptionIsNotAccepted(t *testing.T) {
 	r.want(CodeAuthUnavailable, key, Elite())
 }
 
+func TestAnEliteQuestionThatIsLostIsAskedOnceMore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, a, key := newRig(t), newAuth(), newKey(ModeLive)
+		r.serve(a)
+		answer, asked := r.link.answer, map[string]bool{}
+		r.link.answer = func(ctx context.Context, kind events.Kind, body []byte) ([]byte, error) {
+			q, err := events.DecodeCheckRequest(body)
+			if err != nil {
+				t.Error(err)
+			}
+			asked[q.Nonce] = true
+			if len(asked) == 1 {
+				<-ctx.Done()
+				return nil, ctx.Err()
+			}
+			return answer(ctx, kind, body)
+		}
+		start := time.Now()
+		r.want("", key, Elite())
+		if waited := time.Since(start); len(asked) != 2 || waited != askAgainAfter {
+			t.Errorf("%d questions with a nonce of their own, after %v", len(asked), waited)
+		}
+		_ = r.Close()
+	})
+}
+
 func TestAskIsDecidedByAuthOnlyWhileStale(t *testing.T) {
 	r, a, key := newRig(t, WithStalePolicy(Ask)), newAuth(), newKey(ModeLive)
 	r.serve(a)
