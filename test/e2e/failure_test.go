@@ -5,7 +5,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -47,7 +46,7 @@ func TestBoundedAcceptanceEndsWithoutProof(t *testing.T) {
 	r := system.StartResource(t, a, map[string]string{"TOCSIN_MAX_STALENESS": "2s"})
 	r.Must(t, 200, "GET", "/v1/whoami", u.Auth(), nil)
 
-	a.Signal(syscall.SIGSTOP)
+	a.Freeze(t)
 	took := r.Eventually(t, soon, "GET", "/v1/whoami", u.Auth(), stale)
 	if took > 2*time.Second+500*time.Millisecond {
 		t.Errorf("accepted for %v without proof; the bound is 2s", took)
@@ -58,7 +57,7 @@ func TestBoundedAcceptanceEndsWithoutProof(t *testing.T) {
 	if got := r.Do(t, "GET", "/readyz", "", nil); got.Status != 503 {
 		t.Errorf("ready while stale: %v", got)
 	}
-	a.Signal(syscall.SIGCONT)
+	a.Thaw()
 	r.Eventually(t, soon, "GET", "/v1/whoami", u.Auth(), system.Status(200, ""))
 }
 
@@ -68,10 +67,10 @@ func TestBoundedAcceptanceTheFirstRequestAfterAThawIsRefused(t *testing.T) {
 	r := system.StartResource(t, a, map[string]string{"TOCSIN_MAX_STALENESS": "1s"})
 	r.Must(t, 200, "GET", "/v1/whoami", u.Auth(), nil)
 
-	r.Signal(syscall.SIGSTOP)
+	r.Freeze(t)
 	a.Must(t, 200, "POST", "/v1/admin/revocations", admin.Auth(), map[string]any{"token": u.Token})
 	time.Sleep(1200 * time.Millisecond) // the freeze has to outlast the bound in real time
-	r.Signal(syscall.SIGCONT)
+	r.Thaw()
 	if got := r.Do(t, "GET", "/v1/whoami", u.Auth(), nil); got.Status == 200 {
 		t.Errorf("the first request after the thaw was accepted: %v", got)
 	}

@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -199,11 +198,11 @@ func TestBoundedAcceptanceLongAnswersEndWithoutProof(t *testing.T) {
 	answer := poll(t, r, system.Key(u.LiveKey), "j")
 	s := openStream(t, r, u.Auth())
 
-	a.Signal(syscall.SIGSTOP)
+	a.Freeze(t)
 	stopped := time.Now()
 	ended := s.waitEnd(t).Sub(stopped)
 	got := <-answer
-	a.Signal(syscall.SIGCONT)
+	a.Thaw()
 	t.Logf("after authsvc had stopped: the stream ended %v later, the poll %v", ended, got.at.Sub(stopped))
 	if limit := time.Second + promptly; ended > limit || got.at.Sub(stopped) > limit {
 		t.Error("that is more than the bound of 1s")
@@ -226,7 +225,7 @@ func TestBoundedAcceptanceNothingIsStreamedAfterAThaw(t *testing.T) {
 		for _, s := range streams {
 			s.waitFor(t, addCar(t, shop, other.Auth()))
 		}
-		r.Signal(syscall.SIGSTOP)
+		r.Freeze(t)
 		for _, end := range []map[string]any{{"token": u.Token}, {"api_key_id": u.LiveKeyID}} {
 			a.Must(t, 200, "POST", "/v1/admin/revocations", admin.Auth(), end)
 		}
@@ -236,7 +235,7 @@ func TestBoundedAcceptanceNothingIsStreamedAfterAThaw(t *testing.T) {
 		}
 		time.Sleep(time.Until(returned.Add(1200 * time.Millisecond))) // the freeze has to outlast the bound in real time
 		thawed := time.Now()
-		r.Signal(syscall.SIGCONT)
+		r.Thaw()
 		for _, s := range streams {
 			s.waitEnd(t)
 			if s.last.After(returned) {

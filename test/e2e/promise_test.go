@@ -3,7 +3,6 @@ package e2e
 import (
 	"context"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -109,12 +108,12 @@ func TestTrueReceiptsNameTheLaggardAndWaitForTheFleet(t *testing.T) {
 
 	a.Login(t, &u)
 	body = map[string]any{"token": u.Token}
-	frozen.Signal(syscall.SIGSTOP)
+	frozen.Freeze(t)
 	part := a.Must(t, 200, "POST", "/v1/admin/revocations?wait=fleet&timeout=500ms", admin.Auth(), body).Receipt(t)
 	if part.Fleet == nil || part.Fleet.Total == nil || *part.Fleet.Total != 2 || part.Fleet.Applied != 1 || len(part.Fleet.Laggards) != 1 {
 		t.Errorf("one service is frozen and could still be fresh: %+v", part.Fleet)
 	}
-	frozen.Signal(syscall.SIGCONT)
+	frozen.Thaw()
 	frozen.Eventually(t, soon, "GET", "/v1/whoami", u.Auth(), revoked)
 }
 

@@ -128,6 +128,33 @@ func (p *Process) Kill() {
 // Signal sends a signal.
 func (p *Process) Signal(sig syscall.Signal) { p.cmd.Process.Signal(sig) }
 
+// Freeze is SIGSTOP; it returns when every thread of the process stands still, which the signal alone doesn't wait for.
+func (p *Process) Freeze(t testing.TB) {
+	t.Helper()
+	p.Signal(syscall.SIGSTOP)
+	for deadline := time.Now().Add(10 * time.Second); !p.frozen(); {
+		if time.Now().After(deadline) {
+			t.Fatalf("%s doesn't stand still", p.Name)
+		}
+	}
+}
+
+// frozen reads the state behind the name in each thread's stat.
+func (p *Process) frozen() bool {
+	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", p.PID()))
+	for _, file := range threads {
+		b, readErr := os.ReadFile(file)
+		_, state, _ := bytes.Cut(b, []byte(") "))
+		if readErr != nil || !bytes.HasPrefix(state, []byte("T")) {
+			return false
+		}
+	}
+	return err == nil && len(threads) > 0
+}
+
+// Thaw is SIGCONT.
+func (p *Process) Thaw() { p.Signal(syscall.SIGCONT) }
+
 // Stop is SIGTERM; it waits for the end and returns the exit code.
 func (p *Process) Stop(t testing.TB) int {
 	t.Helper()
