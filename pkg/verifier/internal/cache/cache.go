@@ -68,8 +68,8 @@ type entry[V any] struct {
 	value *V
 }
 
-// New returns a cache with room for at least n entries. Twice as many slots are made, so that n entries spread over
-// the buckets without pushing each other out.
+// New returns a cache with room for at least n entries. Twice as many slots are made, so that of n entries that spread
+// over the buckets by chance only about one in a hundred finds its bucket full.
 func New[V any](n int) *Cache[V] {
 	n = max(n, 1)
 	buckets := 1 << bits.Len(uint((2*n-1)/ways))
@@ -99,8 +99,9 @@ func (c *Cache[V]) Get(key string) *V {
 	return nil
 }
 
-// Put stores a value under a key, instead of an earlier one; of two at the same time either or both may stay. The entry counts as dead when now is past dies; a dead
-// entry may still be found until its place is needed or [Cache.Sweep] comes by.
+// Put stores a value under a key, instead of an earlier one; of two at the same time either or both may stay. The entry
+// counts as dead when now is past dies; a dead entry may still be found until its place is needed or [Cache.Sweep]
+// comes by.
 func (c *Cache[V]) Put(key string, value *V, now, dies int64) {
 	hash := maphash.String(c.seed, key)
 	b := &c.buckets[hash&c.mask]
