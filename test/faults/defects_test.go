@@ -18,19 +18,18 @@ func TestFaultsShowWhatADefencePrevents(t *testing.T) {
 		t.Skip("make faults DURATION=… runs it")
 	}
 	o := Options{
-		SetUp: "single", Seed: 1, Duration: 20 * time.Second, Bound: 3 * time.Second, Pause: time.Second, Faults: regexp.MustCompile("^(black hole between a resource|cut)"),
+		SetUp: "single", Duration: 20 * time.Second, Bound: 3 * time.Second, Pause: time.Second, Faults: regexp.MustCompile("^(black hole between a resource|cut)"),
 		Program: buildWithDefects(t), Environment: []string{"TOCSIN_DEFECTS=contiguity"},
 	}
-	report := Validate(Run(t, o))
-	found := map[string]int{}
-	for _, v := range report.Broken {
-		found[v.Promise]++
-	}
-	t.Logf("found: %v", found)
-	for _, promise := range []string{"BoundedAcceptance", "NothingLost"} {
-		if found[promise] == 0 {
-			t.Errorf("%s was not seen to be broken", promise)
+	// A revocation has to fall into a cut, and its credential has to be used after that: chance, so several runs may be needed.
+	unseen := map[string]bool{"BoundedAcceptance": true, "NothingLost": true}
+	for o.Seed = 1; len(unseen) > 0 && o.Seed <= 6; o.Seed++ {
+		for _, v := range Validate(Run(t, o)).Broken {
+			delete(unseen, v.Promise)
 		}
+	}
+	for promise := range unseen {
+		t.Errorf("%s was not seen to be broken", promise)
 	}
 }
 
