@@ -162,7 +162,8 @@ func (l *live) decide(ctx context.Context) error {
 
 // judge decides from what this process knows. Its errors are refusals, or errOutlived.
 func (l *live) judge() error {
-	_, err := l.v.judge(l.newest(), l.route, l.vouch.Load())
+	vouch := l.vouch.Load() // before the holding: a vouch must never be taken for the roles of an older answer
+	_, err := l.v.judge(l.newest(), l.route, vouch)
 	if err == errStaleAsk {
 		return ErrStale // it was asked in good time, without success
 	}
