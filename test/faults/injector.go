@@ -17,6 +17,8 @@ type Injector struct {
 	ctx     context.Context
 	rng     *rand.Rand
 	changed <-chan struct{}
+	// old is the folder of stores that were copied earlier, empty when there is none.
+	old string
 }
 
 // kind is a fault that can be drawn, weight times as often as one of weight 1.
@@ -87,9 +89,9 @@ func (j *Injector) resource() *Resource { return j.Resources[j.rng.IntN(len(j.Re
 
 func (j *Injector) kinds() []kind {
 	if j.Name == "single" {
-		return slices.Concat(processKinds, singleKinds)
+		return slices.Concat(processKinds, singleKinds, singleStreamKinds)
 	}
-	return slices.Concat(processKinds, clusterKinds)
+	return slices.Concat(processKinds, clusterKinds, leaderKinds, routeKinds, clusterStreamKinds)
 }
 
 func lasting(d time.Duration) string { return fmt.Sprintf(" for %v", d.Round(time.Millisecond)) }

@@ -36,6 +36,7 @@ type System struct {
 	database []*Proxy   // of each authsvc to PostgreSQL
 	authBus  [][]*Proxy // of each authsvc to each NATS node
 	issuer   *Proxy     // what a load balancer is
+	routes   routes     // between the NATS nodes
 }
 
 // Resource is a resource service and its connections to the bus, one to each node.
@@ -65,7 +66,7 @@ func (s *System) single(t testing.TB) {
 
 // cluster starts what production looks like: two authsvc on one PostgreSQL, three NATS nodes, three resource services.
 func (s *System) cluster(t testing.TB) {
-	s.nats = natstest.StartClusterUnadvertised(t, "resourcesvc")
+	s.startNATS(t)
 	database := s.startPostgres(t)
 	secret := make([]byte, 32)
 	rand.Read(secret)

@@ -6,7 +6,6 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -33,59 +32,6 @@ type node struct {
 	log     string
 	store   string
 	ready   chan error
-}
-
-// StartCluster starts a cluster with the permission set that ships and these services, and returns when JetStream is ready
-// on every node. The test's end stops it.
-func StartCluster(t testing.TB, services ...string) *Cluster {
-	t.Helper()
-	return startCluster(t, services, "")
-}
-
-// StartClusterUnadvertised is [StartCluster] with nodes that don't tell clients of each other: clients stay with the
-// addresses that they were given, which may be a proxy's.
-func StartClusterUnadvertised(t testing.TB, services ...string) *Cluster {
-	t.Helper()
-	return startCluster(t, services, "no_advertise: true")
-}
-
-// startCluster starts a cluster with one more line in the cluster block.
-func startCluster(t testing.TB, services []string, line string) *Cluster {
-	t.Helper()
-	if len(services) == 0 {
-		services = []string{shippedService}
-	}
-	dir := t.TempDir()
-	c := &Cluster{keys: makeKeys(t, dir, services), file: filepath.Join(dir, "nats.conf")}
-	before, after := cut(t, shipped(t, services), "\ncluster {\n")
-	text := before + "\ncluster {\n  " + line + "\n" + after
-	if err := os.WriteFile(c.file, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	var ports [Nodes]int
-	var routes []string
-	for i := range ports {
-		ports[i] = FreePort(t)
-		routes = append(routes, fmt.Sprintf(`"nats://127.0.0.1:%d"`, ports[i]))
-	}
-	for i := range c.nodes {
-		n := &node{client: FreePort(t), log: filepath.Join(dir, fmt.Sprintf("n%d.log", i+1)), store: filepath.Join(dir, fmt.Sprintf("n%d", i+1))}
-		n.env = append(os.Environ(),
-			childVariable+"="+c.file,
-			fmt.Sprintf("TOCSIN_NATS_NAME=n%d", i+1),
-			fmt.Sprintf("TOCSIN_NATS_CLIENT=127.0.0.1:%d", n.client),
-			fmt.Sprintf("TOCSIN_NATS_CLUSTER=127.0.0.1:%d", ports[i]),
-			"TOCSIN_NATS_ROUTES=["+strings.Join(routes, ", ")+"]",
-			"TOCSIN_NATS_STORE="+n.store)
-		for name, public := range c.env {
-			n.env = append(n.env, name+"="+public)
-		}
-		c.nodes[i] = n
-		t.Cleanup(n.kill)
-		n.start(t, Nodes)
-	}
-	c.WaitReady(t)
-	return c
 }
 
 // URL returns the client addresses of all nodes, separated by commas.
@@ -122,6 +68,29 @@ func (c *Cluster) Thaw(t testing.TB, i int) { c.nodes[i].signal(t, syscall.SIGCO
 func (c *Cluster) Wipe(t testing.TB, i int) {
 	t.Helper()
 	if err := os.RemoveAll(c.nodes[i].store); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// SaveStore copies the store of a node, as a crash at this moment would leave it, into a folder that doesn't exist yet.
+func (c *Cluster) SaveStore(t testing.TB, i int, into string) {
+	t.Helper()
+	n := c.nodes[i]
+	if n.process != nil {
+		n.signal(t, syscall.SIGSTOP)
+		defer n.signal(t, syscall.SIGCONT)
+		time.Sleep(10 * time.Millisecond) // the signal is not waited for
+	}
+	if err := os.CopyFS(into, os.DirFS(n.store)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// PutStore gives a killed node the store that was saved in a folder.
+func (c *Cluster) PutStore(t testing.TB, i int, from string) {
+	t.Helper()
+	c.Wipe(t, i)
+	if err := os.CopyFS(c.nodes[i].store, os.DirFS(from)); err != nil {
 		t.Fatal(err)
 	}
 }
