@@ -193,7 +193,8 @@ func (v *Verifier) admit(p *Principal, route *Route) error {
 
 var errNotYet = fmt.Errorf("%w: not yet valid", ErrInvalidToken)
 
-// inTime checks nbf, iat and exp at a time of the guarded clock, in microseconds.
+// inTime checks nbf and exp at a time of the guarded clock, in microseconds. An iat in the future refuses nothing: the token
+// exists, so the clocks of its issue and of now differ, as they do after the issuer's was ahead and was set right.
 func (h *holding) inTime(now, notAfter int64) error {
 	switch {
 	case now >= h.expires || now >= notAfter:

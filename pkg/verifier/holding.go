@@ -14,7 +14,7 @@ import (
 	"github.com/tocsin-auth/tocsin/pkg/verifier/internal/token"
 )
 
-// leeway is what clocks may differ in judging exp, nbf and iat. Freshness compares no two clocks and needs none.
+// leeway is what clocks may differ in judging exp and nbf. Freshness compares no two clocks and needs none.
 const leeway = 30 * time.Second
 
 // never is a time that doesn't come, in microseconds.

@@ -60,7 +60,7 @@ func TestEveryTokenRefusal(t *testing.T) {
 		"another audience":           {raw: mint(claims{"aud": "boats"}), want: CodeWrongAudience},
 		"no jti":                     {raw: mint(claims{"jti": nil}), want: CodeInvalidToken},
 		"not yet valid":              {raw: mint(claims{"nbf": began.Add(31 * time.Second).Unix()}), want: CodeInvalidToken},
-		"issued in the future":       {raw: mint(claims{"iat": began.Add(31 * time.Second).Unix()}), want: CodeInvalidToken},
+		"issued by a clock ahead":    {raw: mint(claims{"iat": began.Add(20 * time.Minute).Unix(), "exp": began.Add(35 * time.Minute).Unix()})},
 		"nbf within the leeway":      {raw: mint(claims{"nbf": began.Add(30 * time.Second).Unix()})},
 		"expired within the leeway":  {raw: mint(claims{"exp": began.Add(-29 * time.Second).Unix()})},
 		"expired":                    {raw: mint(claims{"exp": began.Add(-30 * time.Second).Unix()}), want: CodeExpired},
@@ -218,7 +218,7 @@ func TestSignedTimeOverrulesASlowClock(t *testing.T) {
 
 func TestTokenOfAFutureClockIsGoodWhenTheIssuerSaysSo(t *testing.T) {
 	r := newRig(t)
-	token := Bearer(mint(claims{"iat": began.Add(time.Hour).Unix(), "exp": began.Add(2 * time.Hour).Unix()}))
+	token := Bearer(mint(claims{"nbf": began.Add(time.Hour).Unix(), "exp": began.Add(2 * time.Hour).Unix()}))
 	r.want(CodeInvalidToken, token)
 	proof := *r.link.proof.Load()
 	proof.Now += time.Hour.Microseconds()

@@ -111,7 +111,7 @@ func cause(err error) error {
 }
 
 func (p *program) openDatabase(ctx context.Context) error {
-	db, err := store.Open(ctx, p.cfg.DatabaseURL, p.log)
+	db, err := store.Open(ctx, p.cfg.DatabaseURL, p.log, wrongClock()...)
 	if err != nil {
 		return fmt.Errorf("database: %w", err)
 	}

@@ -111,6 +111,18 @@ func (w *work) suspendKey(ctx context.Context, key *store.APIKey, suspend *bool)
 		events: []events.Payload{events.APIKeyRotated{KeyID: key.ID, Suspended: &key.Suspended, KV: kv}}})
 }
 
+// atOnce is the not_after of an event that ends a key at once: before the time of any event, wherever the database's clock
+// is by the time at which this one is numbered.
+const atOnce int64 = 1
+
+// endOfKey returns the event that tells of a key's end, which EndAPIKey has written.
+func (w *work) endOfKey(id, successor string, dies int64) events.APIKeyRotated {
+	if dies <= w.Now() {
+		dies = atOnce
+	}
+	return events.APIKeyRotated{KeyID: id, Successor: successor, NotAfter: &dies}
+}
+
 // RotateAPIKey issues a successor of one of the caller's keys, with the same name, mode, scopes and length of life; the
 // old one dies after overlap, at once for 0. A key that doesn't work or was rotated already is [ErrConflict].
 func (s *Service) RotateAPIKey(ctx context.Context, c Caller, id string, overlap time.Duration) (Rotation, Change, error) {
@@ -159,7 +171,7 @@ func (w *work) rotateKey(ctx context.Context, user store.User, old store.APIKey,
 	}
 	err = w.record(ctx, deed{action: "api_key.rotated", target: keyTarget(old.ID),
 		detail: map[string]any{"successor": issued.ID, "not_after": dies},
-		events: []events.Payload{events.APIKeyRotated{KeyID: old.ID, Successor: issued.ID, NotAfter: &dies}}})
+		events: []events.Payload{w.endOfKey(old.ID, issued.ID, dies)}})
 	return Rotation{Key: issued, Previous: PreviousKey{ID: old.ID, ExpiresAt: fromMicros(dies)}}, err
 }
 
@@ -176,9 +188,8 @@ func (s *Service) DeleteAPIKey(ctx context.Context, c Caller, id string) (Change
 		if err := w.DeleteAPIKey(ctx, key.ID); err != nil {
 			return err
 		}
-		now := w.Now()
 		return w.record(ctx, deed{action: "api_key.deleted", target: keyTarget(key.ID),
-			events: []events.Payload{events.APIKeyRotated{KeyID: key.ID, NotAfter: &now}}})
+			events: []events.Payload{w.endOfKey(key.ID, "", atOnce)}})
 	})
 }
 
@@ -189,13 +200,13 @@ func (w *work) revokeKey(ctx context.Context, id string, d deed) error {
 		return err
 	}
 	d.target = keyTarget(id)
-	if key.NotAfter != nil && *key.NotAfter <= w.Now() {
+	if key.Ended { // not merely past its end: the clock may be set back
 		return w.nothingChanged(ctx, d.target, events.TypeAPIKeyRotated)
 	}
-	now, err := w.EndAPIKey(ctx, id, w.Now(), "")
+	dies, err := w.EndAPIKey(ctx, id, w.Now(), "")
 	if err != nil {
 		return err
 	}
-	d.events = []events.Payload{events.APIKeyRotated{KeyID: id, NotAfter: &now}}
+	d.events = []events.Payload{w.endOfKey(id, "", dies)}
 	return w.record(ctx, d)
 }

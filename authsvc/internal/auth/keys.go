@@ -67,7 +67,7 @@ func (c keyContext) status(k store.APIKey) KeyStatus {
 	switch {
 	case k.TV < c.user.KeysTV, madeBefore(k.ID, c.authority.KeysBefore):
 		return KeyRevoked
-	case k.NotAfter != nil && *k.NotAfter <= c.now:
+	case k.Ended, k.NotAfter != nil && *k.NotAfter <= c.now:
 		return KeyExpired
 	case k.Suspended || c.user.Disabled:
 		return KeySuspended

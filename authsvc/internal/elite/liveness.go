@@ -95,7 +95,12 @@ func userInfo(u store.User) *events.UserInfo {
 	return &events.UserInfo{ID: u.ID, Roles: u.Roles, Plan: u.Plan, Disabled: u.Disabled, RV: u.RV}
 }
 
+// keyInfo describes a key. One that was ended at once has its end before all time: the clock may have been set back since.
 func keyInfo(k store.APIKey) *events.KeyInfo {
+	if k.Ended {
+		k.NotAfter = new(int64)
+		*k.NotAfter = 1
+	}
 	return &events.KeyInfo{ID: k.ID, Mode: events.Mode(k.Mode), Scopes: k.Scopes, TV: k.TV, KV: k.KV,
 		Suspended: k.Suspended, NotAfter: k.NotAfter}
 }

@@ -94,10 +94,20 @@ var changes = []struct {
 	{name: "key suspended", change: func(t *testing.T, w *world) { w.suspend(t, true) },
 		keyToken: events.ReasonRevoked, key: events.ReasonRevoked},
 	{name: "key suspended and resumed", change: func(t *testing.T, w *world) { w.suspend(t, true); w.suspend(t, false) }},
-	{name: "key expired", change: func(t *testing.T, w *world) { w.endKey(t, 0, "") },
+	{name: "key expired", change: func(t *testing.T, w *world) { w.endKey(t, time.Minute, ""); w.clock.Advance(time.Minute) },
 		keyToken: events.ReasonExpired, key: events.ReasonExpired},
-	{name: "key expired and suspended", change: func(t *testing.T, w *world) { w.endKey(t, 0, ""); w.suspend(t, true) },
+	{name: "key expired and suspended", change: func(t *testing.T, w *world) {
+		w.endKey(t, time.Minute, "")
+		w.clock.Advance(time.Minute)
+		w.suspend(t, true)
+	}, keyToken: events.ReasonRevoked, key: events.ReasonRevoked},
+	{name: "key revoked", change: func(t *testing.T, w *world) { w.endKey(t, 0, "") },
 		keyToken: events.ReasonRevoked, key: events.ReasonRevoked},
+	{name: "key revoked, and the clock set back", change: func(t *testing.T, w *world) {
+		w.clock.Advance(time.Minute)
+		w.endKey(t, 0, "")
+		w.clock.Advance(-time.Minute)
+	}, keyToken: events.ReasonRevoked, key: events.ReasonRevoked},
 	{name: "key rotated at once", change: func(t *testing.T, w *world) { w.endKey(t, 0, w.jti) },
 		keyToken: events.ReasonRevoked, key: events.ReasonRevoked},
 	{name: "key rotated with overlap", change: func(t *testing.T, w *world) { w.endKey(t, time.Minute, w.jti) }},
@@ -133,6 +143,7 @@ func (w *world) bump(t *testing.T, keys bool) {
 
 // raise revokes everything made until now, and what was made in this very millisecond.
 func (w *world) raise(t *testing.T, keys bool) {
+	w.clock.Advance(2 * time.Millisecond) // ids may be as new as the watermark of another test that was just raised
 	w.update(t, func(ctx context.Context, tx *store.Tx) error {
 		_, err := tx.RaiseBefore(ctx, tx.Now()/1000+1, keys)
 		return err

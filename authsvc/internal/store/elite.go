@@ -64,7 +64,7 @@ const (
 	checkedUser = `COALESCE(%[1]s.id, ''), COALESCE(%[1]s.roles, '[]'), COALESCE(%[1]s.plan, ''),
 		COALESCE(%[1]s.disabled, FALSE), COALESCE(%[1]s.tv, 0), COALESCE(%[1]s.keys_tv, 0), COALESCE(%[1]s.rv, 0)`
 	checkedKey = `COALESCE(k.id, ''), COALESCE(k.user_id, ''), COALESCE(k.mode, ''), COALESCE(k.scopes, '[]'),
-		COALESCE(k.tv, 0), COALESCE(k.kv, 0), COALESCE(k.suspended, FALSE), k.not_after, COALESCE(k.successor, '')`
+		COALESCE(k.tv, 0), COALESCE(k.kv, 0), COALESCE(k.suspended, FALSE), k.not_after, COALESCE(k.ended, FALSE), COALESCE(k.successor, '')`
 	checkedSession = `COALESCE(s.id, ''), COALESCE(s.user_id, ''), COALESCE(s.tv, 0), s.ended_at,
 		COALESCE(s.expires_at, 0), COALESCE(s.idle_expires_at, 0)`
 )
@@ -74,7 +74,7 @@ func (u *User) checked() []any {
 }
 
 func (k *APIKey) checked() []any {
-	return []any{&k.ID, &k.UserID, &k.Mode, scanList(&k.Scopes), &k.TV, &k.KV, &k.Suspended, &k.NotAfter, &k.Successor}
+	return []any{&k.ID, &k.UserID, &k.Mode, scanList(&k.Scopes), &k.TV, &k.KV, &k.Suspended, &k.NotAfter, &k.Ended, &k.Successor}
 }
 
 func (s *Session) checked() []any {

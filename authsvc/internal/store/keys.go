@@ -18,6 +18,7 @@ type APIKey struct {
 	KV              int64 // version of Suspended
 	Suspended       bool
 	NotAfter        *int64
+	Ended           bool   // for good, whatever the clock says
 	Successor       string // empty: none
 	CreatedAt       int64
 	CreatedBy       string
@@ -28,17 +29,17 @@ type APIKey struct {
 // Alive reports whether the key may be used at a time. It is the one place that decides this; u MUST be the key's user
 // and all three MUST come from one transaction.
 func (k APIKey) Alive(u User, a Authority, now int64) bool {
-	return k.UserID == u.ID && !u.Disabled && !k.Suspended && k.TV >= u.KeysTV &&
+	return k.UserID == u.ID && !u.Disabled && !k.Suspended && k.TV >= u.KeysTV && !k.Ended &&
 		(k.NotAfter == nil || now < *k.NotAfter) && !madeBefore(k.ID, a.KeysBefore)
 }
 
 const keyColumns = `api_keys.id, api_keys.user_id, api_keys.name, api_keys.mode, api_keys.hash, api_keys.prefix,
-	api_keys.scopes, api_keys.tv, api_keys.kv, api_keys.suspended, api_keys.not_after, COALESCE(api_keys.successor, ''),
+	api_keys.scopes, api_keys.tv, api_keys.kv, api_keys.suspended, api_keys.not_after, api_keys.ended, COALESCE(api_keys.successor, ''),
 	api_keys.created_at, api_keys.created_by, api_keys.last_used_at, COALESCE(api_keys.last_used_service, '')`
 
 func (k *APIKey) into() []any {
 	return []any{&k.ID, &k.UserID, &k.Name, &k.Mode, &k.Hash, &k.Prefix,
-		scanList(&k.Scopes), &k.TV, &k.KV, &k.Suspended, &k.NotAfter, &k.Successor,
+		scanList(&k.Scopes), &k.TV, &k.KV, &k.Suspended, &k.NotAfter, &k.Ended, &k.Successor,
 		&k.CreatedAt, &k.CreatedBy, &k.LastUsedAt, &k.LastUsedService}
 }
 
@@ -131,12 +132,13 @@ func (tx *Tx) SetAPIKeySuspended(ctx context.Context, id string, suspended bool)
 }
 
 // EndAPIKey lets a key die at a time, or at its earlier one, and names its successor unless that is "". It returns
-// when the key dies.
+// when the key dies. What dies at once stays dead when the clock is set back afterwards.
 func (tx *Tx) EndAPIKey(ctx context.Context, id string, notAfter int64, successor string) (int64, error) {
 	var at int64
 	err := tx.queryRow(ctx, `UPDATE api_keys SET
-		not_after = CASE WHEN not_after < $2 THEN not_after ELSE $2 END,
-		successor = COALESCE(NULLIF($3, ''), successor) WHERE id = $1 RETURNING not_after`, id, notAfter, successor).Scan(&at)
+		not_after = CASE WHEN not_after < $2 THEN not_after ELSE $2 END, ended = (ended OR $4),
+		successor = COALESCE(NULLIF($3, ''), successor) WHERE id = $1 RETURNING not_after`,
+		id, notAfter, successor, notAfter <= tx.Now()).Scan(&at)
 	return at, err
 }
 

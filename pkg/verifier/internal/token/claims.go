@@ -23,7 +23,7 @@ type Claims struct {
 	RV    int64 // version of Roles
 	TV    int64 // the subject's token version at issue
 
-	// Seconds since 1970 UTC; NotBefore is the later of nbf and iat, AuthTime may be zero.
+	// Seconds since 1970 UTC; NotBefore and AuthTime may be zero.
 	Expires, IssuedAt, NotBefore, AuthTime int64
 
 	Methods []string // amr (RFC 8176)
@@ -131,9 +131,8 @@ func (r *reader) number64(name string) {
 		c.Expires = r.integer()
 	case "iat":
 		c.IssuedAt = r.integer()
-		c.NotBefore = max(c.NotBefore, c.IssuedAt)
 	case "nbf":
-		c.NotBefore = max(c.NotBefore, r.integer())
+		c.NotBefore = r.integer()
 	case "auth_time":
 		c.AuthTime = r.integer()
 	case "rv":

@@ -91,7 +91,7 @@ func TestGoodTokenGivesItsClaims(t *testing.T) {
 	want := &Claims{
 		KeyID: "k1", ID: id(t, testJTI), Subject: id(t, testSubject), SessionID: id(t, testSession), APIKeyID: id(t, testKeyID),
 		ClientID: "tocsin", Mode: events.ModeLive, Roles: []string{"user", "admin"}, RV: 7, TV: 8,
-		Expires: 2_000_000_900, IssuedAt: 2_000_000_000, NotBefore: 2_000_000_000, AuthTime: 1_999_999_999,
+		Expires: 2_000_000_900, IssuedAt: 2_000_000_000, AuthTime: 1_999_999_999,
 		Methods: []string{"pwd"}, Actor: &Actor{Subject: "worker", ClientID: testKeyID},
 		Parents: []Parent{{ID: id(t, testJTI), SessionID: id(t, testSession), Subject: id(t, testSubject), TV: 8}, {APIKeyID: id(t, testKeyID)}},
 		Payload: string(payload),
