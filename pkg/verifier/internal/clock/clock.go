@@ -37,7 +37,9 @@ func System() Clock { return system{} }
 
 type system struct{}
 
-func (system) Now() Reading { return Reading{Wall: time.Now().UnixNano() + wrongBy(), Boot: bootNanos()} }
+func (system) Now() Reading {
+	return Reading{Wall: time.Now().UnixNano() + wrongBy(), Boot: bootNanos()}
+}
 
 // Fake is a clock for tests that moves only when told. It is safe for concurrent use.
 type Fake struct {
