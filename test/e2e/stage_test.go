@@ -3,7 +3,6 @@ package e2e
 import (
 	"encoding/base64"
 	"encoding/json"
-	"io"
 	"net/http"
 	"net/url"
 	"os"
@@ -190,24 +189,7 @@ func (s *stage) form(target, by string, fields map[string]any) system.Answer {
 	for name, value := range fields {
 		values.Set(name, value.(string))
 	}
-	req, err := http.NewRequestWithContext(s.t.Context(), "POST", s.auth.Base+target, strings.NewReader(values.Encode()))
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	if by != "" {
-		req.Header.Set("Authorization", by)
-	}
-	res, err := http.DefaultClient.Do(req)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	defer res.Body.Close()
-	content, err := io.ReadAll(res.Body)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	return system.Answer{Status: res.StatusCode, Header: res.Header, Body: content}
+	return s.auth.Do(s.t, "POST", target, by, values)
 }
 
 // authctl runs a command, as the admin or the user, and notes that it and its flags were used.

@@ -19,11 +19,12 @@ func (p *person) act(ctx context.Context) {
 		p.refresh, p.refresh, p.makeKey,
 		p.setRoles, p.setRoles, p.setRoles, p.setPlan,
 		p.logout, p.logoutAll, p.endSession, p.password,
-		p.revokeToken, p.revokeJTI, p.revokeSession, p.revokeSessions, p.revokeUser, p.revokeUsers, p.revokeRole,
+		p.revokeToken, p.revokeRefreshToken, p.revokeJTI, p.revokeSession, p.revokeSessions, p.revokeUser, p.revokeUsers, p.revokeRole,
 		p.disable, p.remove,
 	}
 	if len(p.keys) > 0 {
-		keyed := []func(context.Context, *session){p.suspendKey, p.suspendKey, p.resumeKey, p.resumeKey, p.rotateKey, p.rotateKeySlowly, p.deleteKey, p.revokeKey}
+		keyed := []func(context.Context, *session){p.suspendKey, p.suspendKey, p.resumeKey, p.resumeKey, p.rotateKey, p.rotateKeySlowly, p.deleteKey, p.revokeKey, p.revokeKeyItself,
+			p.revokeHeldToken, p.revokeHeldSession, p.revokeHeldKey}
 		actions = append(actions, keyed...)
 	}
 	actions[p.rng.IntN(len(actions))](ctx, s)
@@ -67,6 +68,10 @@ func (p *person) revocation(ctx context.Context, name string, selector map[strin
 
 func (p *person) revokeToken(ctx context.Context, s *session) {
 	p.revocation(ctx, "revoke token", map[string]any{"token": s.token}, s.tokens[len(s.tokens)-1:], p.keepOthers(s))
+}
+
+func (p *person) revokeRefreshToken(ctx context.Context, s *session) {
+	p.revocation(ctx, "revoke refresh token", map[string]any{"token": s.refresh}, s.tokens, p.drop(s))
 }
 
 func (p *person) revokeJTI(ctx context.Context, s *session) {

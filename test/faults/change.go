@@ -15,6 +15,7 @@ type request struct {
 	name         string
 	method, path string
 	auth         string // empty: the administrator's
+	anonymous    bool   // it is made without any, and has no receipt
 	body         any
 	user         string
 	kills        []*credential
@@ -23,27 +24,26 @@ type request struct {
 	allTokens    bool
 	allKeys      bool
 	role         int
+	// outcome, if given, reads the answer instead of outcomeOf.
+	outcome func(system.Answer, error) Outcome
 }
 
 // change makes the call, with a random wait, and records it with what it does to whom.
 func (f *Traffic) change(ctx context.Context, rng *rand.Rand, q request) (Outcome, system.Answer) {
-	authorization := q.auth
-	if authorization == "" {
-		if authorization = f.asAdmin(ctx, rng); authorization == "" {
-			return Failed, system.Answer{}
-		}
+	authorization, ok := f.authorize(ctx, rng, q)
+	if !ok {
+		return Failed, system.Answer{}
 	}
 	done := Change{Name: q.name, User: q.user, Role: q.role, AllTokens: q.allTokens, AllKeys: q.allKeys, Kills: names(q.kills), Suspends: names(q.suspends), Revives: names(q.revives)}
-	wait := []string{"none", "none", "published", "fleet&timeout=1500ms"}[rng.IntN(4)]
 	done.Begin = f.Recorder.Now()
-	answer, replica, err := f.auth(ctx, rng, q.method, q.path+"?wait="+wait, authorization, q.body)
+	answer, replica, err := f.auth(ctx, rng, q.method, q.path+q.wait(rng), authorization, q.body)
 	done.End = f.Recorder.Now()
-	done.Replica, done.Status, done.Outcome = replica, answer.Status, outcomeOf(answer, err)
+	done.Replica, done.Status, done.Outcome = replica, answer.Status, q.read(answer, err)
 	if done.Outcome == Done {
 		done.Fleet = fleetIn(answer)
 	}
 	f.Recorder.Add(done)
-	if answer.Status == 401 && q.auth == "" {
+	if answer.Status == 401 && authorization != q.auth {
 		f.logAdminOut()
 	}
 	if done.Outcome != Failed {
@@ -54,6 +54,30 @@ func (f *Traffic) change(ctx context.Context, rng *rand.Rand, q request) (Outcom
 		}
 	}
 	return done.Outcome, answer
+}
+
+// authorize returns the Authorization header of a call, false while there is none to be had.
+func (f *Traffic) authorize(ctx context.Context, rng *rand.Rand, q request) (string, bool) {
+	if q.anonymous || q.auth != "" {
+		return q.auth, true
+	}
+	administrator := f.asAdmin(ctx, rng)
+	return administrator, administrator != ""
+}
+
+// wait draws what the call waits for.
+func (q request) wait(rng *rand.Rand) string {
+	if q.anonymous {
+		return ""
+	}
+	return "?wait=" + []string{"none", "none", "published", "fleet&timeout=1500ms"}[rng.IntN(4)]
+}
+
+func (q request) read(answer system.Answer, err error) Outcome {
+	if q.outcome != nil {
+		return q.outcome(answer, err)
+	}
+	return outcomeOf(answer, err)
 }
 
 func names(cs []*credential) []string {

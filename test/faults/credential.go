@@ -2,6 +2,7 @@ package faults
 
 import (
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"time"
 )
@@ -11,6 +12,12 @@ type credential struct {
 	name, user    string
 	authorization string
 	key           bool
+}
+
+// secret is what the Authorization header carries.
+func (c *credential) secret() string {
+	_, secret, _ := strings.Cut(c.authorization, " ")
+	return secret
 }
 
 // pool is what callers choose from: credentials in use, those that died lately, and any of the past.

@@ -80,3 +80,8 @@ func (p *person) revokeKey(ctx context.Context, _ *session) {
 	k := p.aKey()
 	p.revocation(ctx, "revoke key", map[string]any{"api_key_id": k.id}, []*credential{k.credential}, p.dropKey(k))
 }
+
+func (p *person) revokeKeyItself(ctx context.Context, _ *session) {
+	k := p.aKey()
+	p.revocation(ctx, "revoke key by itself", map[string]any{"token": k.secret()}, []*credential{k.credential}, p.dropKey(k))
+}

@@ -28,6 +28,8 @@ type person struct {
 type session struct {
 	id, refresh, token string
 	tokens             []*credential
+	spent              string        // a refresh token that was used, the first one
+	spentAt            time.Duration // when its use had returned
 }
 
 type key struct {
@@ -123,16 +125,21 @@ func (p *person) renew(s *session, began time.Duration, got issued) {
 	s.tokens = append(s.tokens, p.issue(began, system.Bearer(got.AccessToken), false))
 }
 
+// refresh uses a session's refresh token, by either of the two calls that take one. When it is refused, one of unknown
+// outcome was before it, too long ago to be repeated; so this was a reuse, and ended the session.
 func (p *person) refresh(ctx context.Context, s *session) {
 	began := p.Recorder.Now()
-	answer, _, err := p.auth(ctx, p.rng, "POST", "/v1/token/refresh", "", map[string]string{"refresh_token": s.refresh})
-	switch outcomeOf(answer, err) {
-	case Done:
-		p.renew(s, began, tokenIn(answer))
-	case Failed:
-		if answer.Status == 401 { // a refresh of unknown outcome was before it, too long ago to be repeated
-			p.drop(s)()
+	answer, err := p.useRefreshToken(ctx, s.refresh)
+	switch {
+	case outcomeOf(answer, err) == Done:
+		if s.spent == "" {
+			s.spent, s.spentAt = s.refresh, p.Recorder.Now()
 		}
+		p.renew(s, began, tokenIn(answer))
+	case isRefused(answer):
+		p.Recorder.Add(Change{Span: Span{began, p.Recorder.Now()}, Name: "refresh refused", User: p.name, Status: answer.Status,
+			Outcome: Unknown, Kills: names(s.tokens)})
+		p.drop(s)()
 	}
 }
 

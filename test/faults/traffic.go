@@ -64,6 +64,13 @@ func (f *Traffic) Run(ctx context.Context) {
 			}
 		})
 	}
+	for i := range robbed {
+		running.Go(func() {
+			for ctx.Err() == nil {
+				f.beRobbed(ctx, f.rng(4, i, int(f.serial.Add(1))))
+			}
+		})
+	}
 	running.Go(func() { f.strikeEverybody(ctx, f.rng(3, 0, 0)) })
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"testing"
 	"time"
 )
@@ -79,22 +80,19 @@ type Receipt struct {
 func Bearer(token string) string { return "Bearer " + token }
 func Key(key string) string      { return "Api-Key " + key }
 
-// Try sends one request; body, when not nil, goes as JSON. It fails only when there is no answer.
+// Try sends one request; body, when not nil, goes as JSON, or as a form when it is url.Values. It fails only when there
+// is no answer.
 func (a API) Try(ctx context.Context, method, path, authorization string, body any) (Answer, error) {
-	var reader io.Reader
-	if body != nil {
-		b, err := json.Marshal(body)
-		if err != nil {
-			return Answer{}, err
-		}
-		reader = bytes.NewReader(b)
+	content, contentType, err := encode(body)
+	if err != nil {
+		return Answer{}, err
 	}
-	req, err := http.NewRequestWithContext(ctx, method, a.Base+path, reader)
+	req, err := http.NewRequestWithContext(ctx, method, a.Base+path, bytes.NewReader(content))
 	if err != nil {
 		return Answer{}, err
 	}
 	if body != nil {
-		req.Header.Set("Content-Type", "application/json")
+		req.Header.Set("Content-Type", contentType)
 	}
 	if authorization != "" {
 		req.Header.Set("Authorization", authorization)
@@ -106,6 +104,18 @@ func (a API) Try(ctx context.Context, method, path, authorization string, body a
 	defer res.Body.Close()
 	got, err := io.ReadAll(res.Body)
 	return Answer{Status: res.StatusCode, Header: res.Header, Body: got}, err
+}
+
+func encode(body any) (content []byte, contentType string, err error) {
+	switch body := body.(type) {
+	case nil:
+		return nil, "", nil
+	case url.Values:
+		return []byte(body.Encode()), "application/x-www-form-urlencoded", nil
+	default:
+		content, err = json.Marshal(body)
+		return content, "application/json", err
+	}
 }
 
 // Do is Try in a test that can't go on without an answer.
