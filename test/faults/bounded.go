@@ -8,8 +8,9 @@ import (
 // BoundedAcceptance: no ordinary call is accepted that began more than B after a change that ends the credential had
 // returned, nor with a role older than a role change that had returned so long ago. It also returns the largest
 // lateness seen: of an accepted call, how long it began after the change had returned.
-func BoundedAcceptance(h *History) (largest time.Duration, broken []Violation) {
+func BoundedAcceptance(h *History) (late Lateness, broken []Violation) {
 	all, roles := livesOf(h), rolesOf(h)
+	late.ByKind = map[string]time.Duration{}
 	for _, c := range h.Calls {
 		if c.Elite || !c.Accepted() {
 			continue
@@ -22,15 +23,38 @@ func BoundedAcceptance(h *History) (largest time.Duration, broken []Violation) {
 		if old == nil {
 			continue
 		}
-		late := c.Begin - old.End
-		largest = max(largest, late)
-		if late > h.Bound {
+		late.note(h, Span{old.End, c.Begin})
+		if c.Begin-old.End > h.Bound {
 			broken = append(broken, Violation{Promise: "BoundedAcceptance",
-				Text:  fmt.Sprintf("accepted %v after the change had returned; B is %v", late, h.Bound),
+				Text:  fmt.Sprintf("accepted %v after the change had returned; B is %v", c.Begin-old.End, h.Bound),
 				Calls: []Call{c}, Changes: []Change{*old}})
 		}
 	}
-	return largest, broken
+	return late, broken
+}
+
+// Lateness is how late calls were accepted at most.
+type Lateness struct {
+	Largest time.Duration
+	// ByKind is the largest while a fault of the kind was on, or had ended less than a second before.
+	ByKind map[string]time.Duration
+}
+
+// noFault is the kind of what happened while there was none.
+const noFault = ""
+
+// note takes the time from a change's return to the begin of a call that was accepted nevertheless.
+func (l *Lateness) note(h *History, s Span) {
+	late, calm := s.End-s.Begin, true
+	l.Largest = max(l.Largest, late)
+	for n := range h.Faults {
+		if f := &h.Faults[n]; f.Begin <= s.End && f.End+recovery >= s.Begin {
+			l.ByKind[f.Kind], calm = max(l.ByKind[f.Kind], late), false
+		}
+	}
+	if calm {
+		l.ByKind[noFault] = max(l.ByKind[noFault], late)
+	}
 }
 
 // roles are the role changes of each user that surely happened, in their order.

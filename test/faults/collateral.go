@@ -13,6 +13,18 @@ type Availability struct {
 	Refused int // of them, in the windows in which that is allowed
 	// Recovery is the longest time after a fault's end at which one was refused.
 	Recovery time.Duration
+	// Reasons are the codes of those refusals, by the kind of the fault that had begun last.
+	Reasons map[string]map[string]int
+}
+
+func (a *Availability) refused(c Call, excuse *outage) {
+	a.Refused++
+	a.Recovery = max(a.Recovery, c.Begin-excuse.End)
+	kind := excuse.cause(c.End)
+	if a.Reasons[kind] == nil {
+		a.Reasons[kind] = map[string]int{}
+	}
+	a.Reasons[kind][c.Code]++
 }
 
 // The windows of NoCollateral.
@@ -34,10 +46,22 @@ type outage struct {
 	faults []Fault
 }
 
+// cause is the kind of the fault that began last before a moment.
+func (o *outage) cause(moment time.Duration) string {
+	last := o.faults[0]
+	for _, f := range o.faults {
+		if f.Begin >= last.Begin && f.Begin <= moment {
+			last = f
+		}
+	}
+	return last.Kind
+}
+
 // NoCollateral: a credential that nobody ended is accepted on ordinary routes, and a key that the instance has accepted
 // before; except, for faults that aren't spared, from B − 2 s after the fault's start until 1 s after its end.
 func NoCollateral(h *History) (a Availability, broken []Violation) {
 	all, windows, starts := livesOf(h), windowsOf(h), startsOf(h)
+	a.Reasons = map[string]map[string]int{}
 	cached := map[[2]string]time.Duration{} // credential and instance → the end of the first accepted call since its start
 	calls := slices.Clone(h.Calls)
 	slices.SortFunc(calls, func(a, b Call) int { return cmp.Compare(a.End, b.End) })
@@ -60,8 +84,7 @@ func NoCollateral(h *History) (a Availability, broken []Violation) {
 		started, _ := starts.before(c.Instance, c.Begin)
 		held := !l.Key || (cached[at] > started && cached[at] > l.lastRevival())
 		if excuse := windows.find(c, held); excuse != nil {
-			a.Refused++
-			a.Recovery = max(a.Recovery, c.Begin-excuse.End)
+			a.refused(c, excuse)
 			continue
 		}
 		broken = append(broken, Violation{Promise: "NoCollateral", Text: fmt.Sprintf("a good credential was refused%s", nearest(h, c)), Calls: []Call{c}})

@@ -10,6 +10,7 @@ import (
 // credential is one token or key as the traffic knows it.
 type credential struct {
 	name, user    string
+	subject       string // the user's id
 	authorization string
 	key           bool
 }
@@ -85,6 +86,16 @@ func (p *pool) pick(rng *rand.Rand) *credential {
 		return p.all[rng.IntN(len(p.all))]
 	}
 	return nil
+}
+
+// pickActive chooses one that is in use, nil while there is none.
+func (p *pool) pickActive(rng *rand.Rand) *credential {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.active) == 0 {
+		return nil
+	}
+	return p.active[rng.IntN(len(p.active))]
 }
 
 func (p *pool) everything() []*credential {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math"
 	"sync"
 	"time"
 )
@@ -36,11 +37,30 @@ type Call struct {
 	Role                 int    // of an accepted call: the number of the user's last role change that it showed
 }
 
+// notShown is the Role of an accepted call that tells nothing about roles: newer than every change.
+const notShown = math.MaxInt32
+
 // Accepted reports whether the service let the caller in.
 func (c Call) Accepted() bool { return c.Status == 200 }
 
 // Refused reports whether the service said that the credential is bad.
 func (c Call) Refused() bool { return c.Status == 401 }
+
+// LongAnswer is a use of a credential for an event stream or a long poll, until it ended or the client hung up. Its
+// reader reads at once whatever comes.
+type LongAnswer struct {
+	Span
+	Instance, Credential string
+	Poll                 bool
+	Status               int    // 0: no answer
+	Code                 string `json:",omitempty"`
+	Pieces               []Piece
+	HungUp               bool `json:",omitempty"` // the client had enough
+}
+
+// Piece is a part of a long answer. What it tells was made by this process at Made, so it was sent after that, whatever
+// lay between and however late it was read.
+type Piece struct{ Made, Read time.Duration }
 
 // Outcome is what the caller of a change knows about it.
 type Outcome string
@@ -83,6 +103,8 @@ type Fault struct {
 	Spared bool `json:",omitempty"`
 	// Down are the instances that were ended by it: they accept nothing until they are ready again.
 	Down []string `json:",omitempty"`
+	// Frozen are the instances that stood still during it.
+	Frozen []string `json:",omitempty"`
 	// Apart are the instances that couldn't reach the bus until Healed.
 	Apart  []string      `json:",omitempty"`
 	Healed time.Duration `json:",omitempty"`
@@ -118,6 +140,7 @@ type History struct {
 	Bound   time.Duration
 	Issues  []Issue
 	Calls   []Call
+	Long    []LongAnswer
 	Changes []Change
 	Faults  []Fault
 	Starts  []Start
@@ -149,6 +172,8 @@ func (r *Recorder) Add(entry any) {
 		r.h.Issues = append(r.h.Issues, e)
 	case Call:
 		r.h.Calls = append(r.h.Calls, e)
+	case LongAnswer:
+		r.h.Long = append(r.h.Long, e)
 	case Change:
 		r.h.Changes = append(r.h.Changes, e)
 	case Fault:
@@ -181,6 +206,7 @@ func (h *History) Write(w io.Writer) error {
 	err = lines(e, err, "fault", h.Faults)
 	err = lines(e, err, "change", h.Changes)
 	err = lines(e, err, "sample", h.Samples)
+	err = lines(e, err, "long", h.Long)
 	err = lines(e, err, "call", h.Calls)
 	if err != nil {
 		return err

@@ -105,6 +105,7 @@ type Violation struct {
 	Promise string
 	Text    string
 	Calls   []Call
+	Long    []LongAnswer
 	Changes []Change
 	Faults  []Fault
 }
@@ -116,6 +117,9 @@ func (v Violation) String() string {
 	}
 	for _, c := range v.Calls {
 		text += fmt.Sprintf("\n    call   %v %s at %s elite=%v: %d %s role %d", c.Span, c.Credential, c.Instance, c.Elite, c.Status, c.Code, c.Role)
+	}
+	for _, a := range v.Long {
+		text += fmt.Sprintf("\n    long   %v %s at %s poll=%v: %d %s, %d pieces, hung up %v", a.Span, a.Credential, a.Instance, a.Poll, a.Status, a.Code, len(a.Pieces), a.HungUp)
 	}
 	for _, f := range v.Faults {
 		text += fmt.Sprintf("\n    fault  %v %s", f.Span, f.Name)

@@ -100,7 +100,7 @@ func (p *person) addKey(began time.Duration, k apiKey) {
 
 // issue records a credential that a call has just returned.
 func (p *person) issue(began time.Duration, authorization string, isKey bool) *credential {
-	c := &credential{name: fmt.Sprintf("%s.%d", p.name, len(p.all)), user: p.name, authorization: authorization, key: isKey}
+	c := &credential{name: fmt.Sprintf("%s.%d", p.name, len(p.all)), user: p.name, subject: p.id, authorization: authorization, key: isKey}
 	p.Recorder.Add(Issue{Span: Span{Begin: began, End: p.Recorder.Now()}, Credential: c.name, User: p.name, Key: isKey})
 	p.all = append(p.all, c)
 	p.pool.add(c)

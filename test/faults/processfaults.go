@@ -39,7 +39,7 @@ func (j *Injector) freezeResource() Fault {
 	r.Signal(syscall.SIGSTOP)
 	j.wait(d)
 	r.Signal(syscall.SIGCONT)
-	return Fault{Name: ": " + r.Instance + lasting(d)}
+	return Fault{Name: ": " + r.Instance + lasting(d), Frozen: []string{r.Instance}}
 }
 
 func (j *Injector) isolateResource() Fault {

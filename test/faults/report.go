@@ -17,6 +17,8 @@ func Validate(h *History) *Report {
 	r := &Report{}
 	late, broken := BoundedAcceptance(h)
 	r.add(broken)
+	long, lateLong, broken := LongAnswers(h)
+	r.add(broken)
 	users, broken := EliteLinearizable(h)
 	r.add(broken)
 	r.add(NothingLost(h))
@@ -29,12 +31,13 @@ func Validate(h *History) *Report {
 
 	r.figure("calls: %s", callFigures(h))
 	r.figure("changes: %s", changeFigures(h))
-	r.figure("BoundedAcceptance: largest lateness of an accepted ordinary call %v, of B = %v", late.Round(time.Microsecond), h.Bound)
+	r.figure("BoundedAcceptance: largest lateness of an accepted ordinary call %v, of B = %v", late.Largest.Round(time.Microsecond), h.Bound)
+	r.figure("long answers: %v; largest lateness of a piece %v", long, lateLong.Round(time.Microsecond))
 	r.figure("EliteLinearizable: %d users", users)
 	r.figure("NoCollateral: %d ordinary calls with good credentials, %d refused where that is allowed, the last %v after a fault's end",
 		available.Good, available.Refused, available.Recovery.Round(time.Millisecond))
 	r.figure("TrueReceipts: %d that count the whole fleet", receipts)
-	r.figure("%s", faultFigures(h))
+	r.figure("%s", faultFigures(h, late, available))
 	return r
 }
 

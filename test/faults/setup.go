@@ -44,6 +44,7 @@ type Resource struct {
 	*system.Resource
 	Instance string
 	bus      []*Proxy
+	file     string // its database
 }
 
 // SetUps are the systems that can be started.
@@ -147,12 +148,12 @@ func host(a *system.Auth) string { return strings.TrimPrefix(a.Base, "http://") 
 // startResource prepares a resource service, starts it and records that.
 func (s *System) startResource(t testing.TB, i int, bus []*Proxy, env map[string]string) {
 	t.Helper()
-	r := &Resource{Instance: fmt.Sprintf("resource%d", i+1), bus: bus}
+	r := &Resource{Instance: fmt.Sprintf("resource%d", i+1), bus: bus, file: filepath.Join(t.TempDir(), "resource.db")}
 	all := map[string]string{
 		"TOCSIN_NATS_URL":      urls(bus),
 		"TOCSIN_INSTANCE":      r.Instance,
 		"TOCSIN_MAX_STALENESS": s.bound.String(),
-		"TOCSIN_DATABASE_URL":  "sqlite:" + filepath.Join(t.TempDir(), "resource.db"),
+		"TOCSIN_DATABASE_URL":  "sqlite:" + r.file,
 	}
 	maps.Copy(all, env)
 	r.Resource = system.PrepareResource(t, s.Auth[0], all)

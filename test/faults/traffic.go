@@ -54,8 +54,9 @@ func (f *Traffic) Run(ctx context.Context) {
 			running.Go(func() { f.keepCalling(ctx, r, &f.pool, f.rng(1, i, n)) })
 		}
 	}
-	for _, r := range f.Resources {
+	for i, r := range f.Resources {
 		running.Go(func() { f.keepSampling(ctx, r) })
+		running.Go(func() { f.useLongAnswers(ctx, i, r) })
 	}
 	for i := range persons {
 		running.Go(func() {

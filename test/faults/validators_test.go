@@ -120,7 +120,7 @@ func TestBoundedAcceptanceIsSeenToBeBroken(t *testing.T) {
 
 func TestBoundedAcceptanceTellsTheLargestLateness(t *testing.T) {
 	h := history().with(kill(4, 5, "t"), accepted(5.5, 6, "t"), accepted(6.5, 7, "t"), kill(6, 6.1, "k"), accepted(6.2, 7, "k"))
-	if late, _ := BoundedAcceptance(h); late != 1500*time.Millisecond {
+	if late, _ := BoundedAcceptance(h); late.Largest != 1500*time.Millisecond {
 		t.Errorf("largest lateness %v, want 1.5s", late)
 	}
 }
