@@ -29,6 +29,8 @@ type holding struct {
 	key    *revset.Key // nil for tokens
 	stripe uint8       // which counters it counts on
 	used   atomic.Bool // API keys: since it was resolved
+	// failures to renew it; only tendKeys writes.
+	failures atomic.Int64
 	// In microseconds by the guarded clock; leeway is in them already.
 	notBefore, expires int64
 	// asked and generation bound the life of a resolution; see [Verifier.outlived].

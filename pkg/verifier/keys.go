@@ -1,10 +1,12 @@
 package verifier
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/tocsin-auth/tocsin/pkg/events"
@@ -171,25 +173,51 @@ func (v *Verifier) askResolve(ctx context.Context, raw string) (events.ResolveAn
 // errOtherQuestion marks an answer that is signed but belongs to another question.
 var errOtherQuestion = errors.New("answer to another question")
 
-// tendKeys renews the resolutions that are in use and half over, and drops those that nobody used. It stops at the
-// first sign that authsvc is away; the next round goes on.
+// tendKeys renews the resolutions that are in use and half over, and drops those that nobody used.
 func (v *Verifier) tendKeys(ctx context.Context) {
 	now := v.clock.Now()
 	v.unknown.Sweep(now.Boot)
+	var due []renewal
 	for raw, h := range v.keys.All() {
 		age := now.Since(h.asked)
 		switch {
 		case h.generation != v.generation.Load() || age >= dropAfter && !h.used.Load():
 			v.keys.Delete(raw, h)
 		case age >= renewAfter && h.used.Load():
-			if !v.renew(ctx, raw, h) {
-				return
-			}
+			due = append(due, renewal{raw, h})
+		}
+	}
+	v.renewAll(ctx, due)
+}
+
+// renewal is a resolution that is to be asked for again.
+type renewal struct {
+	raw string
+	*holding
+}
+
+// maxRenewFailures ends a round: authsvc seems to be away.
+const maxRenewFailures = 4
+
+// renewAll begins with those that haven't failed, so that none that fails every time keeps the others waiting, in this
+// round or the next; among these with the oldest.
+func (v *Verifier) renewAll(ctx context.Context, due []renewal) {
+	slices.SortFunc(due, func(a, b renewal) int {
+		return cmp.Or(cmp.Compare(a.failures.Load(), b.failures.Load()), cmp.Compare(a.asked.Boot, b.asked.Boot))
+	})
+	failed := 0
+	for _, r := range due {
+		if v.renew(ctx, r.raw, r.holding) {
+			continue
+		}
+		r.failures.Add(1)
+		if failed++; failed == maxRenewFailures || ctx.Err() != nil {
+			return
 		}
 	}
 }
 
-// renew reports whether authsvc could be asked.
+// renew reports whether authsvc answered.
 func (v *Verifier) renew(ctx context.Context, raw string, h *holding) bool {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()

@@ -314,6 +314,61 @@ func TestRenewalThatFailsLeavesTheKeyUntilItsEnd(t *testing.T) {
 	r.want("", key)
 }
 
+// One key whose resolution fails every time must not keep the others from being renewed, whichever comes first.
+func TestRenewalThatFailsForOneKeyDoesNotEndTheRound(t *testing.T) {
+	const all = 8
+	for n := range all {
+		r, a := newRig(t), newAuth()
+		r.serve(a)
+		var keys []Credential
+		for range all {
+			key := newKey(ModeLive)
+			keys = append(keys, key)
+			r.want("", key)
+			r.want("", key)
+		}
+		bad := events.HashOf([]byte(keys[n].value))
+		r.link.mu.Lock()
+		answer := r.link.answer
+		r.link.answer = func(ctx context.Context, kind events.Kind, body []byte) ([]byte, error) {
+			if q, err := events.DecodeResolveRequest(body); err != nil || q.KeyHash == bad {
+				return nil, link.ErrUnavailable
+			}
+			return answer(ctx, kind, body)
+		}
+		r.link.mu.Unlock()
+		r.clock.Advance(renewAfter)
+		r.tendKeys(t.Context())
+		if got := r.link.requests(events.KindResolve) - all; got != all {
+			t.Fatalf("%d of %d keys were asked for", got, all)
+		}
+	}
+}
+
+func TestARoundOfRenewalsEndsWhenAuthsvcIsAway(t *testing.T) {
+	r := newRig(t)
+	r.serve(newAuth())
+	for range 3 * maxRenewFailures {
+		key := newKey(ModeLive)
+		r.want("", key)
+		r.want("", key)
+	}
+	r.unserve()
+	r.clock.Advance(renewAfter)
+	for range 3 {
+		before := r.link.requests(events.KindResolve)
+		r.tendKeys(t.Context())
+		if n := r.link.requests(events.KindResolve) - before; n != maxRenewFailures {
+			t.Fatalf("%d questions to nobody", n)
+		}
+	}
+	for _, h := range r.keys.All() {
+		if n := h.failures.Load(); n != 1 {
+			t.Errorf("a key was tried %d times while others waited", n)
+		}
+	}
+}
+
 func TestKeyThatIsGoneAtRenewalIsForgotten(t *testing.T) {
 	r, a, key := newRig(t), newAuth(), newKey(ModeLive)
 	r.serve(a)

@@ -21,11 +21,16 @@ const (
 	// little, a hole stays, and the snapshot fills it.
 	catchUpMargin = time.Minute
 	// firstLook is how far back a first start looks; what lives longer than that is rare.
-	firstLook   = time.Hour
-	maxBackOff  = 750 * time.Millisecond
-	pageTimeout = 2 * time.Second
-	pageRetries = 20
+	firstLook  = time.Hour
+	maxBackOff = 750 * time.Millisecond
+	// newerBackOff is the longest when what is missing needs a newer release of this program: then only the floor, or
+	// being replaced, helps.
+	newerBackOff = 15 * time.Second
+	pageTimeout  = 2 * time.Second
+	pageRetries  = 20
 )
+
+var errNewer = errors.New("an event that this release doesn't understand")
 
 // The places from which events can be read again, as they are counted.
 const (
@@ -87,7 +92,11 @@ func (c *catchUps) end(err error) {
 	}
 	c.errors++
 	c.failures++
-	backOff := min(50*time.Millisecond<<min(c.failures, 10), maxBackOff)
+	longest := maxBackOff
+	if errors.Is(err, errNewer) {
+		longest = newerBackOff
+	}
+	backOff := min(50*time.Millisecond<<min(c.failures, 10), longest)
 	c.notUntil = time.Now().Add(jitter(backOff))
 }
 
@@ -206,8 +215,7 @@ func (l *Link) readPage(ctx context.Context, b bus, need follower.CatchUp) error
 		}
 		switch refusal := m.Header.Get(events.HeaderError); refusal {
 		case "":
-			_, _, err := l.take(m)
-			return err
+			return l.takePage(m, need.From)
 		case events.ErrorBusy:
 			if !pause(ctx, jitter(200*time.Millisecond)) {
 				return ctx.Err()
@@ -217,6 +225,20 @@ func (l *Link) readPage(ctx context.Context, b bus, need follower.CatchUp) error
 		}
 	}
 	return fmt.Errorf("snapshot from %d: still busy", need.From)
+}
+
+// takePage applies a page, and says so if what is missing first can't be applied by this release.
+func (l *Link) takePage(m *nats.Msg, from uint64) error {
+	batch, _, err := l.take(m)
+	if err != nil {
+		return err
+	}
+	for _, e := range batch.Events {
+		if u, unknown := e.Payload.(events.Unknown); unknown && !u.Ignorable && e.Seq == from {
+			return fmt.Errorf("%w: %d, %q", errNewer, from, u.Name)
+		}
+	}
+	return nil
 }
 
 func (l *Link) askPage(ctx context.Context, b bus, request []byte) (*nats.Msg, error) {

@@ -219,6 +219,44 @@ func TestStreamThatNeverAnswersIsGivenUp(t *testing.T) {
 	})
 }
 
+func TestAStreamThatPromisesMoreAndBringsNothingIsGivenUp(t *testing.T) {
+	inScene(t, func(a *authority) { revokeAll(5)(a); a.stuck = 1000 }, func(s *scene) {
+		s.pass(100 * time.Millisecond)
+		s.mustBeReady()
+		if n := s.times(events.SubjectStreamGet); n > 3 {
+			t.Fatalf("asked the stream %d times", n)
+		}
+	})
+}
+
+// Without a back-off of its own, each such verifier would read a page of authsvc more than once a second until it is
+// replaced by a newer one.
+func TestAnEventThatThisReleaseDoesNotUnderstandIsSeldomReadAgain(t *testing.T) {
+	inScene(t, revokeAll(3), func(s *scene) {
+		s.pass(time.Second)
+		s.change(func(a *authority) { s.wire.live(a.say("token.sealed", []byte(`{"jti":"x"}`))) })
+		s.pass(time.Minute)
+		s.mustNotBeReady()
+		if n := s.times(events.SnapshotSubject(testService)); n < 2 || n > 12 {
+			t.Errorf("asked for a page %d times in a minute", n)
+		}
+		s.wire.cut()
+		s.wire.mend()
+		before := s.times(events.SnapshotSubject(testService))
+		s.pass(300 * time.Millisecond)
+		if s.times(events.SnapshotSubject(testService)) == before {
+			t.Error("a new connection should be tried at once")
+		}
+		s.change(func(a *authority) { // past it by the floor
+			a.revoke(jti(5))
+			a.floor = 5
+			s.wire.live(a.batch(5, 5, false))
+		})
+		s.pass(time.Second)
+		s.mustBeReady()
+	})
+}
+
 func TestSlowConsumerShowsAndIsMended(t *testing.T) {
 	inScene(t, nil, func(s *scene) {
 		s.pass(time.Second)
@@ -394,6 +432,60 @@ func TestRequestFailsClosed(t *testing.T) {
 			})
 		})
 	}
+}
+
+// requestLater asks for a page in a goroutine, within the second that an elite call has.
+func (s *scene) requestLater() <-chan error {
+	done := make(chan error, 1)
+	go func() {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		request := encode(events.SnapshotRequest{Epoch: s.epoch, From: 1})
+		_, err := s.link.Request(ctx, events.KindFeed, events.SnapshotSubject(testService), request)
+		done <- err
+	}()
+	return done
+}
+
+func TestRequestWaitsForTheConnectionThatIsBeingMadeAnew(t *testing.T) {
+	for name, breakIt := range map[string]func(*scene){
+		"known to be broken": func(s *scene) { s.wire.cut() },
+		"not yet known":      func(s *scene) { s.wire.fail() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			inScene(t, revokeAll(1), func(s *scene) {
+				s.pass(time.Second)
+				breakIt(s)
+				answered := s.requestLater()
+				s.pass(300 * time.Millisecond)
+				if n := len(answered); n > 0 {
+					t.Fatalf("ended without a connection: %v", <-answered)
+				}
+				s.wire.mend()
+				s.pass(time.Millisecond)
+				if err := <-answered; err != nil {
+					t.Error(err)
+				}
+			})
+		})
+	}
+}
+
+func TestRequestDoesNotWaitLongForAConnectionThatStaysAway(t *testing.T) {
+	inScene(t, revokeAll(1), func(s *scene) {
+		s.pass(time.Second)
+		s.wire.cut()
+		for _, c := range []struct{ after, atMost time.Duration }{{0, time.Second}, {reconnectPatience, 0}} {
+			s.pass(c.after)
+			began := time.Now()
+			if err := <-s.requestLater(); !errors.Is(err, ErrUnavailable) {
+				t.Errorf("got %v", err)
+			}
+			if took := time.Since(began); took > c.atMost {
+				t.Errorf("it took %v", took)
+			}
+		}
+	})
 }
 
 func TestCloseEndsEverythingAtAnyMoment(t *testing.T) {

@@ -53,6 +53,9 @@ func fromTime(micros int64) directGet {
 var (
 	errNoStream = errors.New("no stream answers")
 	errCutShort = errors.New("the stream's answer ended early")
+	// errNoProgress and errTooMuch are what a bus can do to keep somebody reading for ever.
+	errNoProgress = errors.New("the stream says that there is more, and brings nothing new")
+	errTooMuch    = errors.New("the stream's answer is longer than what was asked for")
 )
 
 // readStream applies what the stream has from the hole on. It returns nil at the stream's end, which says nothing about
@@ -74,6 +77,9 @@ func (l *Link) readStreamFrom(ctx context.Context, b bus, request directGet) err
 		last, pending, err := l.readBatch(ctx, b, request)
 		if err != nil || pending == 0 || l.upToDate() {
 			return err
+		}
+		if last == 0 || last < request.Seq {
+			return errNoProgress
 		}
 		request = fromSeq(last + 1)
 	}
@@ -124,7 +130,7 @@ func (l *Link) readBatchOn(ctx context.Context, b bus, subject string, request d
 	if err := b.Publish(subject, inbox, body); err != nil {
 		return 0, 0, fmt.Errorf("ask the stream: %w", err)
 	}
-	for {
+	for range batchMessages + 1 { // and the end of the batch
 		m, err := nextWithin(ctx, sub, batchTimeout)
 		if err != nil {
 			return last, 0, fmt.Errorf("%w: %w", errCutShort, err)
@@ -138,6 +144,7 @@ func (l *Link) readBatchOn(ctx context.Context, b bus, subject string, request d
 			l.log.Debug("message of the stream dropped", "error", err)
 		}
 	}
+	return last, 0, errTooMuch
 }
 
 // endOfBatch reads the message that ends a batch: how many messages are still there, or why there is none.

@@ -39,6 +39,7 @@ type authority struct {
 	silent     bool // answers no questions
 	lostKeys   int  // so many questions for the token keys go to a replica that is silent
 	mute       bool // the stream takes requests and never answers
+	stuck      int  // so many requests the stream answers with nothing but that there is more
 	badProofs  bool // signs proofs with a key that nobody knows
 	stream     []uint64
 	mapped     bool // the stream answers on the mapped subject, else on the plain one
@@ -105,8 +106,13 @@ func (a *authority) add(p events.Payload) *nats.Msg {
 	if err != nil {
 		panic(err)
 	}
+	return a.say(p.Type(), payload)
+}
+
+// say commits and numbers an event of any type.
+func (a *authority) say(typ events.Type, payload []byte) *nats.Msg {
 	seq, now := uint64(len(a.raws)+1), time.Now().UnixMicro()
-	raw, err := events.EncodeEvent(seq, p.Type(), now, now+time.Hour.Microseconds(), payload)
+	raw, err := events.EncodeEvent(seq, typ, now, now+time.Hour.Microseconds(), payload)
 	if err != nil {
 		panic(err)
 	}
@@ -219,6 +225,12 @@ func (a *authority) readStream(subject string, body []byte) []*nats.Msg {
 	if a.mapped != (subject == events.SubjectStreamGet) {
 		return []*nats.Msg{status("503")}
 	}
+	if a.stuck > 0 {
+		a.stuck--
+		more := status("204")
+		more.Header.Set(pendingHeader, "5")
+		return []*nats.Msg{more}
+	}
 	var r directGet
 	if err := json.Unmarshal(body, &r); err != nil {
 		panic(err)
@@ -273,6 +285,7 @@ type wire struct {
 	mu        sync.Mutex
 	connected bool
 	closed    bool
+	failing   bool // it takes nothing, though it seems to stand
 	subs      map[string]*wireSubscription
 	inboxes   int
 	flushes   int
@@ -308,7 +321,7 @@ func (w *wire) Subscribe(subject string) (subscription, error) {
 }
 
 func (w *wire) Request(ctx context.Context, subject string, body []byte) (*nats.Msg, error) {
-	if !w.Connected() {
+	if !w.Connected() || w.fails() {
 		return nil, nats.ErrReconnectBufExceeded
 	}
 	if w.authority.loses(subject) {
@@ -340,6 +353,12 @@ func (w *wire) Connected() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.connected
+}
+
+func (w *wire) fails() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.failing
 }
 
 func (w *wire) Close() {
@@ -396,9 +415,16 @@ func (w *wire) cut() {
 	w.noticed(noticeDisconnected, errors.New("cut"))
 }
 
+// fail is a connection that is broken before the client has said so.
+func (w *wire) fail() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.failing = true
+}
+
 func (w *wire) mend() {
 	w.mu.Lock()
-	w.connected = true
+	w.connected, w.failing = true, false
 	w.mu.Unlock()
 	w.noticed(noticeReconnected, nil)
 }
