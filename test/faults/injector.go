@@ -17,6 +17,7 @@ type Injector struct {
 	ctx     context.Context
 	rng     *rand.Rand
 	changed <-chan struct{}
+	traffic *Traffic
 	// old is the folder of stores that were copied earlier, empty when there is none.
 	old string
 }
@@ -89,9 +90,9 @@ func (j *Injector) resource() *Resource { return j.Resources[j.rng.IntN(len(j.Re
 
 func (j *Injector) kinds() []kind {
 	if j.Name == "single" {
-		return slices.Concat(processKinds, singleKinds, singleStreamKinds)
+		return slices.Concat(processKinds, singleKinds, singleStreamKinds, wireKinds)
 	}
-	return slices.Concat(processKinds, clusterKinds, leaderKinds, routeKinds, clusterStreamKinds)
+	return slices.Concat(processKinds, clusterKinds, leaderKinds, routeKinds, clusterStreamKinds, wireKinds, wireClusterKinds)
 }
 
 func lasting(d time.Duration) string { return fmt.Sprintf(" for %v", d.Round(time.Millisecond)) }

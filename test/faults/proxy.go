@@ -13,12 +13,14 @@ import (
 type Proxy struct {
 	listener net.Listener
 	running  sync.WaitGroup
+	meddler  *meddler // of a proxy that understands NATS
 
 	mu      sync.Mutex
 	changed *sync.Cond
 	targets []string // tried in this order
 	hold    [2]bool  // to the target, from the target
 	delay   time.Duration
+	rate    int // bytes a second to the client; 0: as fast as it goes
 	closed  bool
 	conns   map[net.Conn]bool
 }
@@ -32,11 +34,22 @@ const (
 // StartProxy listens on a free port until the test ends.
 func StartProxy(t testing.TB, targets ...string) *Proxy {
 	t.Helper()
+	return startProxy(t, nil, targets)
+}
+
+// StartBusProxy is a proxy to NATS servers, message by message.
+func StartBusProxy(t testing.TB, memory *Memory, targets ...string) *Proxy {
+	t.Helper()
+	return startProxy(t, memory.meddler(), targets)
+}
+
+func startProxy(t testing.TB, m *meddler, targets []string) *Proxy {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &Proxy{listener: l, targets: targets, conns: map[net.Conn]bool{}}
+	p := &Proxy{listener: l, meddler: m, targets: targets, conns: map[net.Conn]bool{}}
 	p.changed = sync.NewCond(&p.mu)
 	p.running.Go(p.accept)
 	t.Cleanup(p.close)
@@ -56,6 +69,9 @@ func (p *Proxy) Hold(to, from bool) {
 
 // Delay makes every piece of data late.
 func (p *Proxy) Delay(d time.Duration) { p.set(func() { p.delay = d }) }
+
+// Throttle lets so many bytes a second through to the client; 0: all of them.
+func (p *Proxy) Throttle(rate int) { p.set(func() { p.rate = rate }) }
 
 // Cut ends every connection that is open.
 func (p *Proxy) Cut() {
@@ -110,8 +126,12 @@ func (p *Proxy) serve(client net.Conn) {
 	}
 	defer p.forget(target)
 	var back sync.WaitGroup
-	back.Go(func() { p.copy(client, target, fromTarget) })
-	p.copy(target, client, toTarget)
+	copy := p.copy
+	if p.meddler != nil {
+		copy = p.copyFrames
+	}
+	back.Go(func() { copy(client, target, fromTarget) })
+	copy(target, client, toTarget)
 	back.Wait()
 }
 
@@ -140,7 +160,7 @@ func (p *Proxy) copy(to, from net.Conn, direction int) {
 				return
 			}
 			time.Sleep(delay) // this is the fault
-			if _, err := to.Write(buffer[:n]); err != nil {
+			if !p.write(to, buffer[:n], direction) {
 				return
 			}
 		}
@@ -151,6 +171,65 @@ func (p *Proxy) copy(to, from net.Conn, direction int) {
 			return
 		}
 	}
+}
+
+// copyFrames is [Proxy.copy] for NATS, message by message.
+func (p *Proxy) copyFrames(to, from net.Conn, direction int) {
+	defer to.Close()
+	defer from.Close()
+	reader, l := newFrameReader(from), &lane{meddler: p.meddler}
+	var out []byte
+	for {
+		arrives := reader.waits()
+		f, err := reader.next()
+		if err != nil {
+			p.pass(direction) // the end doesn't get through a black hole either
+			return
+		}
+		delay, ok := p.pass(direction)
+		if !ok {
+			return
+		}
+		if arrives {
+			time.Sleep(delay) // this is the fault
+		}
+		out = out[:0]
+		for _, f := range l.through(f) {
+			out = f.append(out)
+		}
+		if !p.write(to, out, direction) {
+			return
+		}
+	}
+}
+
+// throttlePause is between the pieces that go through a proxy that is throttled.
+const throttlePause = 20 * time.Millisecond
+
+// write reports whether all was written.
+func (p *Proxy) write(to net.Conn, b []byte, direction int) bool {
+	for len(b) > 0 {
+		piece := b
+		if rate := p.throttled(direction); rate > 0 {
+			piece = b[:min(len(b), max(1, rate*int(throttlePause)/int(time.Second)))]
+			time.Sleep(throttlePause) // this is the fault
+		}
+		n, err := to.Write(piece)
+		if err != nil {
+			return false
+		}
+		b = b[n:]
+	}
+	return true
+}
+
+func (p *Proxy) throttled(direction int) int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if direction == toTarget || p.closed {
+		return 0
+	}
+	return p.rate
 }
 
 // pass waits until data may go on, and returns with what delay; false when the proxy has ended.

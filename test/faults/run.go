@@ -39,7 +39,7 @@ func (o Options) String() string {
 // returns the history.
 func Run(t testing.TB, o Options) *History {
 	r := NewRecorder(o.Bound)
-	s := &System{Name: o.SetUp, Recorder: r, bound: o.Bound, program: o.Program, environment: o.Environment}
+	s := &System{Name: o.SetUp, Recorder: r, bound: o.Bound, program: o.Program, environment: o.Environment, memory: &Memory{seed: o.Seed}}
 	SetUps[o.SetUp](s, t)
 	f := NewTraffic(s, o.Seed)
 	calling, hangUp := context.WithCancel(t.Context())
@@ -48,7 +48,7 @@ func Run(t testing.TB, o Options) *History {
 	traffic.Go(func() { f.Run(calling) })
 	faulty, calm := context.WithTimeout(t.Context(), o.Duration)
 	defer calm()
-	j := &Injector{System: s, Options: o, t: t, ctx: faulty, rng: rand.New(rand.NewPCG(o.Seed, 0)), changed: f.changed}
+	j := &Injector{System: s, Options: o, t: t, ctx: faulty, rng: rand.New(rand.NewPCG(o.Seed, 0)), changed: f.changed, traffic: f}
 	j.Run()
 	pause(t.Context(), o.Bound)
 	hangUp()

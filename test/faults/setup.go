@@ -29,6 +29,8 @@ type System struct {
 	program     string
 	environment []string
 
+	memory *Memory // of all connections to the bus
+
 	// Of the cluster only:
 	nats     *natstest.Cluster
 	postgres *pgtest.Server
@@ -60,7 +62,7 @@ func (s *System) single(t testing.TB) {
 	a := system.StartAuth(t, authEnv())
 	s.Auth = []*system.Auth{a}
 	for i := range 2 {
-		bus := StartProxy(t, strings.TrimPrefix(a.NATSURL, "nats://"))
+		bus := StartBusProxy(t, s.memory, strings.TrimPrefix(a.NATSURL, "nats://"))
 		s.startResource(t, i, []*Proxy{bus}, nil)
 	}
 }
@@ -130,7 +132,7 @@ func (s *System) databaseURL() string {
 func (s *System) nodes(t testing.TB) []*Proxy {
 	var all []*Proxy
 	for i := range natstest.Nodes {
-		all = append(all, StartProxy(t, strings.TrimPrefix(s.nats.NodeURL(i), "nats://")))
+		all = append(all, StartBusProxy(t, s.memory, strings.TrimPrefix(s.nats.NodeURL(i), "nats://")))
 	}
 	return all
 }
