@@ -1,13 +1,16 @@
 package faults
 
 import (
+	"crypto/rand"
+	"encoding/binary"
 	"fmt"
 	"maps"
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
-	"github.com/google/uuid"
+	"github.com/tocsin-auth/tocsin/pkg/events"
 )
 
 // wireKinds are what somebody on the way between a process and the bus can do, who has no keys. Whatever comes double,
@@ -121,7 +124,7 @@ func (j *Injector) burst() {
 	for range burstSize {
 		authorization := j.traffic.asAdmin(j.ctx, j.rng)
 		answer, _, err := j.traffic.auth(j.ctx, j.rng, http.MethodPost, "/v1/admin/revocations?wait=none", authorization,
-			map[string]any{"jti": uuid.Must(uuid.NewV7()).String()})
+			map[string]any{"jti": nobodysToken()})
 		if answer.Status == http.StatusUnauthorized {
 			j.traffic.logAdminOut()
 		}
@@ -129,6 +132,15 @@ func (j *Injector) burst() {
 			return
 		}
 	}
+}
+
+// nobodysToken is an id that no token has.
+func nobodysToken() string {
+	var id events.ID
+	rand.Read(id[:])
+	binary.BigEndian.PutUint64(id[:8], uint64(time.Now().UnixMilli())<<16|7<<12)
+	id[8] = id[8]&0x3f | 0x80
+	return id.String()
 }
 
 // doings counts what a proxy did to messages.
