@@ -49,7 +49,7 @@ func (j *Injector) busAdmin() *nats.Conn {
 		url, seed = j.nats.URL(), j.nats.SeedFile(natstest.Operator)
 	} else {
 		url, user = j.Auth[0].NATSURL, natstest.AuthFeed
-		seed = filepath.Join(j.Auth[0].DataDir, "nats", user+".nk")
+		seed = filepath.Join(j.Auth[0].DataDir, "nats", "authsvc.feed.nk")
 	}
 	key, err := nats.NkeyOptionFromSeed(seed)
 	if err != nil {

@@ -18,14 +18,14 @@ import (
 // and by proofs, so that losses which end no process are spared.
 var (
 	singleStreamKinds = []kind{
-		{name: "squeeze the stream", weight: 0, do: (*Injector).squeezeStream},
+		{name: "squeeze the stream", weight: 1, do: (*Injector).squeezeStream},
 		{name: "kill authsvc and put an old copy of the stream back", weight: 2, do: (*Injector).oldStream},
 	}
 	clusterStreamKinds = []kind{
-		{name: "squeeze the stream", weight: 0, do: (*Injector).squeezeStream},
+		{name: "squeeze the stream", weight: 1, do: (*Injector).squeezeStream},
 		{name: "delete the stream", weight: 1, do: (*Injector).deleteStream},
-		{name: "recreate the stream with another configuration", weight: 0, do: (*Injector).recreateStream},
-		{name: "recreate the stream and purge it", weight: 0, do: (*Injector).purgeStream},
+		{name: "recreate the stream with another configuration", weight: 1, do: (*Injector).recreateStream},
+		{name: "recreate the stream and purge it", weight: 1, do: (*Injector).purgeStream},
 		{name: "kill one NATS node and wipe its store", weight: 1, do: (*Injector).wipeNode},
 		{name: "kill one NATS node and put its old store back", weight: 1, do: (*Injector).oldNode},
 		{name: "kill the NATS cluster and put its old stores back", weight: 2, do: (*Injector).oldCluster},

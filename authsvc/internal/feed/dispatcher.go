@@ -92,6 +92,7 @@ type Dispatcher struct {
 	// anything is numbered, so that a dispatcher which can't publish doesn't renew its lease.
 	flushed  time.Time
 	stream   stream
+	changed  bool // the stream had another configuration, and wasn't filled again since
 	progress *progress
 	wantAck  atomic.Bool
 	heldFor  time.Duration // how long another holder's lease goes on, when it was last looked at

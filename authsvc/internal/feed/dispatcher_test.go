@@ -420,6 +420,59 @@ func TestAStreamLostWithItsDispatcherIsFilledAgain(t *testing.T) {
 	w.wantStream(1)
 }
 
+// A stream that was purged goes on counting where it was; one whose configuration was changed may lack anything.
+func TestAPurgedOrChangedStreamIsFilledAgain(t *testing.T) {
+	for name, look := range map[string]func(c candidate, state feed.StreamState){
+		"purged": func(c candidate, state feed.StreamState) { c.Observe(state) },
+		"changed": func(c candidate, state feed.StreamState) {
+			state.Empty, state.Changed = false, true
+			c.Observe(state)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			c := w.candidate()
+			w.commit("rcr")
+			w.mustStep(c)
+			w.settle(c)
+			c.Observe(w.bus.State())
+			since := c.StreamSeq()
+			w.bus.Purge()
+			state := w.bus.State()
+			state.Since = since
+			look(c, state)
+			w.settle(c)
+			w.wantStream(1)
+			state = w.bus.State()
+			state.Since = c.StreamSeq()
+			c.Observe(state)
+			if s := c.Stats(); s.Repairs != 1 {
+				t.Errorf("%d repairs", s.Repairs)
+			}
+		})
+	}
+}
+
+// Who looks at the stream before it is the dispatcher changes it back before it may fill it.
+func TestAStreamThatWasChangedBeforeTheTermIsFilledAgain(t *testing.T) {
+	w := newWorld(t)
+	first := w.candidate()
+	w.commit("rcr")
+	w.mustStep(first)
+	w.settle(first)
+	w.mustStep(first) // which marks
+	w.bus.Stream = w.bus.Stream[len(w.bus.Stream)-1:]
+	w.clock.Advance(2 * time.Second)
+	second := w.candidate()
+	state := w.bus.State()
+	state.Changed = true
+	second.Observe(state)
+	w.mustStep(second)
+	second.Observe(w.bus.State())
+	w.settle(second)
+	w.wantStream(1)
+}
+
 func TestARepairBeginsAtTheFloor(t *testing.T) {
 	w := newWorld(t)
 	c := w.candidate()

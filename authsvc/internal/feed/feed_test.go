@@ -411,6 +411,66 @@ func TestALostStreamIsFilledWhileRunning(t *testing.T) {
 	}
 }
 
+// Whoever administers the bus may change the stream under authsvc: it brings back what the feed needs, and what was lost.
+func TestAStreamWithAnotherConfigurationIsPutRight(t *testing.T) {
+	s := newOpenSite(t, storetest.URL(t, store.SQLite))
+	r, l := s.replica(), s.listener("one")
+	l.awaitProof(freshFor)
+	for range 3 {
+		r.receipt(feed.WaitPublished, within, r.revoke()) // a message each
+	}
+	js, err := jetstream.New(l.nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	right := func() bool {
+		stream, err := js.Stream(t.Context(), events.StreamName)
+		if err != nil {
+			return false
+		}
+		info := stream.CachedInfo()
+		return info.Config.AllowDirect && info.Config.DenyPurge && info.Config.MaxMsgs == -1 && info.Config.MaxAge == feed.DefaultMaxAge &&
+			info.State.LastSeq > 3 && covers(t, stream, 3)
+	}
+	for name, change := range map[string]func(*jetstream.StreamConfig){
+		"limits that remove messages": func(c *jetstream.StreamConfig) { c.MaxMsgs = 1 },
+		"an age that removes them":    func(c *jetstream.StreamConfig) { c.MaxAge, c.Duplicates = 100*time.Millisecond, 100*time.Millisecond },
+		"nobody may read directly":    func(c *jetstream.StreamConfig) { c.AllowDirect = false },
+	} {
+		stream, err := js.Stream(t.Context(), events.StreamName)
+		if err != nil {
+			t.Fatal(err)
+		}
+		config := stream.CachedInfo().Config
+		change(&config)
+		if _, err := js.UpdateStream(t.Context(), config); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		s.await("stream that is as it should be after: "+name, right)
+	}
+}
+
+// covers reports whether the stream holds every event up to a seq.
+func covers(t *testing.T, stream jetstream.Stream, head uint64) bool {
+	t.Helper()
+	seen := map[uint64]bool{}
+	state := stream.CachedInfo().State
+	for seq := max(state.FirstSeq, 1); seq <= state.LastSeq; seq++ {
+		m, err := stream.GetMsg(t.Context(), seq)
+		if err != nil {
+			continue
+		}
+		b, err := events.DecodeBatch(m.Data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range b.Events {
+			seen[e.Seq] = true
+		}
+	}
+	return uint64(len(seen)) >= head
+}
+
 func TestSnapshotPagesAreOrdinaryMessages(t *testing.T) {
 	storetest.EachURL(t, func(t *testing.T, url string) {
 		s := newSite(t, url)

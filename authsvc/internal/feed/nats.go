@@ -30,13 +30,15 @@ type natsBus struct {
 	js          jetstream.JetStream
 	config      jetstream.StreamConfig
 	verify      func() events.KeySet
+	log         *slog.Logger
+	refusal     string // of a look at the stream: why its configuration can't be changed, as it was logged
 
 	mu      sync.Mutex
 	pending map[*nats.Msg]func(uint64, error)
 }
 
 func newNATSBus(cfg Config) (*natsBus, error) {
-	b := &natsBus{feed: cfg.Feed, reply: cfg.Reply, verify: cfg.Keys, pending: map[*nats.Msg]func(uint64, error){}}
+	b := &natsBus{feed: cfg.Feed, reply: cfg.Reply, verify: cfg.Keys, log: cfg.Log, pending: map[*nats.Msg]func(uint64, error){}}
 	b.config = jetstream.StreamConfig{
 		Name:        events.StreamName,
 		Description: "The feed, for verifiers that catch up. authsvc rebuilds it from its database.",
@@ -116,7 +118,7 @@ func (b *natsBus) Answer(r Request, m Message) error {
 	return b.reply.PublishMsg(m.on(msg.Reply))
 }
 
-// inspect tells how the stream is, and makes it when it isn't there.
+// inspect tells how the stream is, and makes it, or makes it what it should be, when it isn't. One looks at a time.
 func (b *natsBus) inspect(ctx context.Context, tail bool) (StreamState, error) {
 	stream, err := b.js.Stream(ctx, events.StreamName)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
@@ -126,7 +128,7 @@ func (b *natsBus) inspect(ctx context.Context, tail bool) (StreamState, error) {
 		return StreamState{}, fmt.Errorf("stream %s: %w", events.StreamName, err)
 	}
 	info := stream.CachedInfo()
-	state := StreamState{Created: info.Created, LastSeq: info.State.LastSeq}
+	state := StreamState{Created: info.Created, LastSeq: info.State.LastSeq, Empty: info.State.Msgs == 0, Changed: b.configure(ctx, info.Config)}
 	if !tail || info.State.Msgs == 0 {
 		return state, nil
 	}
@@ -152,14 +154,6 @@ func (b *natsBus) authentic(m *jetstream.RawStreamMsg) *events.Batch {
 		return nil
 	}
 	return &batch
-}
-
-// update brings an existing stream's configuration up to date, so that a changed age or number of replicas takes effect.
-func (b *natsBus) update(ctx context.Context, log *slog.Logger) {
-	_, err := b.js.UpdateStream(ctx, b.config)
-	if err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
-		log.Warn("the stream keeps its configuration", "error", err)
-	}
 }
 
 // nudge is what replicas tell each other; only authsvc may publish it.

@@ -122,7 +122,6 @@ func (l *loop) examineFirst(ctx context.Context) bool {
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
-	l.bus.update(ctx, l.cfg.Log)
 	state, err := l.bus.inspect(ctx, true)
 	l.attempts++
 	if err == nil {

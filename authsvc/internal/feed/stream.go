@@ -170,6 +170,9 @@ func (d *Dispatcher) repair(cause string) {
 type StreamState struct {
 	Created time.Time
 	LastSeq uint64
+	// Empty says that it holds no messages, Changed that its configuration wasn't what the feed needs: either way messages
+	// may have gone.
+	Empty, Changed bool
 	// Tail is the stream's last message, nil when there is none or its signature is not by a feed key.
 	Tail *events.Batch
 	// Since is what [Dispatcher.StreamSeq] returned before the bus was asked.
@@ -196,11 +199,16 @@ func (d *Dispatcher) Observe(state StreamState) {
 			d.stats.lost()
 		}
 	}
+	d.changed = d.changed || state.Changed
 	if d.term == nil {
 		return
 	}
 	s := &d.stream
 	switch {
+	case d.changed:
+		d.changed = false
+		d.repair("the stream had another configuration")
+		s.lastSeq = 0
 	case !s.examined:
 		if p := positionOf(state.Tail); d.term.marked > 0 && (p.Epoch != d.term.at.Epoch || p.Head < d.term.marked) {
 			d.repair("the stream doesn't end where it should")
@@ -210,6 +218,9 @@ func (d *Dispatcher) Observe(state StreamState) {
 		s.lastSeq = 0
 	case state.LastSeq < state.Since:
 		d.repair("the stream has gone back")
+		s.lastSeq = 0
+	case state.Empty && state.Since > 0 && d.term.floor <= d.term.published:
+		d.repair("the stream has lost its messages")
 		s.lastSeq = 0
 	}
 	s.examined, s.created = true, state.Created

@@ -51,9 +51,12 @@ func (b *Bus) Truncate(n int) {
 	b.lastSeq -= uint64(n)
 }
 
+// Purge takes all messages from the stream and leaves its sequence as it was.
+func (b *Bus) Purge() { b.Stream = nil }
+
 // State returns what a look at the stream shows.
 func (b *Bus) State() feed.StreamState {
-	s := feed.StreamState{Created: b.created, LastSeq: b.lastSeq}
+	s := feed.StreamState{Created: b.created, LastSeq: b.lastSeq, Empty: len(b.Stream) == 0}
 	if len(b.Stream) > 0 {
 		batch, err := events.DecodeBatch(b.Stream[len(b.Stream)-1].Body)
 		if err != nil {
