@@ -20,6 +20,9 @@ type Injector struct {
 	traffic *Traffic
 	// old is the folder of stores that were copied earlier, empty when there is none.
 	old string
+	// streamEpoch and streamHead are how far the stream went when it was last seen to be complete.
+	streamEpoch string
+	streamHead  uint64
 }
 
 // kind is a fault that can be drawn, weight times as often as one of weight 1.
@@ -31,7 +34,7 @@ type kind struct {
 	alone bool
 }
 
-// Run injects faults until the context ends, and leaves the system whole. A fault that has begun is finished.
+// Run injects faults until the context ends, and leaves the system whole, the stream included. A fault that has begun is finished.
 func (j *Injector) Run() {
 	var drawn []kind
 	for _, k := range j.kinds() {
@@ -57,6 +60,7 @@ func (j *Injector) Run() {
 		j.t.Logf("%v %s", f.Span, f.Name)
 		clearUp()
 	}
+	j.awaitStream()
 }
 
 func (j *Injector) between(low, high time.Duration) time.Duration {

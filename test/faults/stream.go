@@ -28,7 +28,7 @@ func (j *Injector) withStream(what string, do func(context.Context, jetstream.Je
 	defer nc.Close()
 	js, err := jetstream.New(nc)
 	for err == nil {
-		one, done := context.WithTimeout(ctx, 2*time.Second)
+		one, done := context.WithTimeout(ctx, 5*time.Second)
 		failed := do(one, js)
 		done()
 		if failed == nil {
@@ -83,7 +83,7 @@ func (j *Injector) streamLeader() int {
 	return leader
 }
 
-// awaitStream waits until authsvc has given the stream what it needs: its configuration, and the feed to its end.
+// awaitStream waits until authsvc has given the stream what it needs: its configuration, and every event that lives.
 func (j *Injector) awaitStream() {
 	j.t.Helper()
 	j.withStream("wait until the stream is as it should be", func(ctx context.Context, js jetstream.JetStream) error {
@@ -94,9 +94,38 @@ func (j *Injector) awaitStream() {
 		if c := s.CachedInfo().Config; !c.AllowDirect || !c.DenyPurge || !c.DenyDelete || c.MaxMsgs > 0 || (j.nats != nil && c.Replicas != natstest.Nodes) {
 			return fmt.Errorf("configuration %+v", c)
 		}
-		if s.CachedInfo().State.Msgs == 0 {
-			return fmt.Errorf("no messages: %+v", s.CachedInfo().State)
-		}
-		return nil
+		return j.complete(ctx, s)
 	})
+}
+
+// complete returns nil when the stream holds every event that lives, to where its end was seen before at least.
+func (j *Injector) complete(ctx context.Context, s jetstream.Stream) error {
+	state := s.CachedInfo().State
+	held := map[string]map[uint64]bool{}
+	var tail events.Batch
+	for seq := max(state.FirstSeq, 1); seq <= state.LastSeq; seq++ {
+		m, err := s.GetMsg(ctx, seq)
+		if err != nil {
+			return fmt.Errorf("message %d of %+v: %w", seq, state, err)
+		}
+		if tail, err = events.DecodeBatch(m.Data); err != nil {
+			return err
+		}
+		if held[tail.Epoch] == nil {
+			held[tail.Epoch] = map[uint64]bool{}
+		}
+		for _, e := range tail.Events {
+			held[tail.Epoch][e.Seq] = true
+		}
+	}
+	if tail.Epoch < j.streamEpoch || (tail.Epoch == j.streamEpoch && tail.LastSeq() < j.streamHead) {
+		return fmt.Errorf("the stream ends with %s %d, and did with %s %d", tail.Epoch, tail.LastSeq(), j.streamEpoch, j.streamHead)
+	}
+	for seq := tail.Floor; seq <= tail.LastSeq(); seq++ {
+		if !held[tail.Epoch][seq] {
+			return fmt.Errorf("the stream lacks the event %d of %d to %d", seq, tail.Floor, tail.LastSeq())
+		}
+	}
+	j.streamEpoch, j.streamHead = tail.Epoch, tail.LastSeq()
+	return nil
 }
