@@ -101,6 +101,9 @@ func (j *Injector) awaitStream() {
 // complete returns nil when the stream holds every event that lives, to where its end was seen before at least.
 func (j *Injector) complete(ctx context.Context, s jetstream.Stream) error {
 	state := s.CachedInfo().State
+	if state.Msgs == 0 {
+		return fmt.Errorf("no messages: %+v", state)
+	}
 	held := map[string]map[uint64]bool{}
 	var tail events.Batch
 	for seq := max(state.FirstSeq, 1); seq <= state.LastSeq; seq++ {
