@@ -79,14 +79,16 @@ func (j *Injector) hold() time.Duration {
 func (j *Injector) wait(d time.Duration) { time.Sleep(d) }
 
 // onChange waits until a change has just returned, so that what follows hits its publication.
-func (j *Injector) onChange() {
+func (j *Injector) onChange() { j.changeWithin(3 * time.Second) }
+
+func (j *Injector) changeWithin(d time.Duration) {
 	select {
 	case <-j.changed:
 	default:
 	}
 	select {
 	case <-j.changed:
-	case <-time.After(3 * time.Second):
+	case <-time.After(d):
 	}
 }
 
@@ -94,9 +96,9 @@ func (j *Injector) resource() *Resource { return j.Resources[j.rng.IntN(len(j.Re
 
 func (j *Injector) kinds() []kind {
 	if j.Name == "single" {
-		return slices.Concat(processKinds, singleKinds, singleStreamKinds, wireKinds)
+		return slices.Concat(processKinds, pointKinds, singleKinds, singleStreamKinds, wireKinds)
 	}
-	return slices.Concat(processKinds, clusterKinds, leaderKinds, routeKinds, clusterStreamKinds, wireKinds, wireClusterKinds)
+	return slices.Concat(processKinds, pointKinds, clusterKinds, leaderKinds, routeKinds, clusterStreamKinds, wireKinds, wireClusterKinds)
 }
 
 func lasting(d time.Duration) string { return fmt.Sprintf(" for %v", d.Round(time.Millisecond)) }

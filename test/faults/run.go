@@ -21,9 +21,6 @@ type Options struct {
 	Faults *regexp.Regexp
 	// Pause is the longest time between two faults.
 	Pause time.Duration
-	// Program, if given, is what resource services run, with these variables beside their own.
-	Program     string
-	Environment []string
 }
 
 // String is the command that does it again.
@@ -39,7 +36,7 @@ func (o Options) String() string {
 // returns the history.
 func Run(t testing.TB, o Options) *History {
 	r := NewRecorder(o.Bound)
-	s := &System{Name: o.SetUp, Recorder: r, bound: o.Bound, program: o.Program, environment: o.Environment, memory: &Memory{seed: o.Seed}}
+	s := &System{Name: o.SetUp, Recorder: r, bound: o.Bound, points: points(t.TempDir()), memory: &Memory{seed: o.Seed}}
 	SetUps[o.SetUp](s, t)
 	f := NewTraffic(s, o.Seed)
 	calling, hangUp := context.WithCancel(t.Context())

@@ -25,9 +25,9 @@ type System struct {
 	Recorder  *Recorder
 	bound     time.Duration
 
-	// What the resource services run instead of the program as it ships.
-	program     string
-	environment []string
+	points points
+	// What is taken away, as TOCSIN_DEFECTS names it.
+	authDefects, resourceDefects string
 
 	memory *Memory // of all connections to the bus
 
@@ -59,7 +59,7 @@ func authEnv() map[string]string {
 
 // single starts one authsvc on SQLite with its embedded NATS, and two resource services.
 func (s *System) single(t testing.TB) {
-	a := system.StartAuth(t, authEnv())
+	a := s.startAuth(t, authEnv())
 	s.Auth = []*system.Auth{a}
 	for i := range 2 {
 		bus := StartBusProxy(t, s.memory, strings.TrimPrefix(a.NATSURL, "nats://"))
@@ -89,7 +89,7 @@ func (s *System) cluster(t testing.TB) {
 		own, through := maps.Clone(env), *database
 		through.Host = pg.Addr()
 		own["TOCSIN_HTTP_ADDR"], own["TOCSIN_DATABASE_URL"], own["TOCSIN_NATS_URL"] = addr, through.String(), urls(nodes)
-		s.Auth = append(s.Auth, system.StartAuth(t, own))
+		s.Auth = append(s.Auth, s.startAuth(t, own))
 	}
 	s.issuer.Aim(host(s.Auth[0]), host(s.Auth[1]))
 	for i := range 3 {
@@ -159,8 +159,12 @@ func (s *System) startResource(t testing.TB, i int, bus []*Proxy, env map[string
 	}
 	maps.Copy(all, env)
 	r.Resource = system.PrepareResource(t, s.Auth[0], all)
-	if s.program != "" {
-		r.Use(s.program, s.environment...)
+	if s.resourceDefects != "" {
+		dir, err := system.BuildDefective(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Use(filepath.Join(dir, "resourcesvc"), "TOCSIN_DEFECTS="+s.resourceDefects)
 	}
 	s.Resources = append(s.Resources, r)
 	s.launch(t, r)

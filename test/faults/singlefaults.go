@@ -28,8 +28,9 @@ func (j *Injector) killOnlyAuthAfterChange() Fault {
 	began := j.Recorder.Now()
 	a := j.Auth[0]
 	a.Kill()
+	left := j.waiting()
 	j.restart(a)
-	return Fault{Span: Span{Begin: began}}
+	return Fault{Span: Span{Begin: began}, Waiting: left}
 }
 
 func (j *Injector) restartOnlyAuth() Fault {

@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"debug/buildinfo"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -13,8 +12,11 @@ import (
 	"github.com/tocsin-auth/tocsin/test/system"
 )
 
-// tag takes the verifier's defences away; see pkg/verifier/internal/defect. The package writes its name at start.
-const tag = "tocsin_defects"
+// tag takes defences away; see the packages defect of pkg/verifier and authsvc, which write its name at start.
+const tag = system.DefectsTag
+
+// traces are in a program that was built with the tag: what it writes, and what it is told by.
+var traces = []string{"built with " + tag, "TOCSIN_DEFECTS", "TOCSIN_POINTS"}
 
 func TestMain(m *testing.M) {
 	code := m.Run()
@@ -33,28 +35,21 @@ func TestNoShippedProgramCanLoseADefence(t *testing.T) {
 			t.Errorf("%s was built with %s", name, tag)
 		}
 	}
-	root, err := system.Root()
+	dir, err = system.BuildDefective(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	broken := filepath.Join(t.TempDir(), "resourcesvc")
-	cmd := exec.CommandContext(t.Context(), "go", "build", "-tags", tag, "-o", broken, system.Programs["resourcesvc"])
-	cmd.Dir, cmd.Env = root, append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	if !hasSwitches(t, broken) {
-		t.Error("this test wouldn't notice a program with switches")
+	for program, want := range map[string]int{"resourcesvc": 2, "authsvc": 3} {
+		broken := filepath.Join(dir, program)
+		if !hasSwitches(t, broken) || countTraces(t, broken) != want {
+			t.Errorf("this test wouldn't notice a %s with switches", program)
+		}
 	}
 }
 
-// hasSwitches looks for the warning of such a program, and at how it was built.
+// hasSwitches looks at how a program was built, and into it.
 func hasSwitches(t *testing.T, path string) bool {
 	t.Helper()
-	program, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
 	info, err := buildinfo.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
@@ -64,7 +59,21 @@ func hasSwitches(t *testing.T, path string) bool {
 			return true
 		}
 	}
-	return bytes.Contains(program, []byte("built with "+tag))
+	return countTraces(t, path) > 0
+}
+
+func countTraces(t *testing.T, path string) (n int) {
+	t.Helper()
+	program, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, trace := range traces {
+		if bytes.Contains(program, []byte(trace)) {
+			n++
+		}
+	}
+	return n
 }
 
 // Nothing that makes programs for users passes the tag.

@@ -6,9 +6,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"sync"
 )
 
@@ -19,33 +21,50 @@ var Programs = map[string]string{
 	"resourcesvc": "./resourcesvc",
 }
 
-var build struct {
+// DefectsTag makes programs whose defences can be taken away, and which can be stopped at chosen points.
+const DefectsTag = "tocsin_defects"
+
+// built is one build, made once for the life of the process.
+type built struct {
 	once sync.Once
 	dir  string
 	err  error
 }
 
+var shipped, defective built
+
 // Build compiles the programs once for the life of the process and returns their folder. TOCSIN_BIN names a folder
 // of finished binaries to use instead.
 func Build(ctx context.Context) (string, error) {
-	build.once.Do(func() {
+	shipped.once.Do(func() {
 		if dir := os.Getenv("TOCSIN_BIN"); dir != "" {
-			build.dir, build.err = filepath.Abs(dir)
+			shipped.dir, shipped.err = filepath.Abs(dir)
 			return
 		}
-		build.dir, build.err = compile(ctx)
+		shipped.dir, shipped.err = compile(ctx, slices.Collect(maps.Keys(Programs)))
 	})
-	return build.dir, build.err
+	return shipped.dir, shipped.err
 }
 
-// RemoveBuild deletes what Build compiled. TestMain calls it last.
+// BuildDefective compiles authsvc and resourcesvc with [DefectsTag], once, and returns their folder.
+func BuildDefective(ctx context.Context) (string, error) {
+	defective.once.Do(func() {
+		defective.dir, defective.err = compile(ctx, []string{"authsvc", "resourcesvc"}, "-tags", DefectsTag)
+	})
+	return defective.dir, defective.err
+}
+
+// RemoveBuild deletes what was compiled. TestMain calls it last.
 func RemoveBuild() {
-	if build.dir != "" && os.Getenv("TOCSIN_BIN") == "" {
-		os.RemoveAll(build.dir)
+	if shipped.dir != "" && os.Getenv("TOCSIN_BIN") == "" {
+		os.RemoveAll(shipped.dir)
+	}
+	if defective.dir != "" {
+		os.RemoveAll(defective.dir)
 	}
 }
 
-func compile(ctx context.Context) (string, error) {
+func compile(ctx context.Context, programs []string, flags ...string) (string, error) {
 	root, err := Root()
 	if err != nil {
 		return "", err
@@ -54,11 +73,12 @@ func compile(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	for name, pkg := range Programs {
-		cmd := exec.CommandContext(ctx, "go", "build", "-o", filepath.Join(dir, name), pkg)
+	for _, name := range programs {
+		args := slices.Concat([]string{"build", "-o", filepath.Join(dir, name)}, flags, []string{Programs[name]})
+		cmd := exec.CommandContext(ctx, "go", args...)
 		cmd.Dir, cmd.Env = root, append(os.Environ(), "CGO_ENABLED=0")
 		if out, err := cmd.CombinedOutput(); err != nil {
-			return "", fmt.Errorf("build %s: %w\n%s", name, err, out)
+			return dir, fmt.Errorf("build %s: %w\n%s", name, err, out)
 		}
 	}
 	return dir, nil

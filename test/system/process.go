@@ -132,15 +132,15 @@ func (p *Process) Signal(sig syscall.Signal) { p.cmd.Process.Signal(sig) }
 func (p *Process) Freeze(t testing.TB) {
 	t.Helper()
 	p.Signal(syscall.SIGSTOP)
-	for deadline := time.Now().Add(10 * time.Second); !p.frozen(); {
+	for deadline := time.Now().Add(10 * time.Second); !p.Frozen(); {
 		if time.Now().After(deadline) {
 			t.Fatalf("%s doesn't stand still", p.Name)
 		}
 	}
 }
 
-// frozen reads the state behind the name in each thread's stat.
-func (p *Process) frozen() bool {
+// Frozen reports whether every thread stands still. It reads the state behind the name in each thread's stat.
+func (p *Process) Frozen() bool {
 	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", p.PID()))
 	for _, file := range threads {
 		b, readErr := os.ReadFile(file)

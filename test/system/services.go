@@ -30,6 +30,14 @@ type Resource struct {
 // it is ready.
 func StartAuth(t testing.TB, env map[string]string) *Auth {
 	t.Helper()
+	a := PrepareAuth(t, env)
+	a.Restart(t)
+	return a
+}
+
+// PrepareAuth configures an authsvc and doesn't start it.
+func PrepareAuth(t testing.TB, env map[string]string) *Auth {
+	t.Helper()
 	addr, natsAddr := FreeAddr(t), FreeAddr(t)
 	all := map[string]string{
 		"TOCSIN_HTTP_ADDR":                addr,
@@ -51,12 +59,10 @@ func StartAuth(t testing.TB, env map[string]string) *Auth {
 	if a.NATSURL == "" {
 		a.NATSURL = "nats://" + natsAddr
 	}
-	a.Start(t)
-	a.WaitReady(t, a.Base+"/readyz")
 	return a
 }
 
-// Restart starts the program again after it ended, with the same configuration, and waits until it is ready.
+// Restart starts the program, again after it ended, with the same configuration, and waits until it is ready.
 func (a *Auth) Restart(t testing.TB) {
 	t.Helper()
 	a.Start(t)

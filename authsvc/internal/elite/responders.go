@@ -113,7 +113,7 @@ func Start(ctx context.Context, cfg Config) (*Responders, error) {
 	}
 	r := &Responders{
 		cfg:     cfg,
-		answers: responder{store: cfg.Store, ring: cfg.Ring, pages: cfg.Pages},
+		answers: responder{store: remembering(cfg.Store), ring: cfg.Ring, pages: cfg.Pages},
 		pool:    newPool(cfg.shares),
 		suspect: make(chan struct{}, 1),
 		stop:    make(chan struct{}),

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/tocsin-auth/tocsin/authsvc/internal/defect"
 	"github.com/tocsin-auth/tocsin/authsvc/internal/store"
 	"github.com/tocsin-auth/tocsin/pkg/events"
 )
@@ -262,6 +263,7 @@ func (d *Dispatcher) publishNext(ctx context.Context, n store.Numbered) error {
 	if t.live > n.Head {
 		return nil
 	}
+	defect.Reach(defect.Numbered)
 	rows := n.Rows
 	var prev events.Hash
 	if len(rows) > 0 && rows[0].Seq == t.live {
@@ -286,6 +288,7 @@ func (d *Dispatcher) publishNext(ctx context.Context, n store.Numbered) error {
 	if err := d.flush(ctx); err != nil {
 		return err
 	}
+	defect.Reach(defect.Live)
 	t.live = rows[len(rows)-1].Seq + 1
 	d.stream.offer(batches)
 	return nil

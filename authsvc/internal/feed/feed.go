@@ -11,6 +11,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/tocsin-auth/tocsin/authsvc/internal/defect"
 	"github.com/tocsin-auth/tocsin/authsvc/internal/store"
 	"github.com/tocsin-auth/tocsin/pkg/events"
 )
@@ -135,6 +136,7 @@ func (f *Feed) Close(ctx context.Context) error {
 
 // Nudge tells the dispatcher, wherever it is, that an event was committed. It doesn't block.
 func (f *Feed) Nudge() {
+	defect.Reach(defect.Committed)
 	if f.Holding() {
 		signal(f.wake)
 		return

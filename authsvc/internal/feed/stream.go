@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/tocsin-auth/tocsin/authsvc/internal/defect"
 	"github.com/tocsin-auth/tocsin/authsvc/internal/store"
 	"github.com/tocsin-auth/tocsin/pkg/events"
 )
@@ -144,6 +145,7 @@ func (d *Dispatcher) acknowledged(last, streamSeq uint64) {
 	broken := s.lastSeq != 0 && (streamSeq <= s.lastSeq || streamSeq > s.lastSeq+1+s.lost)
 	s.lastSeq, s.lost = streamSeq, 0
 	if last > d.term.published {
+		defect.Reach(defect.Stored)
 		d.term.published = last
 		d.progress.publish(d.term.at.Epoch, last)
 		d.stats.published(last)

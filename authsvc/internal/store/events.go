@@ -6,6 +6,7 @@ import (
 	"math"
 	"slices"
 
+	"github.com/tocsin-auth/tocsin/authsvc/internal/defect"
 	"github.com/tocsin-auth/tocsin/pkg/events"
 )
 
@@ -49,6 +50,9 @@ func scanEvent(s scanner) (e Event, err error) {
 // MaxEventUsers is how many user ids one event carries, so that its bytes stay below [events.MaxEventSize].
 const MaxEventUsers = 1000
 
+const insertEvent = `INSERT INTO events (id, created_at, type, payload, target, actor, reason)
+	VALUES ($1, $2, $3, $4, $5, $6, $7)`
+
 // InsertEvent announces a change. It MUST be called in the transaction of the change itself. For a token.revoked of
 // more than [MaxEventUsers] users use [Tx.InsertEvents]. An event that could not be numbered, as it is invalid or too
 // large, is refused with an error that wraps [events.ErrInvalid]: behind one that can't be, all others would wait.
@@ -58,9 +62,12 @@ func (tx *Tx) InsertEvent(ctx context.Context, e NewEvent) (id string, err error
 		return "", fmt.Errorf("new event: %w", err)
 	}
 	id = tx.newID(0)
-	_, err = tx.exec(ctx, `INSERT INTO events (id, created_at, type, payload, target, actor, reason)
-		VALUES ($1, $2, $3, $4, $5, $6, $7)`,
-		id, tx.Now(), string(e.Payload.Type()), string(payload), e.Target, e.Actor, e.Reason)
+	row := []any{id, tx.Now(), string(e.Payload.Type()), string(payload), e.Target, e.Actor, e.Reason}
+	if defect.LateEvent {
+		tx.late.keep(row)
+		return id, nil
+	}
+	_, err = tx.exec(ctx, insertEvent, row...)
 	return id, err
 }
 

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tocsin-auth/tocsin/authsvc/internal/defect"
 	"github.com/tocsin-auth/tocsin/pkg/events"
 )
 
@@ -98,7 +99,9 @@ func (tx *Tx) numberEvents(ctx context.Context, r NumberRequest) (Numbered, erro
 	if err != nil {
 		return Numbered{}, err
 	}
-	if err := r.check(s); err != nil {
+	if err := r.check(s); defect.Unfenced {
+		s.FeedPosition = r.At
+	} else if err != nil {
 		return Numbered{}, err
 	}
 	waiting, more, err := tx.waiting(ctx, s.Epoch, r.CarryOver)
@@ -219,6 +222,7 @@ func (tx *Tx) writeNumbered(ctx context.Context, r NumberRequest, n *Numbered, f
 	if len(n.Rows) > 0 {
 		last := n.Rows[len(n.Rows)-1]
 		n.Head, n.Chain = last.Seq, last.Chain
+		defect.Reach(defect.Numbering)
 	}
 	floor, err := tx.raisedFloor(ctx, n.FeedPosition, n.Floor, f.now)
 	if err != nil {

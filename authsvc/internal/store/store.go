@@ -154,7 +154,9 @@ func (db *DB) run(ctx context.Context, pool *sql.DB, opts *sql.TxOptions, fn fun
 	if tx.failed != nil {
 		return tx.failed
 	}
-	return db.classify(begun.Commit())
+	err = db.classify(begun.Commit())
+	tx.late.committed(db, err)
+	return err
 }
 
 // retry runs what only reads until it isn't aborted for the sake of others, nor its connection lost, any more.

@@ -27,6 +27,7 @@ type Tx struct {
 	// keySet is authority.key_set_version, once it was read; ownKeySet: this transaction raised it.
 	keySet    *int64
 	ownKeySet bool
+	late      lateEvents
 }
 
 // Now returns the database's time in UTC microseconds, read once per transaction, when it is first asked for. After an

@@ -8,6 +8,8 @@ package clock
 import (
 	"sync"
 	"time"
+
+	"github.com/tocsin-auth/tocsin/pkg/verifier/internal/defect"
 )
 
 // Reading is one moment by two clocks, in nanoseconds. The zero Reading is "never".
@@ -38,6 +40,9 @@ func System() Clock { return system{} }
 type system struct{}
 
 func (system) Now() Reading {
+	if defect.RealClock {
+		return ownTime()
+	}
 	return Reading{Wall: time.Now().UnixNano() + wrongBy(), Boot: bootNanos()}
 }
 

@@ -11,5 +11,6 @@
 //   - FillLimit: the resolution of an API key may be used for ever.
 //   - Generation: resolutions outlive a leap of the feed.
 //   - Stamp: what the set said is stamped with a version that is read after the look-up, not before.
+//   - RealClock: age is measured by a count of what this process ran, not by clocks that are read.
 //   - Pieces: a long answer ends when that is noticed; what it sends isn't judged.
 package defect

@@ -12,7 +12,7 @@ import (
 func init() {
 	switches := map[string]*bool{
 		"contiguity": &Contiguity, "chain": &Chain, "signature": &Signature, "catch-up": &CatchUp,
-		"fill-limit": &FillLimit, "generation": &Generation, "stamp": &Stamp, "pieces": &Pieces,
+		"fill-limit": &FillLimit, "generation": &Generation, "stamp": &Stamp, "pieces": &Pieces, "real-clock": &RealClock,
 	}
 	for _, name := range strings.Split(os.Getenv("TOCSIN_DEFECTS"), ",") {
 		if taken := switches[name]; taken != nil {

@@ -11,6 +11,7 @@ const (
 	FillLimit  = false
 	Generation = false
 	Stamp      = false
+	RealClock  = false
 	Pieces     = false
 )
 

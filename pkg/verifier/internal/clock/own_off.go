@@ -1,0 +1,5 @@
+//go:build !tocsin_defects
+
+package clock
+
+func ownTime() Reading { return Reading{} }
