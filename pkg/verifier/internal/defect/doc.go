@@ -7,7 +7,7 @@
 //   - Contiguity: an answer is accepted although events below its head are missing.
 //   - Chain: an answer is accepted although its chain isn't that of what was applied.
 //   - Signature: what comes over the bus is believed, whoever signed it.
-//   - CatchUp: what was missed isn't read again.
+//   - CatchUp: what was missed isn't read again; only who starts reads.
 //   - FillLimit: the resolution of an API key may be used for ever.
 //   - Generation: resolutions outlive a leap of the feed.
 //   - Stamp: what the set said is stamped with a version that is read after the look-up, not before.

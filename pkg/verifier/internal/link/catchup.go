@@ -159,10 +159,10 @@ func (l *Link) catchUpIfDue(b bus) {
 
 // catchUp reads the stream, and what it lacks from authsvc; in the other order if what was read last was a branch.
 func (l *Link) catchUp(ctx context.Context, b bus, need follower.CatchUp) error {
-	if defect.CatchUp {
+	cause := l.cause(need)
+	if defect.CatchUp && cause != causeStart {
 		return nil
 	}
-	cause := l.cause(need)
 	l.catchUps.countCause(cause)
 	l.log.Info("catching up", "cause", cause, "epoch", need.Epoch, "from", need.From, "to", need.To)
 	var streamErr error

@@ -1,0 +1,148 @@
+package faults
+
+import (
+	"slices"
+	"testing"
+	"time"
+)
+
+// anomaly is what one defence prevents: with it nothing breaks, without it these promises do, in the same scene.
+type anomaly struct {
+	defence        string
+	setUp          string
+	auth, resource string // the switch, of one of the two
+	breaks         []string
+	happens        func(*scene)
+}
+
+var anomalies = []anomaly{
+	{
+		defence: "the event is in the transaction of the change", setUp: "single", auth: "late-event",
+		breaks: []string{"BoundedAcceptance", "NothingLost"},
+		happens: func(s *scene) {
+			x := s.user("x")
+			s.points.ask(s.t, "late", "hold") // nobody comes there who writes both at once
+			s.revoke(s.Auth[0], x, "none")
+			s.restart(s.Auth[0])
+			s.afterB()
+			s.try(x)
+		},
+	},
+	{
+		// The one that numbered x is frozen; the other takes over, numbers y, and dies.
+		defence: "numbering is fenced by the term", setUp: "cluster", auth: "unfenced",
+		breaks: []string{"BoundedAcceptance", "NothingLost"},
+		happens: func(s *scene) {
+			x, y := s.user("x"), s.user("y")
+			zombie, successor := s.dispatcher()
+			s.points.ask(s.t, "live", "stop")
+			before := s.ask().Applied
+			s.revoke(successor, x, "none")
+			s.points.await(s.t, "live")
+			s.until(func(v said) bool { return v.Applied > before })
+			s.leave()
+			s.revoke(successor, y, "published")
+			successor.Kill()
+			zombie.Thaw()
+			s.comeBack()
+			s.afterB()
+			s.try(y)
+		},
+	},
+	{
+		defence: "an elite answer is read after the question", setUp: "single", auth: "elite-memory",
+		breaks: []string{"EliteLinearizable"},
+		happens: func(s *scene) {
+			x := s.user("x")
+			goOn := s.standStill(x) // before the resource service hears of it
+			s.call(s.t.Context(), s.Resources[0], x, true)
+			goOn()
+		},
+	},
+	{
+		// x is missed, and what follows it isn't.
+		defence: "contiguity", setUp: "single", resource: "contiguity",
+		breaks: []string{"BoundedAcceptance", "NothingLost"},
+		happens: func(s *scene) {
+			x, y := s.user("x"), s.user("y")
+			s.leave()
+			s.revoke(s.Auth[0], x, "published")
+			goOn := s.standStill(y)
+			s.comeBack()
+			pause(s.t.Context(), 500*time.Millisecond) // until its question waits
+			goOn()
+			s.afterB()
+			s.try(x)
+		},
+	},
+	{
+		defence: "catching up after a reconnect", setUp: "single", resource: "catch-up",
+		breaks: []string{"NoCollateral", "NothingLost"},
+		happens: func(s *scene) {
+			x := s.user("x")
+			s.user("bystander")
+			s.leave()
+			s.revoke(s.Auth[0], x, "published")
+			s.comeBack()
+		},
+	},
+	{
+		// The news stays in a black hole, so that only the clock can tell.
+		defence: "clocks that are read", setUp: "single", resource: "real-clock",
+		breaks: []string{"BoundedAcceptance"},
+		happens: func(s *scene) {
+			x := s.user("x")
+			hold(s.Resources[0].bus, true, true)
+			s.revoke(s.Auth[0], x, "published")
+			s.freeze()
+			s.try(x)
+			hold(s.Resources[0].bus, false, false)
+		},
+	},
+	{
+		// While the dispatcher says nothing, somebody who has the credentials of the bus says that nothing has happened.
+		defence: "signatures", setUp: "single", resource: "signature",
+		breaks: []string{"BoundedAcceptance"},
+		happens: func(s *scene) {
+			x, y := s.user("x"), s.user("y")
+			s.leave()
+			s.revoke(s.Auth[0], x, "published")
+			goOn := s.standStill(y)
+			defer s.forge()()
+			s.comeBack()
+			s.afterB()
+			s.try(x)
+			goOn()
+		},
+	},
+}
+
+// Each defence is taken away in real processes, and the validators see what then happens; with it, in the same scene,
+// they see nothing.
+func TestFaultsShowWhatADefencePrevents(t *testing.T) {
+	if *duration == 0 {
+		t.Skip("make faults DURATION=… runs it")
+	}
+	for _, a := range anomalies {
+		if *setUp != a.setUp && *setUp != "both" {
+			continue
+		}
+		t.Run(a.defence, func(t *testing.T) {
+			t.Run("on", func(t *testing.T) {
+				t.Parallel() // most of it is waiting for B
+				if broken := a.play(t, "", ""); len(broken) > 0 {
+					t.Errorf("%s", (&Report{Broken: broken}).Complaint())
+				}
+			})
+			t.Run("off", func(t *testing.T) {
+				t.Parallel()
+				broken := a.play(t, a.auth, a.resource)
+				for _, promise := range a.breaks {
+					if !slices.ContainsFunc(broken, func(v Violation) bool { return v.Promise == promise }) {
+						t.Errorf("%s wasn't seen to be broken, but:\n%s", promise, (&Report{Broken: broken}).Complaint())
+					}
+				}
+			})
+		})
+	}
+}

@@ -1,0 +1,167 @@
+package faults
+
+import (
+	"context"
+	"encoding/json"
+	"slices"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/tocsin-auth/tocsin/test/system"
+)
+
+// scene is a system without traffic, in which a test does one thing after the other: what only chance would bring about
+// in a run. What it does is recorded, and judged by the same validators.
+type scene struct {
+	*System
+	t     testing.TB
+	admin string
+	all   []*credential
+}
+
+// play starts a system without some defences, lets something happen in it, tries every credential everywhere, and
+// returns what the validators complain of.
+func (a anomaly) play(t testing.TB, authDefects, resourceDefects string) []Violation {
+	const bound = 3 * time.Second
+	s := &scene{t: t, System: &System{Name: a.setUp, Recorder: NewRecorder(bound), bound: bound, points: points(t.TempDir()),
+		authDefects: authDefects, resourceDefects: resourceDefects}}
+	SetUps[a.setUp](s.System, t)
+	s.admin = s.Auth[0].Admin(t).Auth()
+	began := s.Recorder.Now()
+	a.happens(s)
+	s.Recorder.Add(Fault{Span: Span{began, s.Recorder.Now()}, Kind: a.defence, Name: a.defence})
+	s.afterB() // B later, nothing of it may be left
+	s.sweep()
+	broken := Validate(s.Recorder.History()).Broken
+	return slices.DeleteFunc(broken, func(v Violation) bool { return v.Promise == "OneGuarantee" }) // a scene needn't have everything
+}
+
+// afterB waits until B, and what a call may take, has passed since the change before.
+func (s *scene) afterB() { pause(s.t.Context(), s.bound+200*time.Millisecond) }
+
+func (s *scene) sweep() {
+	began := s.Recorder.Now()
+	for _, r := range s.Resources {
+		for _, c := range s.all {
+			s.call(s.t.Context(), r, c, false)
+			s.call(s.t.Context(), r, c, true)
+		}
+	}
+	s.Recorder.Add(Sweep{Span{began, s.Recorder.Now()}})
+}
+
+// user registers one, whose token every service accepts.
+func (s *scene) user(name string) *credential {
+	s.t.Helper()
+	began := s.Recorder.Now()
+	c := &credential{name: name, user: name, authorization: s.Auth[0].Register(s.t, "user-"+name).Auth()}
+	s.Recorder.Add(Issue{Span: Span{Begin: began, End: s.Recorder.Now()}, Credential: c.name, User: c.user})
+	s.all = append(s.all, c)
+	for _, r := range s.Resources {
+		s.must(200, s.call(s.t.Context(), r, c, false))
+		s.must(200, s.call(s.t.Context(), r, c, true))
+	}
+	return c
+}
+
+func (s *scene) must(status int, c Call) {
+	s.t.Helper()
+	if c.Status != status {
+		s.t.Fatalf("%s at %s: %d %s, want %d", c.Credential, c.Instance, c.Status, c.Code, status)
+	}
+}
+
+// try calls the first resource service on an ordinary route.
+func (s *scene) try(c *credential) { s.call(s.t.Context(), s.Resources[0], c, false) }
+
+// revoke ends a token by an authsvc's call, which has to return.
+func (s *scene) revoke(a *system.Auth, c *credential, wait string) {
+	s.t.Helper()
+	ctx, cancel := context.WithTimeout(s.t.Context(), patience)
+	defer cancel()
+	done := Change{Span: Span{Begin: s.Recorder.Now()}, Name: "revoke token", Replica: a.Base, User: c.user, Kills: []string{c.name}, Outcome: Done}
+	answer, err := a.Try(ctx, "POST", "/v1/admin/revocations?timeout=20s&wait="+wait, s.admin,
+		map[string]any{"token": c.authorization[len(system.Bearer("")):]})
+	if err != nil || answer.Status >= 300 {
+		s.t.Fatalf("revoking %s: %v %v", c.name, answer, err)
+	}
+	done.End, done.Status = s.Recorder.Now(), answer.Status
+	s.Recorder.Add(done)
+}
+
+// leave cuts the first resource service off from the bus: what is published meanwhile it doesn't get later.
+func (s *scene) leave() {
+	for _, p := range s.Resources[0].bus {
+		p.Hold(true, true)
+		p.Cut()
+	}
+	s.until(func(v said) bool { return !v.Connected })
+}
+
+// comeBack ends that; it has asked for a proof when it returns.
+func (s *scene) comeBack() {
+	hold(s.Resources[0].bus, false, false)
+	s.until(func(v said) bool { return v.Connected })
+}
+
+// said is what a resource service says of itself.
+type said struct {
+	State     string
+	Connected bool
+	Applied   uint64 `json:"applied_seq"`
+}
+
+// until asks the first resource service until it says something; nothing else tells.
+func (s *scene) until(so func(said) bool) {
+	s.t.Helper()
+	for limit := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {
+		if so(s.ask()) {
+			return
+		}
+		if time.Now().After(limit) {
+			s.t.Fatalf("%s still says %+v", s.Resources[0].Instance, s.ask())
+		}
+	}
+}
+
+func (s *scene) ask() (v said) {
+	s.t.Helper()
+	if err := json.Unmarshal(s.Resources[0].Do(s.t, "GET", "/v1/verifier", "", nil).Body, &v); err != nil {
+		s.t.Fatal(err)
+	}
+	return v
+}
+
+// dispatcher tells who holds the lease, by whose hands an event passes.
+func (s *scene) dispatcher() (holder, other *system.Auth) {
+	s.t.Helper()
+	s.points.ask(s.t, "live", "hold")
+	s.revoke(s.Auth[0], s.user("somebody"), "none")
+	pid := s.points.await(s.t, "live")
+	s.points.release("live")
+	i := slices.IndexFunc(s.Auth, func(a *system.Auth) bool { return a.PID() == pid })
+	return s.Auth[i], s.Auth[1-i]
+}
+
+// standStill makes the dispatcher stop, without its process, once a revocation has a number.
+func (s *scene) standStill(c *credential) (goOn func()) {
+	s.points.ask(s.t, "numbered", "hold")
+	s.revoke(s.Auth[0], c, "none")
+	s.points.await(s.t, "numbered")
+	return func() { s.points.release("numbered") }
+}
+
+// restart starts an authsvc that was killed.
+func (s *scene) restart(a *system.Auth) {
+	a.Kill()
+	a.Restart(s.t)
+}
+
+// freeze stops the first resource service for longer than B.
+func (s *scene) freeze() {
+	r := s.Resources[0]
+	r.Freeze(s.t)
+	s.afterB()
+	r.Signal(syscall.SIGCONT)
+}
