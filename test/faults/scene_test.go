@@ -24,7 +24,7 @@ type scene struct {
 // returns what the validators complain of.
 func (a anomaly) play(t testing.TB, authDefects, resourceDefects string) []Violation {
 	const bound = 3 * time.Second
-	s := &scene{t: t, System: &System{Name: a.setUp, Recorder: NewRecorder(bound), bound: bound, points: points(t.TempDir()),
+	s := &scene{t: t, System: &System{Name: a.setUp, Recorder: NewRecorder(bound), bound: bound, points: points(t.TempDir()), memory: &Memory{},
 		authDefects: authDefects, resourceDefects: resourceDefects}}
 	SetUps[a.setUp](s.System, t)
 	s.admin = s.Auth[0].Admin(t).Auth()

@@ -16,7 +16,7 @@ import (
 const tag = system.DefectsTag
 
 // traces are in a program that was built with the tag: what it writes, and what it is told by.
-var traces = []string{"built with " + tag, "TOCSIN_DEFECTS", "TOCSIN_POINTS"}
+var traces = []string{"built with " + tag, "TOCSIN_DEFECTS", "TOCSIN_POINTS", "TOCSIN_WRONG_CLOCK"}
 
 func TestMain(m *testing.M) {
 	code := m.Run()
@@ -39,7 +39,7 @@ func TestNoShippedProgramCanLoseADefence(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for program, want := range map[string]int{"resourcesvc": 2, "authsvc": 3} {
+	for program, want := range map[string]int{"resourcesvc": 3, "authsvc": 4} {
 		broken := filepath.Join(dir, program)
 		if !hasSwitches(t, broken) || countTraces(t, broken) != want {
 			t.Errorf("this test wouldn't notice a %s with switches", program)
