@@ -180,7 +180,7 @@ func (p *program) startFeed(ctx context.Context) error {
 	var err error
 	p.feed, err = feed.Start(ctx, feed.Config{
 		DB: p.db, Feed: p.bus.Feed(), Reply: p.bus.Reply(), Issuer: p.issuer, Signer: p.ring.FeedSigner, Keys: p.ring.FeedKeys,
-		Replicas: p.cfg.StreamReplicas, MaxAge: p.cfg.StreamMaxAge, Housekeeping: p.keepHouse, Log: p.log,
+		FeedUp: p.bus.FeedUp, ReplyUp: p.bus.ReplyUp, Replicas: p.cfg.StreamReplicas, MaxAge: p.cfg.StreamMaxAge, Housekeeping: p.keepHouse, Log: p.log,
 	})
 	if err != nil {
 		return err
@@ -204,7 +204,7 @@ func (p *program) startElite(ctx context.Context) error {
 		return err
 	}
 	responders, err := elite.Start(ctx, elite.Config{
-		Conn: p.bus.Reply(), Store: p.db, Ring: p.ring, Pages: p.feed.Pages, Observe: observe, Log: p.log,
+		Conn: p.bus.Reply(), Up: p.bus.ReplyUp, Store: p.db, Ring: p.ring, Pages: p.feed.Pages, Observe: observe, Log: p.log,
 	})
 	if err != nil {
 		return err
@@ -252,7 +252,7 @@ func (p *program) checks() map[string]func(context.Context) error {
 	return map[string]func(context.Context) error{
 		"database": p.db.Readable,
 		"nats": func(context.Context) error {
-			if !p.bus.Feed().IsConnected() || !p.bus.Reply().IsConnected() {
+			if !p.bus.FeedUp() || !p.bus.ReplyUp() {
 				return errDisconnected
 			}
 			return nil

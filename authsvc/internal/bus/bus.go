@@ -116,6 +116,10 @@ func (b *Bus) Feed() *nats.Conn { return b.feed.Conn }
 // Reply returns the connection that takes questions and answers them.
 func (b *Bus) Reply() *nats.Conn { return b.reply.Conn }
 
+// FeedUp and ReplyUp report whether the connections stand. Unlike the connections' own methods they never wait.
+func (b *Bus) FeedUp() bool  { return b.feed.up.Load() }
+func (b *Bus) ReplyUp() bool { return b.reply.up.Load() }
+
 // Embedded reports whether the server runs in this process.
 func (b *Bus) Embedded() bool { return b.embedded != nil }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -27,11 +28,15 @@ const (
 type connection struct {
 	*nats.Conn
 	closed chan struct{}
+	// up is kept here because the client's own answer waits for its lock, which it holds for seconds while it shakes
+	// hands with a server that has gone silent.
+	up        atomic.Bool
+	connected chan struct{} // closed at the first connection
 }
 
 // connect returns a connection that is up or goes on trying. Errors are of the configuration only.
 func connect(urls, user string, creds nats.Option, log *slog.Logger) (*connection, error) {
-	c := &connection{closed: make(chan struct{})}
+	c := &connection{closed: make(chan struct{}), connected: make(chan struct{})}
 	log = log.With("connection", user)
 	conn, err := nats.Connect(urls,
 		creds,
@@ -48,12 +53,17 @@ func connect(urls, user string, creds nats.Option, log *slog.Logger) (*connectio
 		nats.IgnoreAuthErrorAbort(), // a server that is being reconfigured may refuse for a while
 		nats.DrainTimeout(drainTimeout),
 		nats.ClosedHandler(func(*nats.Conn) { close(c.closed) }),
+		nats.ConnectHandler(func(*nats.Conn) { c.up.Store(true); close(c.connected) }),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+			c.up.Store(false)
 			if err != nil {
 				log.Warn("NATS connection lost", "error", err)
 			}
 		}),
-		nats.ReconnectHandler(func(nc *nats.Conn) { log.Info("NATS connected", "server", nc.ConnectedUrlRedacted()) }),
+		nats.ReconnectHandler(func(nc *nats.Conn) {
+			c.up.Store(true)
+			log.Info("NATS connected", "server", nc.ConnectedUrlRedacted())
+		}),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
 			// The library may hold the subscription's lock here: don't ask it anything.
 			log.Error("NATS reports an error", "error", err)
@@ -62,7 +72,9 @@ func connect(urls, user string, creds nats.Option, log *slog.Logger) (*connectio
 	if err != nil {
 		return nil, fmt.Errorf("NATS: %w", err)
 	}
-	if !conn.IsConnected() {
+	if conn.IsConnected() {
+		<-c.connected // the client calls its handlers beside everything else
+	} else {
 		log.Warn("NATS is away; trying again until it comes", "error", conn.LastError())
 	}
 	c.Conn = conn
@@ -71,7 +83,7 @@ func connect(urls, user string, creds nats.Option, log *slog.Logger) (*connectio
 
 // drain waits until everything was delivered and the connection has closed.
 func (c *connection) drain(ctx context.Context) error {
-	if !c.IsConnected() {
+	if !c.up.Load() {
 		c.Close() // there is nobody to deliver to
 	} else if err := c.Drain(); err != nil && !errors.Is(err, nats.ErrConnectionClosed) {
 		c.Close()

@@ -52,7 +52,9 @@ var defaultShares = shares{workers: 16, running: 12, queued: 128, total: 1024}
 // Config is what the responders need.
 type Config struct {
 	// Conn answers questions; it must be allowed to subscribe to them in the queue group [events.QueueGroup].
-	Conn  *nats.Conn
+	Conn *nats.Conn
+	// Up reports whether Conn is connected, without waiting. Default: what Conn says, which may wait.
+	Up    func() bool
 	Store Store
 	Ring  Ring
 	Pages Pages
@@ -107,6 +109,9 @@ func Start(ctx context.Context, cfg Config) (*Responders, error) {
 	}
 	if cfg.probeInterval == 0 {
 		cfg.probeInterval = probeInterval
+	}
+	if cfg.Up == nil {
+		cfg.Up = cfg.Conn.IsConnected
 	}
 	if cfg.Observe == nil {
 		cfg.Observe = func(Question, Outcome, time.Duration) {}
@@ -175,7 +180,7 @@ func (r *Responders) subscribe() error {
 	}
 	r.serving.Store(true)
 	r.cfg.Log.Info("elite: answering")
-	if !r.cfg.Conn.IsConnected() {
+	if !r.cfg.Up() {
 		return nil // the subscriptions are sent when it is
 	}
 	ctx, cancel := context.WithTimeout(r.queries, patience)
@@ -201,7 +206,7 @@ func (r *Responders) withdraw() (ended []<-chan struct{}) {
 	r.serving.Store(false)
 	for _, sub := range r.subs {
 		end := sub.Drain
-		if !r.cfg.Conn.IsConnected() {
+		if !r.cfg.Up() {
 			end = sub.Unsubscribe // a drain would wait for the server
 		}
 		if err := end(); err != nil {
@@ -217,12 +222,18 @@ func (r *Responders) withdraw() (ended []<-chan struct{}) {
 func (r *Responders) take(question Question, m *nats.Msg) {
 	arrived := time.Now()
 	service := m.Subject[strings.LastIndexByte(m.Subject, '.')+1:]
-	if m.Reply == "" || !events.ValidService(service) {
+	if !answerable(m.Reply) || !events.ValidService(service) {
 		return // nobody to answer
 	}
 	if !r.pool.submit(service, func() { r.work(question, m, arrived) }) {
 		r.finish(question, m, arrived, feed.Message{}, feed.ErrBusy)
 	}
+}
+
+// answerable refuses reply subjects by which a service would have us write where only we may. The accounts prevent that
+// too; a NATS without accounts doesn't.
+func answerable(reply string) bool {
+	return reply != "" && !strings.HasPrefix(reply, "tocsin.") && !strings.HasPrefix(reply, "$")
 }
 
 func (r *Responders) work(question Question, m *nats.Msg, arrived time.Time) {
@@ -284,7 +295,7 @@ func (r *Responders) Close(ctx context.Context) error {
 		}
 	}
 	r.pool.close()
-	if !r.cfg.Conn.IsConnected() {
+	if !r.cfg.Up() {
 		return ctx.Err()
 	}
 	flushing, cancel := context.WithTimeout(ctx, patience)

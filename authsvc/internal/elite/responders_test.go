@@ -447,3 +447,17 @@ func TestQuestionsThatWaitedTooLongAreDropped(t *testing.T) {
 		t.Errorf("%s, want late", o)
 	}
 }
+
+// A reply subject is the asker's choice. On a NATS without accounts, answering would be writing wherever it likes.
+func TestAnswersGoToInboxesOnly(t *testing.T) {
+	seen := make(chan Outcome, 8)
+	r := &Responders{cfg: Config{Log: slog.New(slog.DiscardHandler), Observe: func(_ Question, o Outcome, _ time.Duration) { seen <- o }},
+		pool: newPool(defaultShares), queries: t.Context()}
+	for _, reply := range []string{"", "tocsin.v1.live.role.changed", "tocsin.v1.nudge", "$JS.API.STREAM.PURGE.TOCSIN", "_INBOX_cars.1"} {
+		r.take(Check, &nats.Msg{Subject: events.CheckSubject("cars"), Reply: reply, Data: []byte("{")})
+	}
+	r.pool.close()
+	if len(seen) != 1 {
+		t.Errorf("%d questions were taken, want the one with an inbox", len(seen))
+	}
+}

@@ -36,7 +36,9 @@ type Config struct {
 	DB *store.DB
 	// Feed publishes, Reply answers; both may be away at the start.
 	Feed, Reply *nats.Conn
-	Issuer      string
+	// FeedUp and ReplyUp report whether they are connected, without waiting. Default: what they say, which may wait.
+	FeedUp, ReplyUp func() bool
+	Issuer          string
 	// Instance names this process; two processes MUST NOT share it. Default: random.
 	Instance string
 	// Signer returns the feed key to sign with now, Keys those that are valid.
@@ -93,6 +95,12 @@ func (systemClock) Now() time.Time { return time.Now() }
 func Start(ctx context.Context, cfg Config) (*Feed, error) {
 	if cfg.Instance == "" {
 		cfg.Instance = events.NewNonce()
+	}
+	if cfg.FeedUp == nil {
+		cfg.FeedUp = cfg.Feed.IsConnected
+	}
+	if cfg.ReplyUp == nil {
+		cfg.ReplyUp = cfg.Reply.IsConnected
 	}
 	bus, err := newNATSBus(cfg)
 	if err != nil {

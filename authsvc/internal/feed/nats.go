@@ -32,13 +32,14 @@ type natsBus struct {
 	verify      func() events.KeySet
 	log         *slog.Logger
 	refusal     string // of a look at the stream: why its configuration can't be changed, as it was logged
+	up          func() bool
 
 	mu      sync.Mutex
 	pending map[*nats.Msg]func(uint64, error)
 }
 
 func newNATSBus(cfg Config) (*natsBus, error) {
-	b := &natsBus{feed: cfg.Feed, reply: cfg.Reply, verify: cfg.Keys, log: cfg.Log, pending: map[*nats.Msg]func(uint64, error){}}
+	b := &natsBus{feed: cfg.Feed, reply: cfg.Reply, verify: cfg.Keys, up: cfg.FeedUp, log: cfg.Log, pending: map[*nats.Msg]func(uint64, error){}}
 	b.config = jetstream.StreamConfig{
 		Name:        events.StreamName,
 		Description: "The feed, for verifiers that catch up. authsvc rebuilds it from its database.",
@@ -79,7 +80,7 @@ func (b *natsBus) Live(t events.Type, m Message) error {
 
 // Flush implements [Bus].
 func (b *natsBus) Flush(ctx context.Context) error {
-	if !b.feed.IsConnected() {
+	if !b.up() {
 		return nats.ErrDisconnected
 	}
 	return b.feed.FlushWithContext(ctx)

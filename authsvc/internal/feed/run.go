@@ -5,8 +5,6 @@ import (
 	"errors"
 	"time"
 
-	"github.com/nats-io/nats.go"
-
 	"github.com/tocsin-auth/tocsin/authsvc/internal/store"
 )
 
@@ -117,7 +115,7 @@ func (l *loop) pump(ctx context.Context) {
 // examineFirst looks at the end of the stream before this process, which has no memory yet, takes part: it may show that
 // the database has lost commits. A stream that can't be looked at must not keep the fleet from proofs, so it gives up soon.
 func (l *loop) examineFirst(ctx context.Context) bool {
-	if l.examined || l.cfg.Feed.Status() != nats.CONNECTED {
+	if l.examined || !l.cfg.FeedUp() {
 		return l.examined
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
@@ -232,7 +230,7 @@ func (f *Feed) goOnHearing(ctx context.Context) {
 // takeIn returns true once everything that the bus had for us is here, unless the connection has changed since it was
 // looked at.
 func (f *Feed) takeIn(ctx context.Context) bool {
-	if !f.cfg.Reply.IsConnected() {
+	if !f.cfg.ReplyUp() {
 		return false
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
@@ -248,8 +246,11 @@ type link struct {
 }
 
 func (f *Feed) hearing() link {
+	if !f.cfg.ReplyUp() {
+		return link{}
+	}
 	dropped, err := f.proofs.Dropped()
-	return link{connected: f.cfg.Reply.IsConnected() && err == nil, reconnects: f.cfg.Reply.Stats().Reconnects, dropped: dropped}
+	return link{connected: err == nil, reconnects: f.cfg.Reply.Stats().Reconnects, dropped: dropped}
 }
 
 // keepHouse prunes, and calls the owner's housekeeping, while this process is the dispatcher.

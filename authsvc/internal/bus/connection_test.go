@@ -1,0 +1,76 @@
+package bus
+
+import (
+	"bufio"
+	"fmt"
+	"log/slog"
+	"net"
+	"testing"
+	"time"
+)
+
+// acceptor gives a listener's connections out, until the test ends.
+func acceptor(t *testing.T) (address string, accepted <-chan net.Conn) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, ended := make(chan net.Conn, 64), make(chan struct{})
+	go func() {
+		defer close(ended)
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			all <- c
+		}
+	}()
+	t.Cleanup(func() { l.Close(); <-ended })
+	return l.Addr().String(), all
+}
+
+// shakeHands does the server's part of a handshake.
+func shakeHands(c net.Conn) {
+	fmt.Fprintf(c, "INFO {\"server_id\":\"half\",\"version\":\"2.12.0\",\"max_payload\":1048576,\"headers\":true}\r\n")
+	lines := bufio.NewScanner(c)
+	for lines.Scan() && lines.Text() != "PING" {
+	}
+	fmt.Fprintf(c, "PONG\r\n")
+}
+
+// A client that shakes hands with a server that doesn't answer holds its lock for as long as it waits: two seconds.
+// Readiness, the dispatcher and the responders ask for the connection's state all the while.
+func TestWhetherAConnectionStandsIsKnownDuringAHandshake(t *testing.T) {
+	address, accepted := acceptor(t)
+	first := make(chan net.Conn, 1)
+	go func() {
+		c := <-accepted
+		shakeHands(c)
+		first <- c
+	}()
+	none, err := credentials("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := connect("nats://"+address, userFeed, none, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { c.Close(); <-c.closed }()
+	if !c.up.Load() {
+		t.Fatal("not up after connecting")
+	}
+	(<-first).Close()
+	silent := <-accepted // and not a word is said
+	defer silent.Close()
+	b := &Bus{feed: c, reply: c}
+	began := time.Now()
+	if b.FeedUp() || b.ReplyUp() {
+		t.Error("up, on a server that doesn't answer")
+	}
+	if took := time.Since(began); took > time.Second {
+		t.Errorf("it took %v to say so", took)
+	}
+}
