@@ -20,23 +20,26 @@ var endsNothing = map[string]string{
 	"POST /v1/admin/services": "lets a service in",
 	"POST /oauth2/introspect": "reads, by POST for the token's sake",
 
+	"POST /v1/admin/feed-keys/rotate": "ends no credential: what it ends is trust in messages, TestNoCollateralOfAFeedKeyRotation",
+
 	"PATCH /v1/me/api-keys/{id} name":     "names are for people",
 	"POST /v1/admin/revocations reason":   "goes to the log only",
 	"POST /oauth2/token client_id":        "names the only client that there is",
 	"POST /oauth2/token grant_type":       "has one value",
 	"POST /oauth2/revoke token_type_hint": "changes nothing, RFC 7009 section 2.1",
 
-	"authctl login":           "does what POST /v1/login does, whose row is there",
-	"authctl users list":      "reads",
-	"authctl users get":       "reads",
-	"authctl keys list":       "reads",
-	"authctl keys create":     "makes a key",
-	"authctl services list":   "reads",
-	"authctl services add":    "lets a service in",
-	"authctl verifiers":       "reads",
-	"authctl nkeys":           "writes files on this machine, offline",
-	"authctl version":         "reads",
-	"authctl revoke --reason": "goes to the log only",
+	"authctl login":            "does what POST /v1/login does, whose row is there",
+	"authctl users list":       "reads",
+	"authctl users get":        "reads",
+	"authctl keys list":        "reads",
+	"authctl keys create":      "makes a key",
+	"authctl services list":    "reads",
+	"authctl services add":     "lets a service in",
+	"authctl verifiers":        "reads",
+	"authctl feed-keys rotate": "does what POST /v1/admin/feed-keys/rotate does",
+	"authctl nkeys":            "writes files on this machine, offline",
+	"authctl version":          "reads",
+	"authctl revoke --reason":  "goes to the log only",
 }
 
 // neededBeside end nothing, and calls that do can't be made without them.
@@ -150,7 +153,7 @@ func operations(t *testing.T, a *system.Auth) (names []string) {
 }
 
 var (
-	commandLine = regexp.MustCompile(`(?m)^  ([a-z]+(?: [a-z]+)?)  +[A-Z]`)
+	commandLine = regexp.MustCompile(`(?m)^  ([a-z-]+(?: [a-z]+)?)  +[A-Z]`)
 	flagLine    = regexp.MustCompile(`(?m)^ +(?:-\w, )?(--[a-z-]+)`)
 )
 

@@ -32,6 +32,7 @@ type commands struct {
 	Revoke    revokeCmd    `cmd:"" help:"End credentials everywhere, now."`
 	Users     usersCmd     `cmd:"" help:"List and change users."`
 	Keys      keysCmd      `cmd:"" help:"List and change API keys."`
+	FeedKeys  feedKeysCmd  `cmd:"" help:"Rotate the key that signs the feed."`
 	Services  servicesCmd  `cmd:"" help:"Let resource services join the bus."`
 	Verifiers verifiersCmd `cmd:"" help:"Show every live verifier and how far it is."`
 	NKeys     nkeysCmd     `cmd:"" name:"nkeys" help:"Make NKeys for an external NATS, offline."`

@@ -28,11 +28,12 @@ func newFakeAuth(t *testing.T) *fakeAuth {
 	t.Setenv("HOME", t.TempDir())
 	t.Setenv("XDG_CONFIG_HOME", t.TempDir())
 	f := &fakeAuth{valid: "first", answers: map[string]string{
-		"GET /v1/admin/users":     `{"items":[{"id":"` + aliceID + `","username":"alice","roles":["user","admin"],"plan":"free"}],"next_cursor":"c1"}`,
-		"GET /v1/admin/verifiers": `{"items":[{"service":"cars","instance":"i1","state":"fresh","applied_seq":7,"lag":0}]}`,
-		"GET /v1/me/api-keys":     `{"items":[{"id":"k1","name":"evil\u001b[2Jname","mode":"live"}]}`,
-		"POST /v1/admin/services": `{"name":"cars","nkey_seed":"SUSEED","nats_config":"account block"}`,
-		"POST /v1/me/api-keys":    `{"api_key":{"id":"k1","name":"ci","mode":"live","key":"tcs_live_x"}}`,
+		"GET /v1/admin/users":             `{"items":[{"id":"` + aliceID + `","username":"alice","roles":["user","admin"],"plan":"free"}],"next_cursor":"c1"}`,
+		"GET /v1/admin/verifiers":         `{"items":[{"service":"cars","instance":"i1","state":"fresh","applied_seq":7,"lag":0}]}`,
+		"POST /v1/admin/feed-keys/rotate": `{"kid":"k2","signs_at":"2027-01-02T03:04:05Z"}`,
+		"GET /v1/me/api-keys":             `{"items":[{"id":"k1","name":"evil\u001b[2Jname","mode":"live"}]}`,
+		"POST /v1/admin/services":         `{"name":"cars","nkey_seed":"SUSEED","nats_config":"account block"}`,
+		"POST /v1/me/api-keys":            `{"api_key":{"id":"k1","name":"ci","mode":"live","key":"tcs_live_x"}}`,
 	}}
 	f.Server = httptest.NewServer(f)
 	t.Cleanup(f.Close)
@@ -175,6 +176,21 @@ func TestRevokeSendsOneSelectorAndShowsTheReceipt(t *testing.T) {
 		want := "POST /v1/admin/revocations?timeout=2s&wait=fleet " + tc.body
 		if got := f.asked[len(f.asked)-1]; got != want {
 			t.Errorf("asked %s\nwant  %s", got, want)
+		}
+	}
+}
+
+func TestFeedKeyRotationAsksForWhatWasSaid(t *testing.T) {
+	f := newFakeAuth(t)
+	login(t)
+	for body, args := range map[string][]string{
+		`{"emergency":false}`:                   nil,
+		`{"ahead":"24h0m0s","emergency":false}`: {"--ahead=24h"},
+		`{"emergency":true}`:                    {"--emergency"},
+	} {
+		code, stdout, stderr := ctl(t, "", append([]string{"feed-keys", "rotate"}, args...)...)
+		if got, want := f.asked[len(f.asked)-1], "POST /v1/admin/feed-keys/rotate "+body; code != 0 || got != want || !strings.Contains(stdout, "k2") {
+			t.Errorf("exit %d, asked %s, want %s: %s%s", code, got, want, stdout, stderr)
 		}
 	}
 }

@@ -133,7 +133,11 @@ func (p *program) openKeys(ctx context.Context) error {
 	if errors.Is(err, keyring.ErrMasterKey) {
 		return fmt.Errorf("%w: %w", errUsage, err)
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	p.life.started("signing keys", followKeys(p.ring, p.log))
+	return nil
 }
 
 // makeDomain comes before the bus and the feed, so that what it finds bad is found before anybody else notices a start.
@@ -195,7 +199,7 @@ func (p *program) keepHouse(ctx context.Context) error {
 	if retired {
 		p.feed.Nudge()
 	}
-	return errors.Join(err, p.domain.Prune(ctx))
+	return errors.Join(err, p.ring.RetireFeedKeys(ctx), p.domain.Prune(ctx))
 }
 
 func (p *program) startElite(ctx context.Context) error {

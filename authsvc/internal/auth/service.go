@@ -39,6 +39,10 @@ type KeyRing interface {
 	NewKey() (keyring.NewKey, error)
 	// Rotate puts a new key into the set, announces it in the same transaction, and returns kid and event ids.
 	Rotate(ctx context.Context, tx *store.Tx, key keyring.NewKey, emergency bool) (kid string, eventIDs []string, err error)
+	// NewFeedKey makes a feed key.
+	NewFeedKey() (keyring.NewFeedKey, error)
+	// RotateFeed publishes a feed key and returns when it begins to sign; [keyring.ErrFeedKeyWaits] when another waits.
+	RotateFeed(ctx context.Context, tx *store.Tx, key keyring.NewFeedKey, ahead time.Duration, emergency bool) (signsAt int64, err error)
 }
 
 var _ KeyRing = (*keyring.Ring)(nil)

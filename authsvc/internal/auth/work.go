@@ -91,4 +91,6 @@ const (
 	targetUsers  = "users"
 	targetBefore = "before"
 	targetKeySet = "keys"
+
+	targetFeedKeys = "feed_keys"
 )

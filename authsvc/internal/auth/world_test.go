@@ -145,6 +145,7 @@ type memoryRing struct {
 	made    int
 	changed events.Hash
 	making  func() // called by NewKey; may be nil
+	waits   error  // of RotateFeed
 }
 
 func newMemoryRing() *memoryRing {
@@ -200,6 +201,12 @@ func (r *memoryRing) Rotate(ctx context.Context, tx *store.Tx, _ keyring.NewKey,
 	r.changed[0]++
 	id, err := tx.InsertEvent(ctx, store.NewEvent{Payload: events.KeysChanged{Hash: r.changed}, Target: targetKeySet, Actor: actorSystem})
 	return kid, []string{id}, err
+}
+
+func (r *memoryRing) NewFeedKey() (keyring.NewFeedKey, error) { return keyring.NewFeedKey{}, nil }
+
+func (r *memoryRing) RotateFeed(_ context.Context, tx *store.Tx, _ keyring.NewFeedKey, ahead time.Duration, _ bool) (int64, error) {
+	return tx.Now() + ahead.Microseconds(), r.waits
 }
 
 // memoryBus remembers whom it admits.

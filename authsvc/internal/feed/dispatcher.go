@@ -1,6 +1,7 @@
 package feed
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -109,6 +110,8 @@ type term struct {
 	marked    uint64 // last seq that the journal knows as published
 	published uint64 // last seq up to which all were flushed on core and stored in the stream
 	carryOver bool
+	// streamKey is the kid that the stream can be read with from floor to head, recordedKey what the journal says of it.
+	streamKey, recordedKey string
 }
 
 // NewDispatcher returns a dispatcher that doesn't hold the lease.
@@ -193,6 +196,8 @@ func (d *Dispatcher) begin(l store.Lease) {
 	d.known = l.FeedPosition
 	d.term = &term{number: l.Term, at: l.FeedPosition, floor: l.Floor, live: l.Unpublished,
 		marked: l.Unpublished - 1, published: l.Unpublished - 1, carryOver: true}
+	d.term.recordedKey = l.StreamKey
+	d.term.streamKey = cmp.Or(l.StreamKey, d.cfg.Signer().KeyID()) // "": nothing was ever published
 	d.stream.reset(l.Unpublished)
 	d.progress.see(l.Epoch, l.Head, l.MaxBound)
 	if l.First {
@@ -232,12 +237,16 @@ func (d *Dispatcher) number(ctx context.Context, bound int64) (store.Numbered, e
 	if t.published > t.marked {
 		r.PublishedTo = t.published
 	}
+	if t.streamKey != t.recordedKey {
+		r.StreamKey = t.streamKey
+	}
 	n, err := d.cfg.Journal.NumberEvents(ctx, r)
 	if err != nil {
 		return n, err
 	}
 	t.at, t.floor, t.carryOver = n.FeedPosition, n.Floor, t.carryOver && n.More
 	t.marked = max(t.marked, r.PublishedTo)
+	t.recordedKey = t.streamKey
 	d.known = t.at
 	d.progress.see(n.Epoch, n.Head, n.MaxBound)
 	d.stats.numbered(n, t.marked)

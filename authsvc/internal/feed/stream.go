@@ -34,6 +34,8 @@ type stream struct {
 	created       time.Time // of the stream; zero until known
 	examined      bool      // the tail was compared in this term
 	repairTo      uint64    // the seq up to which a repair is under way; 0: none
+	rekeying      string    // the kid under which everything up to rekeyTo is being sent again; "": none
+	rekeyTo       uint64
 }
 
 // parcel is a message on its way to the stream.
@@ -77,6 +79,14 @@ func (s *stream) offer(batches []batch) {
 	}
 }
 
+// unstored returns the lowest seq that has still to be sent or acknowledged.
+func (s *stream) unstored() uint64 {
+	if len(s.window) > 0 {
+		return s.window[0].first
+	}
+	return s.next
+}
+
 func (s *stream) room() bool {
 	return len(s.window) == 0 || (!s.slow && len(s.window) < streamWindow)
 }
@@ -88,6 +98,7 @@ func (d *Dispatcher) Pump(ctx context.Context) error {
 		return nil
 	}
 	d.collect()
+	d.rekey()
 	s := &d.stream
 	if d.cfg.Clock.Now().Before(s.retryAt) {
 		return nil
@@ -164,8 +175,28 @@ func (d *Dispatcher) acknowledged(last, streamSeq uint64) {
 func (d *Dispatcher) repair(cause string) {
 	d.cfg.Log.Warn("republishing to the stream", "cause", cause, "from", d.term.floor, "head", d.term.at.Head)
 	d.stats.repaired()
+	d.republish()
+}
+
+func (d *Dispatcher) republish() {
 	d.stream.goBack(min(d.term.floor, d.term.published+1))
 	d.stream.repairTo = d.term.live - 1
+}
+
+// rekey sends floor…head to the stream again when the feed has a new key, so that who starts with no other can read it and
+// the old one may leave. What was signed before this call saw the new key is sent again, whatever it was; what is signed
+// later has it. The journal knows when all of it is stored, so a term that ends before is followed by one that begins anew.
+func (d *Dispatcher) rekey() {
+	s, t, kid := &d.stream, d.term, d.cfg.Signer().KeyID()
+	if kid != t.streamKey && kid != s.rekeying {
+		d.cfg.Log.Info("republishing to the stream under a new feed key", "kid", kid, "from", t.floor, "head", t.at.Head)
+		d.republish()
+		s.rekeying, s.rekeyTo = kid, t.live-1
+	}
+	if s.rekeying != "" && s.unstored() > s.rekeyTo {
+		t.streamKey, s.rekeying = s.rekeying, ""
+		d.cfg.Log.Info("the stream can be read with the new feed key alone", "kid", t.streamKey)
+	}
 }
 
 // StreamState is what the bus tells about the stream.

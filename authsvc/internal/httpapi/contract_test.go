@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -202,6 +203,23 @@ func TestAdministration(t *testing.T) {
 	s.must(200, "POST", "/v1/admin/signing-keys/rotate", s.admin, nil, &kid)
 	if kid.KID == "" {
 		t.Error("no kid")
+	}
+	var feedKey auth.FeedKey
+	s.must(200, "POST", "/v1/admin/feed-keys/rotate", s.admin, nil, &feedKey)
+	if wait := time.Until(feedKey.SignsAt); feedKey.KID == "" || wait < 9*time.Minute || wait > 10*time.Minute {
+		t.Errorf("feed key: %+v", feedKey)
+	}
+	if got := s.do("POST", "/v1/admin/feed-keys/rotate", s.admin, map[string]any{"ahead": "24h"}); got.Code != 409 || code(t, got) != "conflict" {
+		t.Errorf("a second feed key: %d %s", got.Code, got.Body)
+	}
+	for _, bad := range []map[string]any{{"ahead": "soon"}, {"ahead": "-1s"}, {"ahead": "2161h"}, {"ahead": "1s", "emergency": true}} {
+		if got := s.do("POST", "/v1/admin/feed-keys/rotate", s.admin, bad); got.Code != 400 || !strings.Contains(got.Body.String(), `"ahead"`) {
+			t.Errorf("%v: %d %s", bad, got.Code, got.Body)
+		}
+	}
+	s.must(200, "POST", "/v1/admin/feed-keys/rotate", s.admin, map[string]any{"emergency": true}, &feedKey)
+	if time.Until(feedKey.SignsAt) > 0 {
+		t.Errorf("an emergency's feed key waits: %+v", feedKey)
 	}
 	s.must(204, "DELETE", one, s.admin, nil, nil)
 	if got := s.do("GET", one, s.admin, nil); got.Code != 404 {

@@ -37,6 +37,13 @@ type rotatedSigningKey struct {
 	KID string `json:"kid"`
 }
 
+type rotateFeedInput struct {
+	Body *struct {
+		Ahead     string `json:"ahead,omitempty" maxLength:"40" doc:"How long the new key is published before it signs, such as 24h; default 10m"`
+		Emergency bool   `json:"emergency,omitempty" doc:"Drops the old keys at once, and the new one signs at once"`
+	}
+}
+
 func (s *Server) registerFleet() {
 	register(s, call{method: get, path: "/v1/admin/verifiers", id: "list-verifiers", tag: tagOperation, access: admin,
 		summary: "Every living verifier"}, s.getVerifiers)
@@ -52,6 +59,8 @@ func (s *Server) registerFleet() {
 		summary: "Shut a resource service out"}, s.deleteService)
 	register(s, call{method: post, path: "/v1/admin/signing-keys/rotate", id: "rotate-signing-key", tag: tagOperation, access: admin,
 		summary: "Make a new token signing key"}, s.postRotate)
+	register(s, call{method: post, path: "/v1/admin/feed-keys/rotate", id: "rotate-feed-key", tag: tagOperation, access: admin,
+		summary: "Make a new feed key"}, s.postRotateFeed)
 }
 
 func (s *Server) getVerifiers(ctx context.Context, c auth.Caller, _ *empty) (*answer[auth.Page[Verifier]], error) {
@@ -110,4 +119,32 @@ func (s *Server) postRotate(ctx context.Context, c auth.Caller, in *rotateInput)
 		return change, err
 	})
 	return &out, err
+}
+
+func (s *Server) postRotateFeed(ctx context.Context, c auth.Caller, in *rotateFeedInput) (*answer[auth.FeedKey], error) {
+	var ahead string
+	emergency := false
+	if in.Body != nil {
+		ahead, emergency = in.Body.Ahead, in.Body.Emergency
+	}
+	wait, err := aheadOf(ahead, emergency)
+	if err != nil {
+		return nil, err
+	}
+	made, err := s.auth.RotateFeedKey(ctx, c, wait, emergency)
+	return &answer[auth.FeedKey]{Body: made}, err
+}
+
+func aheadOf(text string, emergency bool) (time.Duration, error) {
+	switch {
+	case text != "":
+		ahead, err := time.ParseDuration(text)
+		if err != nil {
+			return 0, invalidField("ahead", "must be a duration such as 24h")
+		}
+		return ahead, nil
+	case emergency:
+		return 0, nil
+	}
+	return auth.DefaultFeedKeyAhead, nil
 }

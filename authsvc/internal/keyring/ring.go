@@ -24,6 +24,12 @@ import (
 const (
 	// publishAhead is how long a new key is in the set before it signs, so that verifiers have it by then.
 	publishAhead = time.Minute
+	// DefaultFeedAhead is how long a new feed key is published before it signs, unless asked otherwise. Verifiers load the
+	// feed keys every five minutes at the latest, so each has two chances.
+	DefaultFeedAhead = 10 * time.Minute
+	// feedRetireMargin is how much longer an old feed key stays than the stream needs it: for what is under way, and for
+	// replicas that haven't heard yet that another one signs.
+	feedRetireMargin = 30 * time.Second
 	// retireMargin is how much longer an old key stays than the last token that it signed.
 	retireMargin = time.Minute
 )
@@ -196,14 +202,14 @@ func (r *Ring) load(ctx context.Context, tx *store.Tx) (*set, error) {
 		return nil, err
 	}
 	cached := r.current.Load()
-	if cached != nil && cached.version == version && !own {
+	if cached != nil && cached.version == version && !cached.outdated(tx.Now()) && !own {
 		return cached, nil
 	}
 	s, err := r.readSet(ctx, tx, version)
 	if err != nil || own { // what isn't committed yet is for this transaction only
 		return s, err
 	}
-	for cached == nil || cached.version < version {
+	for cached == nil || cached.version < version || cached.version == version && cached.outdated(tx.Now()) {
 		if r.current.CompareAndSwap(cached, s) {
 			break
 		}
@@ -233,6 +239,13 @@ func (r *Ring) TokenKey(ctx context.Context, tx *store.Tx, kid string) (Key, boo
 
 // RefreshSecret returns the secret that successors of refresh tokens are derived under.
 func (r *Ring) RefreshSecret() []byte { return r.refresh }
+
+// Refresh takes in what other replicas have changed, and lets a new feed key sign whose time has come. FeedSigner and
+// FeedKeys, which don't ask the database, are as old as the last call of this or of any method that does.
+func (r *Ring) Refresh(ctx context.Context) error {
+	_, err := r.now(ctx)
+	return err
+}
 
 // FeedSigner returns the signer of all messages on the bus.
 func (r *Ring) FeedSigner() *events.Signer { return r.current.Load().feed }

@@ -35,6 +35,7 @@ type set struct {
 	byKID      map[string]Key
 	feed       *events.Signer
 	feedKeys   map[string]ed25519.PublicKey // by kid
+	feedTurns  int64                        // when the next feed key begins to sign; 0: none waits
 	jwks       []byte
 	feedJWKS   []byte
 	nextRetire int64 // the least retireAt; 0: none
@@ -58,7 +59,7 @@ func (r *Ring) readSet(ctx context.Context, tx *store.Tx, version int64) (*set, 
 			s.add(row, private)
 			tokens = append(tokens, row.PublicJWK)
 		case store.PurposeFeed:
-			if err := s.addFeed(r.issuer, private, tx.Now() >= row.ActiveAt); err != nil {
+			if err := s.addFeed(r.issuer, private, row, tx.Now()); err != nil {
 				return nil, err
 			}
 			feeds = append(feeds, row.PublicJWK)
@@ -80,18 +81,24 @@ func (s *set) add(row store.SigningKey, private crypto.Signer) {
 	}
 }
 
-func (s *set) addFeed(issuer string, private crypto.Signer, active bool) error {
+// addFeed takes the rows in the order in which they become active.
+func (s *set) addFeed(issuer string, private crypto.Signer, row store.SigningKey, now int64) error {
 	key, ok := private.(ed25519.PrivateKey)
 	if !ok {
 		return fmt.Errorf("feed key is a %T", private)
 	}
 	signer := events.NewSigner(issuer, key)
 	s.feedKeys[signer.KeyID()] = key.Public().(ed25519.PublicKey)
-	if active || s.feed == nil {
+	if row.ActiveAt <= now || s.feed == nil {
 		s.feed = signer
+	} else if s.feedTurns == 0 {
+		s.feedTurns = row.ActiveAt
 	}
 	return nil
 }
+
+// outdated reports whether another feed key signs by now.
+func (s *set) outdated(now int64) bool { return s.feedTurns != 0 && s.feedTurns <= now }
 
 // signer returns the key that signs tokens at a time: the one that became active last. It is the oldest where none is active
 // yet: a transaction that waited may have read its time before the key was made that an emergency left alone.

@@ -46,6 +46,9 @@ type Lease struct {
 	Unpublished uint64
 	// MaxBound is the largest bound that a proof was ever answered for, in microseconds.
 	MaxBound int64
+	// StreamKey is the kid of the feed key that the stream can be read with from floor to head: with it, and with keys that
+	// became active later. "": none was recorded, because nothing was ever published.
+	StreamKey string
 	// Until is when others may take over, Now when this was read.
 	Until, Now int64
 	// First says that this term opened the first epoch of the database; Opened that it opened a new one, for Cause.
@@ -62,13 +65,14 @@ type feedState struct {
 	term       int64
 	leaseUntil int64
 	maxBound   int64
+	streamKey  string
 }
 
 func (tx *Tx) feedState(ctx context.Context, lock string) (s feedState, err error) {
 	var chain []byte
-	err = tx.queryRow(ctx, `SELECT issuer, epoch, head, chain, floor, holder, term, lease_until, max_bound
+	err = tx.queryRow(ctx, `SELECT issuer, epoch, head, chain, floor, holder, term, lease_until, max_bound, stream_kid
 		FROM feed_state WHERE id = 1`+lock).
-		Scan(&s.issuer, &s.Epoch, &s.Head, &chain, &s.floor, &s.holder, &s.term, &s.leaseUntil, &s.maxBound)
+		Scan(&s.issuer, &s.Epoch, &s.Head, &chain, &s.floor, &s.holder, &s.term, &s.leaseUntil, &s.maxBound, &s.streamKey)
 	if err == nil {
 		s.Chain, err = asHash(chain)
 	}
@@ -127,7 +131,8 @@ func (r LeaseRequest) heldByOther(s feedState, now int64) bool {
 }
 
 func (s feedState) lease(now int64) Lease {
-	return Lease{Term: s.term, FeedPosition: s.FeedPosition, Floor: s.floor, MaxBound: s.maxBound, Until: s.leaseUntil, Now: now}
+	return Lease{Term: s.term, FeedPosition: s.FeedPosition, Floor: s.floor, MaxBound: s.maxBound, StreamKey: s.streamKey,
+		Until: s.leaseUntil, Now: now}
 }
 
 // firstLease makes the row; of several replicas that start at once, the others wait here and then see it.
@@ -158,6 +163,7 @@ func (tx *Tx) beginTerm(ctx context.Context, r LeaseRequest, s feedState, now in
 		return Lease{}, err
 	}
 	l.Term, l.FeedPosition, l.Floor, l.MaxBound, l.Until, l.Now = s.term, s.FeedPosition, s.floor, s.maxBound, s.leaseUntil, now
+	l.StreamKey = s.streamKey
 	l.Unpublished, err = tx.unpublished(ctx, s.FeedPosition)
 	return l, err
 }

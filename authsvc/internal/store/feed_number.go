@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -31,6 +32,8 @@ type NumberRequest struct {
 	Bound int64
 	// PublishedTo marks all events up to a seq as published; 0 marks none.
 	PublishedTo uint64
+	// StreamKey records the kid that the stream can be read with; "" leaves what is recorded.
+	StreamKey string
 	// CarryOver looks for live events of earlier epochs too. It MUST be set from the beginning of a term until a
 	// transaction returned More false.
 	CarryOver bool
@@ -118,9 +121,10 @@ func (tx *Tx) numberEvents(ctx context.Context, r NumberRequest) (Numbered, erro
 		return Numbered{}, err
 	}
 	renew := facts.now > s.leaseUntil-r.Life.Microseconds()/2
-	if len(n.Rows) == 0 && !renew && n.MaxBound == s.maxBound && r.PublishedTo == 0 {
+	if len(n.Rows) == 0 && !renew && n.MaxBound == s.maxBound && r.PublishedTo == 0 && r.StreamKey == "" {
 		return n, errNothingWritten
 	}
+	r.StreamKey = cmp.Or(r.StreamKey, s.streamKey)
 	return n, tx.writeNumbered(ctx, r, &n, facts)
 }
 
@@ -229,8 +233,8 @@ func (tx *Tx) writeNumbered(ctx context.Context, r NumberRequest, n *Numbered, f
 		return err
 	}
 	n.Floor = floor
-	_, err = tx.exec(ctx, `UPDATE feed_state SET head = $1, chain = $2, floor = $3, max_bound = $4, lease_until = $5 WHERE id = 1`,
-		n.Head, n.Chain[:], n.Floor, n.MaxBound, f.now+r.Life.Microseconds())
+	_, err = tx.exec(ctx, `UPDATE feed_state SET head = $1, chain = $2, floor = $3, max_bound = $4, lease_until = $5,
+		stream_kid = $6 WHERE id = 1`, n.Head, n.Chain[:], n.Floor, n.MaxBound, f.now+r.Life.Microseconds(), r.StreamKey)
 	return err
 }
 

@@ -1,6 +1,9 @@
 package store
 
-import "context"
+import (
+	"context"
+	"errors"
+)
 
 // Purpose separates the two kinds of signing keys.
 type Purpose string
@@ -61,6 +64,15 @@ func (tx *Tx) RetireSigningKey(ctx context.Context, kid string) error {
 	}
 	_, err := tx.exec(ctx, `INSERT INTO retired_kids (kid, retired_at) VALUES ($1, $2)`, kid, tx.Now())
 	return err
+}
+
+// StreamKey returns the kid of the feed key that the stream can be read with, "" when nothing was ever published.
+func (tx *Tx) StreamKey(ctx context.Context) (kid string, err error) {
+	err = tx.queryRow(ctx, `SELECT stream_kid FROM feed_state WHERE id = 1`).Scan(&kid)
+	if errors.Is(err, ErrNotFound) {
+		return "", nil
+	}
+	return kid, err
 }
 
 // InsertSecret keeps a sealed secret; a name that is taken is [ErrConflict].

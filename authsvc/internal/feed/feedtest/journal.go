@@ -3,6 +3,7 @@
 package feedtest
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -56,10 +57,11 @@ type Journal struct {
 type state struct {
 	issuer, holder string
 	store.FeedPosition
-	floor    uint64
-	term     int64
-	until    int64
-	maxBound int64
+	floor     uint64
+	term      int64
+	until     int64
+	maxBound  int64
+	streamKey string
 }
 
 // NewJournal returns an empty journal.
@@ -139,7 +141,7 @@ func (j *Journal) AcquireFeed(_ context.Context, r store.LeaseRequest) (store.Le
 
 func (j *Journal) lease() store.Lease {
 	s := j.state
-	return store.Lease{Term: s.term, FeedPosition: s.FeedPosition, Floor: s.floor, MaxBound: s.maxBound, Until: s.until, Now: j.Clock.micro()}
+	return store.Lease{Term: s.term, FeedPosition: s.FeedPosition, Floor: s.floor, MaxBound: s.maxBound, StreamKey: s.streamKey, Until: s.until, Now: j.Clock.micro()}
 }
 
 func (j *Journal) epochEnds(r store.LeaseRequest) string {
@@ -213,6 +215,7 @@ func (j *Journal) NumberEvents(_ context.Context, r store.NumberRequest) (store.
 	j.mark(r.PublishedTo)
 	s.maxBound, s.until = max(s.maxBound, r.Bound), now+r.Life.Microseconds()
 	s.floor = max(s.floor, j.lowestLive())
+	s.streamKey = cmp.Or(r.StreamKey, s.streamKey)
 	j.damage(&n)
 	n.FeedPosition, n.Floor, n.MaxBound = s.FeedPosition, s.floor, s.maxBound
 	return n, nil

@@ -1,0 +1,45 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/tocsin-auth/tocsin/authsvc/internal/keyring"
+)
+
+// followEvery is how soon a replica signs with a feed key that another has made. An old key stays for much longer.
+const followEvery = time.Second
+
+// followKeys takes in what other replicas change in the key sets, so that this one signs with the present feed key however
+// little it is asked. The returned function ends that.
+func followKeys(ring *keyring.Ring, log *slog.Logger) (stop func(context.Context) error) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() {
+		ticker := time.NewTicker(followEvery)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-ticker.C:
+				refresh(ctx, ring, log)
+			}
+		}
+	})
+	return func(context.Context) error {
+		cancel()
+		running.Wait()
+		return nil
+	}
+}
+
+func refresh(ctx context.Context, ring *keyring.Ring, log *slog.Logger) {
+	ctx, cancel := context.WithTimeout(ctx, 2*followEvery)
+	defer cancel()
+	if err := ring.Refresh(ctx); err != nil {
+		log.DebugContext(ctx, "the signing keys can't be read", "error", err)
+	}
+}
