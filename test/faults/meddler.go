@@ -87,6 +87,7 @@ func (l *lane) through(f frame) []frame {
 		return append(out, l.perhapsFlipped(f, l.what.FlipFeed))
 	case questionKind:
 		if l.chance(l.what.DoubleQuestions) {
+			l.did["questions doubled"]++
 			out = append(out, f)
 		}
 	}

@@ -18,7 +18,9 @@ const (
 	streamedKind
 )
 
+// kindOf goes by the subject, and for what comes to an inbox (of another account, authsvc sees a stand-in) by the headers.
 func kindOf(f frame) messageKind {
+	header := string(f.header)
 	switch {
 	case strings.HasPrefix(f.subject, "tocsin.v1.live."):
 		return liveKind
@@ -26,11 +28,6 @@ func kindOf(f frame) messageKind {
 		return feedKind
 	case strings.HasPrefix(f.subject, "tocsin.v1.") && f.reply != "":
 		return questionKind
-	case !strings.HasPrefix(f.subject, "_INBOX"):
-		return otherKind
-	}
-	header := string(f.header)
-	switch {
 	case strings.Contains(header, "Nats-Sequence:"), strings.HasPrefix(header, "NATS/1.0 204"):
 		return streamedKind
 	case strings.Contains(header, "Tocsin-Signature:"):
