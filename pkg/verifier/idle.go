@@ -8,7 +8,10 @@ import (
 	"github.com/tocsin-auth/tocsin/pkg/verifier/internal/seam"
 )
 
-func init() { seam.NewIdle = newIdle }
+func init() {
+	seam.NewIdle = newIdle
+	seam.Changed = func(v any) <-chan struct{} { return v.(*Verifier).news.wait() }
+}
 
 // newIdle makes a verifier that nothing drives: no connection, no goroutine, the clock of the caller. It is for package
 // verifiermodel.

@@ -62,6 +62,10 @@ func Start(ctx context.Context, cfg Config) (*Process, error) {
 	return &Process{Idle: idle.Link, Verifier: idle.Verifier.(*verifier.Verifier), tend: idle.TendKeys}, nil
 }
 
+// Changed returns a channel that is closed after the next change of what a verifier knows: its set, its keys, its freshness.
+// Measurements wait for it, so that looking costs nothing between changes.
+func Changed(v *verifier.Verifier) <-chan struct{} { return seam.Changed(v) }
+
 // TendKeys does a round of what keeps resolutions of API keys alive.
 func (p *Process) TendKeys(ctx context.Context) { p.tend(ctx) }
 

@@ -28,3 +28,7 @@ type Idle struct {
 
 // NewIdle is set by package verifier when it is initialised.
 var NewIdle func(context.Context, Config) (Idle, error)
+
+// Changed is set by package verifier when it is initialised: a channel that is closed when what a *verifier.Verifier knows
+// changes the next time.
+var Changed func(verifier any) <-chan struct{}
