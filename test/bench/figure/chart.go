@@ -103,7 +103,7 @@ func (c Chart) axes(b *strings.Builder, x, y scale) {
 	for value := y.from; value <= y.to*1.001; value *= 10 {
 		at := y.at(value)
 		fmt.Fprintf(b, `<line class="grid" x1="%d" x2="%d" y1="%.1f" y2="%.1f"/>`+"\n", left, width-right, at, at)
-		fmt.Fprintf(b, `<text x="%d" y="%.1f" text-anchor="end">%s ms</text>`+"\n", left-8, at+5, strconv.FormatFloat(value, 'g', 3, 64))
+		fmt.Fprintf(b, `<text x="%d" y="%.1f" text-anchor="end">%s ms</text>`+"\n", left-8, at+5, decimal(value))
 	}
 	for _, value := range c.counts() {
 		at := x.at(float64(value))
@@ -116,6 +116,14 @@ func (c Chart) axes(b *strings.Builder, x, y scale) {
 		fmt.Fprintf(b, `<line class="target" x1="%d" x2="%d" y1="%.1f" y2="%.1f"/>`+"\n", left, width-right, at, at)
 		fmt.Fprintf(b, `<text x="%d" y="%.1f">%s</text>`+"\n", left+6, at-6, escape(c.TargetName))
 	}
+}
+
+// decimal writes a power of ten; none is below a tenth.
+func decimal(value float64) string {
+	if value < 0.99 {
+		return "0.1"
+	}
+	return strconv.Itoa(int(math.Round(value)))
 }
 
 func (c Chart) counts() []int {
