@@ -103,7 +103,7 @@ func (j *Injector) killNode() Fault {
 }
 
 // noticed is how large B has to be for the loss of a node that is merely silent to go unnoticed: a client gives up
-// on it after two unanswered pings of a second, and needs some time to be fresh by another one.
+// on it 1.5 to 2.25 s after its last pong, and needs some time to be fresh by another one.
 const noticed = 6 * time.Second
 
 func (j *Injector) freezeNode() Fault {

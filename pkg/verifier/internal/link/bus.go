@@ -59,6 +59,13 @@ const (
 	pendingBytes    = 64 << 20
 )
 
+// The client gives a silent connection up when it would send a ping and pingsUnanswered are out: after two to three intervals,
+// 1.5 to 2.25 s. That leaves a verifier with B = 3 s the time to be proven through another node.
+const (
+	pingInterval    = 750 * time.Millisecond
+	pingsUnanswered = 2
+)
+
 // natsOptions turns the configuration into options and refuses what can't work.
 func natsOptions(cfg Config) ([]nats.Option, error) {
 	if cfg.URL == "" {
@@ -68,8 +75,8 @@ func natsOptions(cfg Config) ([]nats.Option, error) {
 		nats.Name("tocsin " + cfg.Service + " " + cfg.Instance),
 		nats.CustomInboxPrefix("_INBOX_" + cfg.Service),
 		nats.Timeout(2 * time.Second),
-		nats.PingInterval(time.Second),
-		nats.MaxPingsOutstanding(2),
+		nats.PingInterval(pingInterval),
+		nats.MaxPingsOutstanding(pingsUnanswered),
 		nats.RetryOnFailedConnect(true),
 		nats.MaxReconnects(-1),
 		nats.ReconnectWait(100 * time.Millisecond),

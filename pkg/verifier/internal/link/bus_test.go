@@ -6,7 +6,27 @@ import (
 	"net"
 	"testing"
 	"time"
+
+	"github.com/nats-io/nats.go"
 )
+
+// A connection that has gone silent must be given up in time for B = 3 s: the client does so at the ping after the last one
+// that may stay unanswered, so that silence lasts one interval longer than they take. Half a second is left to be proven through another node.
+func TestSilenceIsNoticedInTimeForAnotherNode(t *testing.T) {
+	options, err := natsOptions(Config{URL: "nats://localhost", Service: "cars"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := nats.GetDefaultOptions()
+	for _, option := range options {
+		if err := option(&all); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if latest := all.PingInterval * time.Duration(all.MaxPingsOut+1); latest > 2500*time.Millisecond {
+		t.Errorf("silence is noticed after up to %v", latest)
+	}
+}
 
 // halfServer is a NATS server that ends its first connection after the handshake, and never says a word on later ones.
 func halfServer(t *testing.T) (address string, end chan<- struct{}, silent <-chan struct{}) {
