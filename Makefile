@@ -13,6 +13,8 @@ CONCURRENT ?= ./pkg/verifier/... ./authsvc/... ./resourcesvc/...
 
 FUZZTIME  ?= 10s
 BENCHTIME ?= 1s
+# Of make propagation and recovery: where the pages and plots go.
+RESULTS  ?= test/bench/results
 # Of make faults; without SEED a fresh one is drawn, and printed.
 DURATION ?= 2m
 SETUP    ?= both
@@ -24,7 +26,7 @@ PAUSE    ?= 4s
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: bin ## build bin/authsvc, bin/authctl and bin/resourcesvc, static
@@ -95,6 +97,19 @@ bench: ## run the benchmarks and print the machine and commit beside the figures
 	@echo "commit:  $(VERSION)"
 	@echo "machine: $$(uname -srm), $$(nproc 2>/dev/null || echo ?) CPUs, $$($(GO) version)"
 	@$(GO) test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) $(PACKAGES) | grep -Ev '^(ok|PASS|\?)|no test files'
+
+.PHONY: propagation
+propagation: ## measure how fast a revocation reaches 1 to 500 verifiers, on both engines (3 minutes; ARGS)
+	@$(GO) test -count=1 -v -timeout 30m ./test/bench/propagation \
+		-args -single 1,10,100,500 -cluster 1,10,100,500 -rounds 5 -revocations 60 -results $(RESULTS) $(ARGS)
+
+.PHONY: recovery
+recovery: ## measure takeover, how soon silence is noticed, and freshness after outages (7 minutes; ARGS)
+	@$(GO) test -count=1 -v -timeout 30m ./test/bench/recovery \
+		-args -kills 50 -holes 12 -outages 10 -results $(RESULTS) $(ARGS)
+
+.PHONY: measure
+measure: propagation recovery ## both, one after the other, on a quiet machine; RESULTS=folder
 
 .PHONY: defects
 defects: ## take each defence away and see that its promise breaks, and that the model notices (SEARCH=1: by random schedules too)

@@ -37,7 +37,7 @@ func (b *bench) authOutage() time.Time {
 	for _, a := range b.Auth {
 		a.Kill()
 	}
-	time.Sleep(outage)
+	time.Sleep(outage())
 	b.Auth[0].Restart(b)
 	end := time.Now()
 	for _, a := range b.Auth[1:] {
@@ -50,7 +50,7 @@ func (b *bench) busOutage() time.Time {
 	for i := range natstest.Nodes {
 		b.Nodes.Kill(i)
 	}
-	time.Sleep(outage)
+	time.Sleep(outage())
 	for i := range natstest.Nodes {
 		b.Nodes.Start(b, i)
 	}
@@ -60,7 +60,7 @@ func (b *bench) busOutage() time.Time {
 
 func (b *bench) silentOutage() time.Time {
 	b.holdAll(true)
-	time.Sleep(outage)
+	time.Sleep(outage())
 	end := time.Now()
 	b.holdAll(false)
 	return end
@@ -76,7 +76,7 @@ func (b *bench) holdAll(silent bool) {
 
 func (b *bench) frozenOutage() time.Time {
 	b.fleet.Freeze()
-	time.Sleep(outage)
+	time.Sleep(outage())
 	end := time.Now()
 	b.fleet.Thaw()
 	return end
@@ -86,7 +86,7 @@ func (b *bench) frozenOutage() time.Time {
 func (b *bench) databaseOutage() time.Time {
 	b.Database.Aim()
 	b.Database.Cut()
-	time.Sleep(outage)
+	time.Sleep(outage())
 	if err := b.Postgres.Restart(b.Context()); err != nil {
 		b.Fatal(err)
 	}

@@ -1,6 +1,7 @@
 package recovery
 
 import (
+	"math/rand/v2"
 	"slices"
 	"time"
 
@@ -75,7 +76,7 @@ func (b *bench) silent(ways [][]*faults.Proxy, i int) time.Time {
 // rest lets everybody be well again, for a time that is never the same part of a ping.
 func (b *bench) rest() {
 	b.provenSince(time.Now())
-	time.Sleep(time.Duration(time.Now().UnixNano() % int64(time.Second)))
+	time.Sleep(rand.N(time.Second))
 	b.fleet.Forget(b)
 }
 

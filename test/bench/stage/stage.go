@@ -53,12 +53,7 @@ func Single(t testing.TB) *Stage {
 // without, none does.
 func Cluster(t testing.TB, withFaults bool) *Stage {
 	t.Helper()
-	s := &Stage{}
-	if withFaults {
-		s.Nodes = natstest.StartClusterUnadvertised(t, service)
-	} else {
-		s.Nodes = natstest.StartCluster(t, service)
-	}
+	s := &Stage{Nodes: natstest.Layout{Services: []string{service}, Unadvertised: withFaults}.Start(t)}
 	for i := range natstest.Nodes {
 		s.Bus = append(s.Bus, strings.TrimPrefix(s.Nodes.NodeURL(i), "nats://"))
 	}
