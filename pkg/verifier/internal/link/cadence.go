@@ -18,7 +18,7 @@ type cadence struct {
 	urgent     atomic.Bool
 	unanswered atomic.Bool
 	last       time.Time     // when the last question was sent
-	early      time.Duration // how much sooner than askAgain to repeat it
+	jitter     float64       // of the next question, from 0 to 1
 }
 
 // setBounds derives the interval: a tenth of the smallest bound.
@@ -37,7 +37,12 @@ func (c *cadence) asked(now time.Time) {
 	c.urgent.Store(false)
 	c.unanswered.Store(true)
 	c.last = now
-	c.early = rand.N(askAgain / 4)
+	c.jitter = rand.Float64()
+}
+
+// sooner returns a duration without a share of it.
+func sooner(d time.Duration, share float64) time.Duration {
+	return d - time.Duration(share*float64(d))
 }
 
 // wait returns how long from now until the next question.
@@ -49,7 +54,9 @@ func (c *cadence) wait(now time.Time) time.Duration {
 	case c.urgent.Load():
 		interval = minAskGap
 	case c.unanswered.Load():
-		interval = min(interval, askAgain-c.early) // jitter: those that failed together shouldn't ask together
+		interval = min(interval, sooner(askAgain, c.jitter/4)) // those that failed together shouldn't ask together
+	default:
+		interval = sooner(interval, c.jitter/8) // nor those that an event made ask together, from then on
 	}
 	return max(0, interval-now.Sub(c.last))
 }
