@@ -19,6 +19,8 @@ import (
 const (
 	// tickEvery is the backstop for a nudge that didn't come, and how often a standby looks at the lease at least.
 	tickEvery = 250 * time.Millisecond
+	// retryEvery is when a round that failed is tried again: the fleet waits for it, and while the bus is away it costs nothing.
+	retryEvery = 100 * time.Millisecond
 	// roundEvery is how long proof requests may wait for others to share a round with. Events never wait.
 	roundEvery = 5 * time.Millisecond
 	// inspectEvery is how often the stream is looked at.

@@ -71,6 +71,9 @@ func (l *loop) step(ctx context.Context) {
 			next = min(next, max(l.dispatcher.heldFor, 5*time.Millisecond))
 		}
 		l.check(ctx, err)
+		if l.failing {
+			next = retryEvery
+		}
 	}
 	if more {
 		signal(l.asked)

@@ -28,8 +28,8 @@ import (
 
 var (
 	kills   = flag.Int("kills", 1, "how often the dispatcher is killed, in each set-up")
-	holes   = flag.Int("holes", 1, "how often connections fall silent, of verifiers and of authsvc")
-	outages = flag.Int("outages", 1, "how often there is an outage of each kind")
+	holes   = flag.Int("holes", 0, "how often connections fall silent, of verifiers and of authsvc")
+	outages = flag.Int("outages", 0, "how often there is an outage of each kind")
 	size    = flag.Int("verifiers", 8, "verifiers in each set-up")
 	results = flag.String("results", "", "folder for the page; none by default")
 )
@@ -53,7 +53,7 @@ const (
 	lookEvery = 20 * time.Millisecond
 )
 
-// Without arguments it is a small run that shows that the program works; make recovery gives the numbers.
+// Without arguments it is a run of seconds that shows that the program works; make recovery gives the numbers.
 func TestRecovery(t *testing.T) {
 	page := &figure.Page{}
 	page.Add("# How soon the system is itself again, %s", figure.Today())

@@ -9,6 +9,7 @@ import (
 const (
 	maxAskInterval = 500 * time.Millisecond
 	askAgain       = 250 * time.Millisecond // unanswered questions
+	askSomebody    = 100 * time.Millisecond // questions that nobody was there to hear, as the bus says
 	minAskGap      = 10 * time.Millisecond  // between questions, whoever wants them
 )
 
@@ -17,8 +18,9 @@ type cadence struct {
 	interval   atomic.Int64
 	urgent     atomic.Bool
 	unanswered atomic.Bool
-	last       time.Time     // when the last question was sent
-	jitter     float64       // of the next question, from 0 to 1
+	unheard    atomic.Bool
+	last       time.Time // when the last question was sent
+	jitter     float64   // of the next question, from 0 to 1
 }
 
 // setBounds derives the interval: a tenth of the smallest bound.
@@ -32,10 +34,14 @@ func (c *cadence) hurry() { c.urgent.Store(true) }
 // answered ends the repetition of a question.
 func (c *cadence) answered() { c.unanswered.Store(false) }
 
+// nobody notes that the bus had nobody to give the last question to. That is soon otherwise, and such a question costs authsvc nothing.
+func (c *cadence) nobody() { c.unheard.Store(true) }
+
 // asked notes that a question is being sent.
 func (c *cadence) asked(now time.Time) {
 	c.urgent.Store(false)
 	c.unanswered.Store(true)
+	c.unheard.Store(false)
 	c.last = now
 	c.jitter = rand.Float64()
 }
@@ -53,6 +59,8 @@ func (c *cadence) wait(now time.Time) time.Duration {
 		return 0
 	case c.urgent.Load():
 		interval = minAskGap
+	case c.unanswered.Load() && c.unheard.Load():
+		interval = min(interval, sooner(askSomebody, c.jitter/4))
 	case c.unanswered.Load():
 		interval = min(interval, sooner(askAgain, c.jitter/4)) // those that failed together shouldn't ask together
 	default:

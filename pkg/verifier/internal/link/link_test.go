@@ -67,21 +67,32 @@ func TestQuestionsComeAtTheirCadence(t *testing.T) {
 }
 
 func TestUnansweredQuestionsAreRepeatedSoon(t *testing.T) {
-	inScene(t, nil, func(s *scene) {
-		s.pass(time.Second)
-		s.change(func(a *authority) { a.silent = true })
-		before := s.times(events.ProofSubject(testService))
-		s.pass(10 * time.Second)
-		if got := s.times(events.ProofSubject(testService)) - before; got < 40 || got > 56 {
-			t.Fatalf("%d questions in 10 s", got)
-		}
-		s.mustBeReady()
-		s.pass(21 * time.Second)
-		s.mustNotBeReady()
-		s.change(func(a *authority) { a.silent = false })
-		s.pass(300 * time.Millisecond)
-		s.mustBeReady()
-	})
+	for name, test := range map[string]struct {
+		away        func(*authority, bool)
+		least, most int
+		again       time.Duration
+	}{
+		"no answer":      {func(a *authority, away bool) { a.deaf = away }, 40, 56, 300 * time.Millisecond},
+		"nobody listens": {func(a *authority, away bool) { a.silent = away }, 100, 140, 110 * time.Millisecond},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inScene(t, nil, func(s *scene) {
+				s.pass(time.Second)
+				s.change(func(a *authority) { test.away(a, true) })
+				before := s.times(events.ProofSubject(testService))
+				s.pass(10 * time.Second)
+				if got := s.times(events.ProofSubject(testService)) - before; got < test.least || got > test.most {
+					t.Fatalf("%d questions in 10 s", got)
+				}
+				s.mustBeReady()
+				s.pass(21 * time.Second)
+				s.mustNotBeReady()
+				s.change(func(a *authority) { test.away(a, false) })
+				s.pass(test.again)
+				s.mustBeReady()
+			})
+		})
+	}
 }
 
 func TestEventThatSomebodyWaitsForIsConfirmedAtOnce(t *testing.T) {

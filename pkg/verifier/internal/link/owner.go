@@ -266,7 +266,9 @@ func (l *Link) verify(kind events.Kind, m *nats.Msg) error {
 // answer takes a message that came to the inbox of questions.
 func (l *Link) answer(m *nats.Msg) {
 	if m.Header.Get(statusHeader) != "" {
-		return // nobody answers: asked again in a moment
+		l.cadence.nobody()
+		l.rouse()
+		return
 	}
 	if err := l.takeAnswer(m); err != nil {
 		l.log.Debug("answer dropped", "error", err)

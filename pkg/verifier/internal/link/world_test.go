@@ -36,7 +36,8 @@ type authority struct {
 	floor  uint64
 	tokens []ed25519.PublicKey
 
-	silent     bool // answers no questions
+	silent     bool // isn't there: questions come back
+	deaf       bool // is there, and answers no questions
 	lostKeys   int  // so many questions for the token keys go to a replica that is silent
 	mute       bool // the stream takes requests and never answers
 	stuck      int  // so many requests the stream answers with nothing but that there is more
@@ -163,6 +164,9 @@ func (a *authority) replies(subject string, body []byte) []*nats.Msg {
 	switch subject {
 	case events.SubjectStreamGet, events.SubjectDirectGet:
 		return a.readStream(subject, body)
+	}
+	if a.deaf {
+		return nil
 	}
 	if a.silent {
 		return []*nats.Msg{status("503")}
