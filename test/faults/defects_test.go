@@ -100,6 +100,24 @@ var anomalies = []anomaly{
 		},
 	},
 	{
+		// The database and the stream forget x, and y gets its number; the resource service remembers x.
+		defence: "the chain", setUp: "single", resource: "chain",
+		breaks: []string{"BoundedAcceptance", "NothingLost"},
+		happens: func(s *scene) {
+			y, x := s.user("y"), s.Auth[0].Register(s.t, "user-x")
+			restore := s.backUp()
+			before := s.ask().Applied
+			s.Auth[0].Must(s.t, 200, "POST", "/v1/admin/revocations", s.admin, map[string]any{"token": x.Token})
+			s.until(func(v said) bool { return v.Applied > before })
+			s.leave()
+			restore()
+			s.revoke(s.Auth[0], y, "published")
+			s.comeBack()
+			s.afterB()
+			s.try(y)
+		},
+	},
+	{
 		// While the dispatcher says nothing, somebody who has the credentials of the bus says that nothing has happened.
 		defence: "signatures", setUp: "single", resource: "signature",
 		breaks: []string{"BoundedAcceptance"},

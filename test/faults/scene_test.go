@@ -3,6 +3,8 @@ package faults
 import (
 	"context"
 	"encoding/json"
+	"os"
+	"path/filepath"
 	"slices"
 	"syscall"
 	"testing"
@@ -156,6 +158,37 @@ func (s *scene) standStill(c *credential) (goOn func()) {
 func (s *scene) restart(a *system.Auth) {
 	a.Kill()
 	a.Restart(s.t)
+}
+
+// backUp copies the database; the returned function puts the copy in its place, and loses the stream.
+func (s *scene) backUp() (restore func()) {
+	a, copied := s.Auth[0], s.t.TempDir()
+	a.Kill()
+	copyDatabase(s.t, a.DataDir, copied)
+	a.Restart(s.t)
+	return func() {
+		a.Kill()
+		copyDatabase(s.t, copied, a.DataDir)
+		if err := os.RemoveAll(filepath.Join(a.DataDir, "nats", "jetstream")); err != nil {
+			s.t.Fatal(err)
+		}
+		a.Restart(s.t)
+	}
+}
+
+// copyDatabase copies SQLite's files. The index of the log is made anew.
+func copyDatabase(t testing.TB, from, to string) {
+	t.Helper()
+	os.Remove(filepath.Join(to, "tocsin.db-shm"))
+	for _, name := range []string{"tocsin.db", "tocsin.db-wal"} {
+		content, err := os.ReadFile(filepath.Join(from, name))
+		if err == nil {
+			err = os.WriteFile(filepath.Join(to, name), content, 0o600)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 // freeze stops the first resource service for longer than B.
