@@ -9,6 +9,7 @@ import (
 	"github.com/tocsin-auth/tocsin/pkg/verifier/internal/clock"
 	"github.com/tocsin-auth/tocsin/pkg/verifier/internal/defect"
 	"github.com/tocsin-auth/tocsin/pkg/verifier/internal/follower"
+	"github.com/tocsin-auth/tocsin/pkg/verifier/internal/link"
 	"github.com/tocsin-auth/tocsin/pkg/verifier/internal/revset"
 	"github.com/tocsin-auth/tocsin/pkg/verifier/internal/token"
 )
@@ -22,43 +23,50 @@ func (v *Verifier) Verify(ctx context.Context, c Credential, route *Route) (*Pri
 	if route == nil {
 		route = &v.base
 	}
-	p, stripe, err := v.verify(ctx, c, route)
+	p, t, err := v.verify(ctx, c, route)
 	if err != nil {
-		v.counters.refused(stripe, err)
+		v.counters.refused(t, err)
 		return nil, err
 	}
-	v.counters.accepted(stripe)
+	v.counters.accepted(t)
 	return p, nil
 }
 
-// verify also returns on which stripe to count.
-func (v *Verifier) verify(ctx context.Context, c Credential, route *Route) (*Principal, uint8, error) {
+// verify also returns how to count it.
+func (v *Verifier) verify(ctx context.Context, c Credential, route *Route) (*Principal, tally, error) {
 	switch {
 	case c.method == MethodBearer:
 		return v.verifyToken(ctx, c.value, route)
 	case c.method == MethodAPIKey && route.elite:
 		p, err := v.verifyKeyElite(ctx, c.value, route)
-		return p, 0, err
+		return p, tally{}, err
 	case c.method == MethodAPIKey:
 		return v.verifyKey(ctx, c.value, route)
 	}
-	return nil, 0, ErrMissingCredential
+	return nil, tally{}, ErrMissingCredential
 }
 
-func (v *Verifier) verifyToken(ctx context.Context, raw string, route *Route) (*Principal, uint8, error) {
-	h, err := v.token(ctx, raw, route)
-	if err != nil {
-		return nil, 0, err
+func (v *Verifier) verifyToken(ctx context.Context, raw string, route *Route) (*Principal, tally, error) {
+	if len(raw) > token.MaxLength {
+		return nil, tally{}, ErrMalformed
+	}
+	h := v.tokens.Get(raw)
+	t := tallyOf(h)
+	if h == nil {
+		var err error
+		if h, err = v.newToken(ctx, raw, route); err != nil {
+			return nil, t, err
+		}
 	}
 	if route.elite {
 		p, err := v.askToken(ctx, h, route)
-		return p, h.stripe, err
+		return p, t, err
 	}
 	p, err := v.judge(h, route, nil)
 	if err == errStaleAsk {
 		p, err = v.askBounded(func() (*Principal, error) { return v.askToken(ctx, h, route) })
 	}
-	return p, h.stripe, err
+	return p, t, err
 }
 
 // token returns the verified claims of a token: from the cache if exactly this token was verified before.
@@ -67,9 +75,13 @@ func (v *Verifier) token(ctx context.Context, raw string, route *Route) (*holdin
 		return nil, ErrMalformed
 	}
 	if h := v.tokens.Get(raw); h != nil {
-		v.counters.hit(h.stripe)
 		return h, nil
 	}
+	return v.newToken(ctx, raw, route)
+}
+
+// newToken verifies a token that isn't in the cache.
+func (v *Verifier) newToken(ctx context.Context, raw string, route *Route) (*holding, error) {
 	v.counters.miss()
 	t, err := token.Parse(raw)
 	if err != nil {
@@ -83,11 +95,11 @@ func (v *Verifier) token(ctx context.Context, raw string, route *Route) (*holdin
 	if err != nil {
 		return nil, tokenError(err)
 	}
-	h := holdToken(claims)
-	if now := v.clock.Now().Micros(); now < h.expires {
-		v.tokens.Put(raw, h, now, h.expires)
+	e := holdToken(claims)
+	if now := v.clock.Now().Micros(); now < e.Value.expires {
+		v.tokens.Put(raw, e, now, e.Value.expires)
 	}
-	return h, nil
+	return &e.Value, nil
 }
 
 // errUnknownKid: the verifier holds exactly the set that authsvc has, and the key isn't in it.
@@ -159,14 +171,14 @@ func (v *Verifier) judge(h *holding, route *Route, vouch *follower.Freshness) (*
 	if v.outlived(h, now) {
 		return nil, errOutlived
 	}
-	if s.refusal != nil {
+	switch {
+	case s.refusal != nil:
 		return nil, s.refusal
-	}
-	if err := v.admit(s.principal, route); err != nil {
-		return nil, err
+	case !route.permits(s.principal):
+		return nil, ErrForbidden
 	}
 	// Quotas will be taken here: after everything that refuses for good, before the time.
-	return s.principal, h.inTime(proof.Time(now), s.notAfter)
+	return s.principal, inTime(proof.Time(now), h.notBefore, s.expires)
 }
 
 // whenStale applies the route's policy. It returns nil to go on with what is known.
@@ -185,7 +197,7 @@ func (v *Verifier) admit(p *Principal, route *Route) error {
 	switch {
 	case p.Mode != v.mode:
 		return ErrWrongMode
-	case !route.permits(p.Roles):
+	case !route.permits(p):
 		return ErrForbidden
 	}
 	return nil
@@ -195,36 +207,49 @@ var errNotYet = fmt.Errorf("%w: not yet valid", ErrInvalidToken)
 
 // inTime checks nbf and exp at a time of the guarded clock, in microseconds. An iat in the future refuses nothing: the token
 // exists, so the clocks of its issue and of now differ, as they do after the issuer's was ahead and was set right.
-func (h *holding) inTime(now, notAfter int64) error {
+func inTime(now, notBefore, expires int64) error {
 	switch {
-	case now >= h.expires || now >= notAfter:
+	case now >= expires:
 		return ErrExpired
-	case now < h.notBefore:
+	case now < notBefore:
 		return errNotYet
 	}
 	return nil
 }
 
 // look asks the set and the key set about a holding. While neither has changed since it last asked, the answer is the
-// same: that is the only short cut. The version is read before the content, so a sight is never newer than its stamp.
-func (v *Verifier) look(h *holding) *sight {
+// same: that is the only short cut. The version is read before the content, so an answer is never newer than its stamp.
+func (v *Verifier) look(h *holding) standing {
 	version, keys := v.set.Version(), v.link.Keys()
-	if s := h.seen.Load(); s != nil && s.version == version && s.keys == keys {
-		return s
+	if h.clean.Load() == version && h.cleanFor.Load() == keys {
+		return standing{nil, &h.principal, h.expires}
 	}
-	s := &sight{version: version, keys: keys, notAfter: never}
-	s.refusal = v.standing(h, s)
+	if s := h.seen.Load(); s != nil && s.version == version && s.keys == keys {
+		return s.standing
+	}
+	return v.lookAnew(h, version, keys)
+}
+
+// lookAnew asks. What is found is put down for the next time: as a stamp, if it is nothing.
+func (v *Verifier) lookAnew(h *holding, version uint64, keys *link.TokenKeys) standing {
+	s := standing{principal: &h.principal, expires: h.expires}
+	s.refusal = v.stand(h, keys, &s)
 	if defect.Stamp {
 		defect.Meanwhile()
-		s.version = v.set.Version()
+		version = v.set.Version()
 	}
-	h.seen.Store(s)
+	if s == (standing{nil, &h.principal, h.expires}) {
+		h.clean.Store(version)
+		h.cleanFor.Store(keys)
+	} else {
+		h.seen.Store(&sight{version, keys, s})
+	}
 	return s
 }
 
-// standing fills a sight, and returns why the credential is dead, if it is.
-func (v *Verifier) standing(h *holding, s *sight) error {
-	if _, ok := s.keys.ByKID[h.kid]; !ok && !h.isKey() {
+// stand fills a standing, and returns why the credential is dead or strange here, if it is.
+func (v *Verifier) stand(h *holding, keys *link.TokenKeys, s *standing) error {
+	if _, ok := keys.ByKID[h.kid]; !ok && !h.isKey {
 		return errUnknownKid
 	}
 	for i := range h.chain {
@@ -232,25 +257,27 @@ func (v *Verifier) standing(h *holding, s *sight) error {
 			return ErrRevoked
 		}
 	}
-	if h.isKey() && !s.survives(v.set.Key(*h.key)) {
+	if h.isKey && !s.survives(v.set.Key(*h.key)) {
 		return ErrRevoked
 	}
 	if v.parentDisabled(h) {
 		return ErrRevoked
 	}
 	disabled := h.disabled
-	s.principal = &h.principal
 	if u, ok := v.set.User(h.subject); ok && u.RV >= h.rv {
 		s.principal, disabled = h.as(u.Roles, u.Plan), u.Disabled
 	}
-	if disabled {
+	switch {
+	case disabled:
 		return ErrRevoked
+	case h.principal.Mode != v.mode:
+		return ErrWrongMode
 	}
 	return nil
 }
 
-func (s *sight) survives(verdict revset.Verdict) bool {
-	s.notAfter = min(s.notAfter, verdict.NotAfter)
+func (s *standing) survives(verdict revset.Verdict) bool {
+	s.expires = min(s.expires, verdict.NotAfter)
 	return !verdict.Revoked
 }
 

@@ -24,18 +24,46 @@ type counters struct {
 
 // stripe is as large as whole cache lines.
 type stripe struct {
-	accepted, hits atomic.Uint64
+	// Accepted from a cache, accepted otherwise, refused from a cache: one addition for the most frequent of decisions.
+	acceptedHits, accepted, refusedHits atomic.Uint64
 
 	refused [len(codes)]atomic.Uint64
-	_       [128 - (2+len(codes))*8%128]byte
+	_       [128 - (3+len(codes))*8%128]byte
 }
 
-func (c *counters) accepted(s uint8) { c.striped[s%stripes].accepted.Add(1) }
-func (c *counters) hit(s uint8)      { c.striped[s%stripes].hits.Add(1) }
-func (c *counters) miss()            { c.misses.Add(1) }
+// tally is how to count a decision.
+type tally struct {
+	stripe uint8
+	hit    bool // the credential was in a cache
+}
+
+// tallyOf is that of a holding from a cache, or of none.
+func tallyOf(h *holding) tally {
+	if h == nil {
+		return tally{}
+	}
+	return tally{h.stripe, true}
+}
+
+func (c *counters) accepted(t tally) {
+	s := &c.striped[t.stripe%stripes]
+	if t.hit {
+		s.acceptedHits.Add(1)
+	} else {
+		s.accepted.Add(1)
+	}
+}
+
+func (c *counters) miss() { c.misses.Add(1) }
 
 // refused counts an error that isn't a refusal as what it is answered as.
-func (c *counters) refused(s uint8, err error) { c.striped[s%stripes].refused[codeIndex(err)].Add(1) }
+func (c *counters) refused(t tally, err error) {
+	s := &c.striped[t.stripe%stripes]
+	if t.hit {
+		s.refusedHits.Add(1)
+	}
+	s.refused[codeIndex(err)].Add(1)
+}
 
 // ended counts a long answer that was ended by a refusal.
 func (c *counters) ended(err error) { c.endings[codeIndex(err)].Add(1) }
@@ -52,8 +80,9 @@ func codeIndex(err error) int {
 func (c *counters) addTo(s *Stats) {
 	s.Refused = make(map[Code]uint64, len(codes))
 	for i := range c.striped {
-		s.Accepted += c.striped[i].accepted.Load()
-		s.CacheHits += c.striped[i].hits.Load()
+		hits := c.striped[i].acceptedHits.Load()
+		s.Accepted += hits + c.striped[i].accepted.Load()
+		s.CacheHits += hits + c.striped[i].refusedHits.Load()
 		for j, code := range codes {
 			s.Refused[code] += c.striped[i].refused[j].Load()
 		}

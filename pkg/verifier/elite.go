@@ -44,7 +44,7 @@ func (v *Verifier) askAboutToken(ctx context.Context, h *holding, route *Route) 
 	if err := v.admit(p, route); err != nil {
 		return nil, answer, err
 	}
-	return p, answer, h.inTime(v.timeBy(answer), never)
+	return p, answer, inTime(v.timeBy(answer), h.notBefore, h.expires)
 }
 
 // deadForGood reports whether the set knows a revocation that nothing can undo, so that authsvc needn't be asked.
@@ -98,10 +98,10 @@ func (v *Verifier) askKey(ctx context.Context, raw string, route *Route) (*Princ
 // askAboutKey returns a resolution, as good as one that was asked for alone, and what authsvc said. The generation and
 // the clock are read before the question is sent, as in fetchKey.
 func (v *Verifier) askAboutKey(ctx context.Context, raw string, route *Route) (*holding, events.CheckAnswer, error) {
-	hash, generation, asked := events.HashOf([]byte(raw)), v.generation.Load(), v.clock.Now()
+	hash, r := events.HashOf([]byte(raw)), v.resolution()
 	answer, err := v.check(ctx, events.CheckRequest{KeyHash: &hash})
 	if err == ErrUnknownKey {
-		v.unknown.Put(raw, &unknown{asked}, asked.Boot, asked.Boot+int64(unknownLife))
+		v.unknown.Put(raw, unknownSince(r.asked), r.asked.Boot, r.asked.Boot+int64(unknownLife))
 	}
 	if err != nil {
 		return nil, answer, err
@@ -109,11 +109,11 @@ func (v *Verifier) askAboutKey(ctx context.Context, raw string, route *Route) (*
 	if answer.Key == nil {
 		return nil, answer, fmt.Errorf("%w: active key without its description", ErrAuthUnavailable)
 	}
-	h, err := holdKey(answer.User, answer.Key)
+	e, err := holdKey(answer.User, answer.Key, r)
 	if err != nil {
 		return nil, answer, fmt.Errorf("%w: %w", ErrAuthUnavailable, err)
 	}
-	h.generation, h.asked = generation, asked
+	h := &e.Value
 	return h, answer, v.admitKey(h, route, answer)
 }
 
@@ -125,11 +125,11 @@ func (v *Verifier) admitKey(h *holding, route *Route, answer events.CheckAnswer)
 	if err := v.admit(&h.principal, route); err != nil {
 		return err
 	}
-	notAfter := int64(never)
+	expires := h.expires
 	if h.key.NotAfter > 0 {
-		notAfter = h.key.NotAfter
+		expires = h.key.NotAfter
 	}
-	return h.inTime(v.timeBy(answer), notAfter)
+	return inTime(v.timeBy(answer), h.notBefore, expires)
 }
 
 // timeBy is the guarded clock of an elite decision: the later of own wall time and authsvc's.

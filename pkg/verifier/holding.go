@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/tocsin-auth/tocsin/pkg/events"
+	"github.com/tocsin-auth/tocsin/pkg/events/apikey"
+	"github.com/tocsin-auth/tocsin/pkg/verifier/internal/cache"
 	"github.com/tocsin-auth/tocsin/pkg/verifier/internal/clock"
 	"github.com/tocsin-auth/tocsin/pkg/verifier/internal/link"
 	"github.com/tocsin-auth/tocsin/pkg/verifier/internal/revset"
@@ -23,20 +25,26 @@ const never = math.MaxInt64
 // holding is a credential in hand: facts that were verified and never change, and, beside them, what the revocation
 // set said when it was last asked. Caches keep holdings; a decision is made from one on every use.
 type holding struct {
-	// What every use reads comes first and together.
+	// What every use reads: with the head of the entry one cache line.
 
-	seen   atomic.Pointer[sight]
-	key    *revset.Key // nil for tokens
-	stripe uint8       // which counters it counts on
-	used   atomic.Bool // API keys: since it was resolved
-	// failures to renew it; only tendKeys writes.
-	failures atomic.Int64
+	// At this version of the set, and with these keys, there was nothing against it. One doesn't concern the other, so
+	// they needn't be of one moment.
+	clean    atomic.Uint64
+	cleanFor atomic.Pointer[link.TokenKeys]
 	// In microseconds by the guarded clock; leeway is in them already.
 	notBefore, expires int64
-	// asked and generation bound the life of a resolution; see [Verifier.outlived].
-	asked      clock.Reading
-	generation uint64
+	*facts
+	stripe uint8 // which counters it counts on
+	isKey  bool
+	used   atomic.Bool // API keys: since it was resolved
 
+	seen atomic.Pointer[sight] // what there was against it, or changed it
+	// failures to renew it; only tendKeys writes.
+	failures atomic.Int64
+}
+
+// facts are what was verified. They never change, and are shared.
+type facts struct {
 	// principal is who it speaks for, with the roles, plan and standing that the credential itself tells, at version rv.
 	principal Principal
 	rv        int64
@@ -49,49 +57,73 @@ type holding struct {
 	subject events.ID
 	// chain is the token and all that it was derived from: each can kill it. Empty for API keys.
 	chain []revset.Credential
+
+	// Of API keys.
+	key *revset.Key
+	resolution
 }
 
-func (h *holding) isKey() bool { return h.key != nil }
+// Entries of the caches. Most tokens fit into theirs, and all API keys.
+type (
+	heldToken   = cache.Entry[holding, tokenRoom]
+	heldKey     = cache.Entry[holding, keyRoom]
+	heldUnknown = cache.Entry[unknown, keyRoom]
 
-// sight is what the set and the key set said of a holding at one version of both.
-type sight struct {
-	version   uint64
-	keys      *link.TokenKeys
+	tokenRoom = [488]byte
+	keyRoom   = [apikey.Length]byte
+)
+
+// standing is where a holding stands by the set and the key set.
+type standing struct {
 	refusal   error // nil: alive
-	notAfter  int64 // microseconds: an API key that it rests on ends then
 	principal *Principal
+	expires   int64 // microseconds: its own end, or that of an API key which it rests on
+}
+
+// sight is a standing at one version of both. It never changes.
+type sight struct {
+	version uint64
+	keys    *link.TokenKeys
+	standing
 }
 
 // holdToken makes a holding of verified claims.
-func holdToken(c *token.Claims) *holding {
-	h := &holding{
+func holdToken(c *token.Claims) *heldToken {
+	f := &facts{
 		principal: Principal{
 			Subject: c.Subject.String(), Roles: c.Roles, Method: MethodBearer, Mode: c.Mode, SessionID: text(c.SessionID),
 			KeyID: text(c.APIKeyID), TokenID: c.ID.String(), ClientID: c.ClientID, AuthMethods: c.Methods,
 			Expires: time.Unix(c.Expires, 0).UTC(), claims: c.Payload,
 		},
 		rv: c.RV, kid: c.KeyID, subject: c.Subject,
-		notBefore: micros(c.NotBefore) - leeway.Microseconds(), expires: micros(c.Expires) + leeway.Microseconds(),
-		stripe: uint8(rand.Uint32()),
 	}
 	if c.AuthTime > 0 {
-		h.principal.AuthTime = time.Unix(c.AuthTime, 0).UTC()
+		f.principal.AuthTime = time.Unix(c.AuthTime, 0).UTC()
 	}
 	if c.Actor != nil {
-		h.principal.Actor = c.Actor.Subject
+		f.principal.Actor = c.Actor.Subject
 	}
 	if len(c.Parents) > 0 || c.Actor != nil || !c.APIKeyID.IsZero() {
-		h.narrow, h.narrowed = c.Roles, true // derived: a promotion of the user doesn't widen what was handed on
+		f.narrow, f.narrowed = c.Roles, true // derived: a promotion of the user doesn't widen what was handed on
 	}
-	h.chain = append(h.chain, revset.Credential{JTI: c.ID, SessionID: c.SessionID, Subject: c.Subject, KeyID: c.APIKeyID, TV: c.TV})
+	f.chain = append(f.chain, revset.Credential{JTI: c.ID, SessionID: c.SessionID, Subject: c.Subject, KeyID: c.APIKeyID, TV: c.TV})
 	for _, p := range c.Parents {
-		h.chain = append(h.chain, revset.Credential{JTI: p.ID, SessionID: p.SessionID, Subject: p.Subject, KeyID: p.APIKeyID, TV: p.TV})
+		f.chain = append(f.chain, revset.Credential{JTI: p.ID, SessionID: p.SessionID, Subject: p.Subject, KeyID: p.APIKeyID, TV: p.TV})
 	}
-	return h
+	return &heldToken{Value: holding{
+		facts: f, stripe: uint8(rand.Uint32()),
+		notBefore: micros(c.NotBefore) - leeway.Microseconds(), expires: micros(c.Expires) + leeway.Microseconds(),
+	}}
+}
+
+// resolution is what bounds the life of a resolved API key, read before authsvc was asked; see [Verifier.outlived].
+type resolution struct {
+	asked      clock.Reading
+	generation uint64
 }
 
 // holdKey makes a holding of a resolution. The ids were validated by its decoder.
-func holdKey(user *events.UserInfo, key *events.KeyInfo) (*holding, error) {
+func holdKey(user *events.UserInfo, key *events.KeyInfo, r resolution) (*heldKey, error) {
 	id, err := events.ParseID(key.ID)
 	if err != nil {
 		return nil, err
@@ -100,22 +132,26 @@ func holdKey(user *events.UserInfo, key *events.KeyInfo) (*holding, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := &holding{
+	f := &facts{
 		principal: Principal{
 			Subject: user.ID, Roles: user.Roles, Method: MethodAPIKey, Mode: key.Mode, Plan: user.Plan, KeyID: key.ID, Scopes: key.Scopes,
 		},
 		rv: user.RV, disabled: user.Disabled, subject: owner, narrow: key.Scopes, narrowed: len(key.Scopes) > 0,
-		notBefore: math.MinInt64, expires: never,
-		key:    &revset.Key{ID: id, Owner: owner, TV: key.TV, Suspended: key.Suspended, KV: key.KV},
-		stripe: uint8(rand.Uint32()),
+		key:        &revset.Key{ID: id, Owner: owner, TV: key.TV, Suspended: key.Suspended, KV: key.KV},
+		resolution: r,
 	}
 	if key.NotAfter != nil {
 		// Zero means "no end" to the set, so an end in 1970 becomes the next moment.
-		h.key.NotAfter = max(*key.NotAfter, 1)
-		h.principal.Expires = time.UnixMicro(*key.NotAfter).UTC()
+		f.key.NotAfter = max(*key.NotAfter, 1)
+		f.principal.Expires = time.UnixMicro(*key.NotAfter).UTC()
 	}
-	h.principal.Roles = h.within(user.Roles)
-	return h, nil
+	f.principal.Roles = f.within(user.Roles)
+	return f.heldKey(), nil
+}
+
+// heldKey returns an entry for a resolution that may be in the cache already.
+func (f *facts) heldKey() *heldKey {
+	return &heldKey{Value: holding{facts: f, isKey: true, notBefore: math.MinInt64, expires: never, stripe: uint8(rand.Uint32())}}
 }
 
 func text(id events.ID) string {
@@ -132,13 +168,13 @@ func micros(seconds int64) int64 {
 }
 
 // within narrows roles to what the credential may have of them.
-func (h *holding) within(roles []string) []string {
-	if !h.narrowed {
+func (f *facts) within(roles []string) []string {
+	if !f.narrowed {
 		return roles
 	}
 	kept := make([]string, 0, len(roles))
 	for _, role := range roles {
-		if slices.Contains(h.narrow, role) {
+		if slices.Contains(f.narrow, role) {
 			kept = append(kept, role)
 		}
 	}
@@ -146,12 +182,12 @@ func (h *holding) within(roles []string) []string {
 }
 
 // as returns the principal with an authorization state that is not older than the credential's own.
-func (h *holding) as(roles []string, plan string) *Principal {
-	roles = h.within(roles)
-	if plan == h.principal.Plan && slices.Equal(roles, h.principal.Roles) {
-		return &h.principal
+func (f *facts) as(roles []string, plan string) *Principal {
+	roles = f.within(roles)
+	if plan == f.principal.Plan && slices.Equal(roles, f.principal.Roles) {
+		return &f.principal
 	}
-	p := h.principal
+	p := f.principal
 	p.Roles, p.Plan = roles, plan
 	return &p
 }

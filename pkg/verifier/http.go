@@ -32,7 +32,7 @@ func (v *Verifier) Require(opts ...RouteOption) func(http.Handler) http.Handler 
 func (v *Verifier) verifyRequest(r *http.Request, route *Route) (*Principal, error) {
 	c, err := FromRequest(r)
 	if err != nil {
-		v.counters.refused(0, err)
+		v.counters.refused(tally{}, err)
 		return nil, err
 	}
 	return v.Verify(r.Context(), c, route)

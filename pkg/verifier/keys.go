@@ -36,17 +36,31 @@ const (
 // unknown marks a key that authsvc didn't know.
 type unknown struct{ asked clock.Reading }
 
-func (v *Verifier) verifyKey(ctx context.Context, raw string, route *Route) (*Principal, uint8, error) {
-	h, err := v.key(ctx, raw, route)
-	if err != nil {
-		return nil, 0, err
+func unknownSince(asked clock.Reading) *heldUnknown {
+	return &heldUnknown{Value: unknown{asked}}
+}
+
+func (v *Verifier) verifyKey(ctx context.Context, raw string, route *Route) (*Principal, tally, error) {
+	if len(raw) != apikey.Length {
+		return nil, tally{}, ErrMalformed
+	}
+	h := v.keys.Get(raw)
+	t := tallyOf(h)
+	if h == nil {
+		var err error
+		if h, err = v.newKey(ctx, raw, route); err != nil {
+			return nil, t, err
+		}
+	} else if !h.used.Load() {
+		h.used.Store(true)
 	}
 	p, err := v.judge(h, route, nil)
 	if err == errOutlived {
 		v.keys.Delete(raw, h)
-		if h, err = v.key(ctx, raw, route); err != nil {
-			return nil, 0, err
+		if h, err = v.newKey(ctx, raw, route); err != nil {
+			return nil, tally{}, err
 		}
+		t.hit = false
 		p, err = v.judge(h, route, nil)
 	}
 	switch err {
@@ -55,21 +69,11 @@ func (v *Verifier) verifyKey(ctx context.Context, raw string, route *Route) (*Pr
 	case errOutlived:
 		err = ErrAuthUnavailable // outlived as soon as it came: this process hardly runs, so don't insist
 	}
-	return p, h.stripe, err
+	return p, t, err
 }
 
-// key returns whose a key is: from the cache if exactly this key was resolved lately, else from authsvc.
-func (v *Verifier) key(ctx context.Context, raw string, route *Route) (*holding, error) {
-	if len(raw) != apikey.Length {
-		return nil, ErrMalformed
-	}
-	if h := v.keys.Get(raw); h != nil {
-		v.counters.hit(h.stripe)
-		if !h.used.Load() {
-			h.used.Store(true)
-		}
-		return h, nil
-	}
+// newKey asks authsvc whose a key is that isn't in the cache.
+func (v *Verifier) newKey(ctx context.Context, raw string, route *Route) (*holding, error) {
 	v.counters.miss()
 	if err := v.precheckKey(raw); err != nil {
 		return nil, err
@@ -94,7 +98,7 @@ func (v *Verifier) precheckKey(raw string) error {
 // outlived reports whether a resolution is too old to be used, or was made before the feed leapt over events that
 // could have concerned it.
 func (v *Verifier) outlived(h *holding, now clock.Reading) bool {
-	return h.isKey() && (h.generation != v.generation.Load() && !defect.Generation || now.Since(h.asked) >= keyLife && !defect.FillLimit)
+	return h.isKey && (h.generation != v.generation.Load() && !defect.Generation || now.Since(h.asked) >= keyLife && !defect.FillLimit)
 }
 
 // resolve asks authsvc whose a key is. Callers with the same key share one question.
@@ -128,24 +132,28 @@ func (v *Verifier) resolve(ctx context.Context, raw string) (*holding, error) {
 // fetchKey asks, and remembers what it learns. The generation and the clock are read before the question is sent, so
 // that what happens meanwhile counts against the answer.
 func (v *Verifier) fetchKey(ctx context.Context, raw string) (*holding, error) {
-	generation, asked := v.generation.Load(), v.clock.Now()
+	r := v.resolution()
 	v.counters.resolves.Add(1)
 	answer, err := v.askResolve(ctx, raw)
 	switch {
 	case errors.Is(err, ErrUnknownKey):
-		v.unknown.Put(raw, &unknown{asked}, asked.Boot, asked.Boot+int64(unknownLife))
+		v.unknown.Put(raw, unknownSince(r.asked), r.asked.Boot, r.asked.Boot+int64(unknownLife))
 		return nil, err
 	case err != nil:
 		v.counters.unavailable.Add(1)
 		return nil, err
 	}
-	h, err := holdKey(answer.User, answer.Key)
+	e, err := holdKey(answer.User, answer.Key, r)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrAuthUnavailable, err)
 	}
-	h.generation, h.asked = generation, asked
-	v.keys.Put(raw, h, asked.Boot, asked.Boot+int64(keyLife))
-	return h, nil
+	v.keys.Put(raw, e, r.asked.Boot, r.asked.Boot+int64(keyLife))
+	return &e.Value, nil
+}
+
+// resolution is one that begins now.
+func (v *Verifier) resolution() resolution {
+	return resolution{generation: v.generation.Load(), asked: v.clock.Now()}
 }
 
 func (v *Verifier) askResolve(ctx context.Context, raw string) (events.ResolveAnswer, error) {

@@ -85,7 +85,7 @@ func (v *Verifier) beginLive(ctx context.Context, c Credential, route *Route, en
 	}
 	l := &live{v: v, route: route, ended: ended, place: -1}
 	if err := l.found(ctx, c); err != nil {
-		v.counters.refused(0, err)
+		v.counters.refused(tally{}, err)
 		return nil, err
 	}
 	ctx, l.cancel = context.WithCancelCause(context.WithValue(NewContext(ctx, p), liveKey{}, l))
@@ -95,7 +95,7 @@ func (v *Verifier) beginLive(ctx context.Context, c Credential, route *Route, en
 	}
 	if err != nil {
 		l.release()
-		v.counters.refused(0, err)
+		v.counters.refused(tally{}, err)
 		return nil, err
 	}
 	return l, nil
@@ -125,7 +125,7 @@ func (l *live) found(ctx context.Context, c Credential) error {
 
 // unresolved is the holding of an API key that has yet to be resolved: it has outlived its time.
 func unresolved() *holding {
-	return &holding{key: &revset.Key{}, generation: ^uint64(0), expires: never}
+	return &holding{isKey: true, facts: &facts{key: &revset.Key{}, resolution: resolution{generation: ^uint64(0)}}, expires: never}
 }
 
 // asks reports whether authsvc is asked about the route's credentials beside the feed.
@@ -229,11 +229,9 @@ func (l *live) askNow(ctx context.Context) (*holding, events.CheckAnswer, error)
 
 // told returns the same token with the authorization state that authsvc told.
 func (h *holding) told(user *events.UserInfo) *holding {
-	p := *h.as(user.Roles, user.Plan)
-	return &holding{
-		principal: p, rv: user.RV, narrow: h.narrow, narrowed: h.narrowed, kid: h.kid, subject: h.subject, chain: h.chain,
-		notBefore: h.notBefore, expires: h.expires, stripe: h.stripe,
-	}
+	f := *h.facts
+	f.principal, f.rv = *h.as(user.Roles, user.Plan), user.RV
+	return &holding{facts: &f, notBefore: h.notBefore, expires: h.expires, stripe: h.stripe}
 }
 
 // end ends the answer by a refusal, once.
@@ -285,7 +283,9 @@ func (l *live) wantsVouch(now clock.Reading) bool {
 func (l *live) keep(now clock.Reading) {
 	h := l.hold.Load()
 	if !l.v.outlived(h, now) && now.Since(h.asked) >= renewAfter && l.v.keys.Get(l.key) == nil {
-		l.v.keys.Put(l.key, h, now.Boot, h.asked.Boot+int64(keyLife))
+		kept := h.facts.heldKey()
+		kept.Value.used.Store(h.used.Load())
+		l.v.keys.Put(l.key, kept, now.Boot, h.asked.Boot+int64(keyLife))
 	}
 }
 
@@ -326,7 +326,7 @@ func (l *live) lasts(now clock.Reading) time.Duration {
 	}
 	end := h.expires
 	if s := h.seen.Load(); s != nil {
-		end = min(end, s.notAfter)
+		end = min(end, s.expires)
 	}
 	if rest := end - timeBy(proof, now); rest < left.Microseconds() {
 		return time.Duration(rest) * time.Microsecond

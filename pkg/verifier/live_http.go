@@ -12,7 +12,7 @@ func (v *Verifier) requireLong(route *Route, next http.Handler) http.Handler {
 		a := &longAnswer{ResponseWriter: w, r: r, header: w.Header().Clone()}
 		c, err := FromRequest(r)
 		if err != nil {
-			v.counters.refused(0, err)
+			v.counters.refused(tally{}, err)
 		} else {
 			a.live, err = v.beginLive(r.Context(), c, route, a.ended)
 		}

@@ -138,10 +138,10 @@ func (v *Verifier) noteBound(b time.Duration) {
 	}
 }
 
-// permits reports whether roles meet all requirements.
-func (r *Route) permits(roles []string) bool {
+// permits reports whether a principal's roles meet all requirements.
+func (r *Route) permits(p *Principal) bool {
 	for _, names := range r.roles {
-		if !intersect(names, roles) {
+		if !intersect(names, p.Roles) {
 			return false
 		}
 	}

@@ -296,16 +296,22 @@ func TestVersionOfTheSetIsTheOnlyShortCut(t *testing.T) {
 	r := newRig(t)
 	token := mint(nil)
 	r.want("", Bearer(token))
-	h := r.tokens.Get(token)
-	first := h.seen.Load()
+	h, keys := r.tokens.Get(token), r.link.Keys()
+	first := h.clean.Load()
 	r.want("", Bearer(token))
-	if h.seen.Load() != first {
+	if h.clean.Load() != first || h.cleanFor.Load() != keys {
 		t.Error("looked up again though nothing changed")
 	}
 	r.apply(events.TokenRevoked{JTI: parentToken})
 	r.want("", Bearer(token))
-	if h.seen.Load() == first {
-		t.Error("not looked up again after a change")
+	if h.clean.Load() == first {
+		t.Error("not looked up again after a change of the set")
+	}
+	another := *keys
+	r.link.keys.Store(&another)
+	r.want("", Bearer(token))
+	if h.cleanFor.Load() != &another {
+		t.Error("not looked up again after a change of the keys")
 	}
 }
 

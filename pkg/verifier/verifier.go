@@ -46,9 +46,9 @@ type Verifier struct {
 	set   *revset.Set
 	link  connection
 
-	tokens     *cache.Cache[holding]
-	keys       *cache.Cache[holding]
-	unknown    *cache.Cache[unknown]
+	tokens     *cache.Cache[holding, tokenRoom]
+	keys       *cache.Cache[holding, keyRoom]
+	unknown    *cache.Cache[unknown, keyRoom]
 	generation atomic.Uint64 // raised when the feed leaps: resolutions of an earlier one are void
 	flights    singleflight.Group
 	resolving  chan struct{} // a place for each resolution in flight
@@ -97,7 +97,7 @@ func newVerifier(ctx context.Context, s *settings, c clock.Clock, set *revset.Se
 	v := &Verifier{
 		issuer: s.Issuer, audience: s.Audience, service: s.Service, instance: s.instance, realm: s.Service, mode: s.mode,
 		base: Route{bound: s.bound, policy: s.policy}, smallest: s.bound, clock: c, set: set,
-		tokens: cache.New[holding](s.tokens), keys: cache.New[holding](s.keys), unknown: cache.New[unknown](unknownKeys),
+		tokens: cache.New[holding, tokenRoom](s.tokens), keys: cache.New[holding, keyRoom](s.keys), unknown: cache.New[unknown, keyRoom](unknownKeys),
 		resolving: make(chan struct{}, resolveLimit), asking: make(chan struct{}, s.askLimit),
 		lives: newLives(s.askLimit), counters: new(counters),
 	}

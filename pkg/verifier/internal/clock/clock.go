@@ -9,7 +9,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/tocsin-auth/tocsin/pkg/verifier/internal/defect"
 )
 
 // Reading is one moment by two clocks, in nanoseconds. The zero Reading is "never".
@@ -32,18 +31,6 @@ func (r Reading) Micros() int64 { return r.Wall / 1000 }
 // Clock reads both clocks. Implementations MUST NOT cache: a process that was frozen has to see that it was.
 type Clock interface {
 	Now() Reading
-}
-
-// System returns the machine's clocks. It doesn't allocate.
-func System() Clock { return system{} }
-
-type system struct{}
-
-func (system) Now() Reading {
-	if defect.RealClock {
-		return ownTime()
-	}
-	return Reading{Wall: time.Now().UnixNano() + wrongBy(), Boot: bootNanos()}
 }
 
 // Fake is a clock for tests that moves only when told. It is safe for concurrent use.
