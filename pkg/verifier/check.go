@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/tocsin-auth/tocsin/pkg/events"
 	"github.com/tocsin-auth/tocsin/pkg/verifier/internal/clock"
@@ -105,8 +106,12 @@ func (v *Verifier) newToken(ctx context.Context, raw string, route *Route) (*hol
 // errUnknownKid: the verifier holds exactly the set that authsvc has, and the key isn't in it.
 var errUnknownKid = fmt.Errorf("%w: unknown key", ErrInvalidToken)
 
+// keysVouched is for how long a proof shows that a key which it doesn't know doesn't exist. It is not for B: after an
+// emergency a new key signs at once, and who is cut off just then has to say that it can't know the token, not that it is bad.
+const keysVouched = time.Second
+
 // tokenKey finds the key that a token names. An unknown one is looked for once (the link shares and limits that); it is
-// the token's fault only while the verifier is fresh, because a proof vouches for the key set too.
+// the token's fault only when authsvc has just said which keys there are.
 func (v *Verifier) tokenKey(ctx context.Context, kid string, route *Route) (token.Key, error) {
 	if key, ok := v.link.Keys().ByKID[kid]; ok {
 		return token.Key{Algorithm: key.Alg, Public: key.Key}, nil
@@ -121,9 +126,9 @@ func (v *Verifier) tokenKey(ctx context.Context, kid string, route *Route) (toke
 		return token.Key{Algorithm: key.Alg, Public: key.Key}, nil
 	}
 	switch {
-	case v.fresh(route):
+	case err == nil, errors.Is(err, link.ErrCoolDown) && v.link.Fresh().Within(v.clock.Now(), keysVouched):
 		return token.Key{}, errUnknownKid
-	case route.elite || route.policy == Ask:
+	case route.elite || route.policy == Ask || v.fresh(route):
 		return token.Key{}, errors.Join(ErrAuthUnavailable, err)
 	}
 	return token.Key{}, ErrStale

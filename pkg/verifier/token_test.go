@@ -15,6 +15,7 @@ import (
 
 	"github.com/tocsin-auth/tocsin/pkg/events"
 	"github.com/tocsin-auth/tocsin/pkg/verifier/internal/clock"
+	"github.com/tocsin-auth/tocsin/pkg/verifier/internal/link"
 )
 
 func TestGoodTokenGivesItsPrincipal(t *testing.T) {
@@ -257,11 +258,34 @@ func TestUnknownKidIsLookedForOnceAndFound(t *testing.T) {
 func TestUnknownKidIsNotTheTokensFaultWhileStale(t *testing.T) {
 	r := newRig(t)
 	r.clock.Advance(time.Minute)
+	r.link.refresh = func(context.Context) error { return link.ErrUnavailable }
 	token := Bearer(mintWith(claims{"kid": "k2"}, nil))
 	r.want(CodeStale, token)
 	r.want(CodeStale, token, OnStale(ServeStale(time.Hour)))
 	r.want(CodeAuthUnavailable, token, OnStale(Ask))
 	r.want(CodeAuthUnavailable, token, Elite())
+}
+
+// After an emergency rotation good tokens are signed with a key that a verifier doesn't know which is cut off just then.
+func TestUnknownKidIsTheTokensFaultOnlyWhenAuthsvcHasJustSaidSo(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		fetch error
+		proof time.Duration // ago
+		want  Code
+	}{
+		{"fetched", nil, 20 * time.Second, CodeInvalidToken},
+		{"not reachable, though fresh", link.ErrUnavailable, 0, CodeAuthUnavailable},
+		{"not fetched again, proven just now", link.ErrCoolDown, keysVouched, CodeInvalidToken},
+		{"not fetched again, proven a while ago", link.ErrCoolDown, keysVouched + 1, CodeAuthUnavailable},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := newRig(t)
+			r.link.refresh = func(context.Context) error { return c.fetch }
+			r.clock.Advance(c.proof)
+			r.want(c.want, Bearer(mintWith(claims{"kid": "k2"}, nil)))
+		})
+	}
 }
 
 func TestEmergencyRotationKillsVerifiedTokens(t *testing.T) {

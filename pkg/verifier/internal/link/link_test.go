@@ -406,8 +406,11 @@ func TestUnknownKidIsLookedForOnceInAWhile(t *testing.T) {
 	inScene(t, nil, func(s *scene) {
 		s.pass(time.Second)
 		before := s.times(events.KeysSubject(testService))
+		if err := s.link.RefreshKeys(context.Background()); err != nil {
+			t.Fatal(err)
+		}
 		for range 50 {
-			if err := s.link.RefreshKeys(context.Background()); err != nil {
+			if err := s.link.RefreshKeys(context.Background()); err != ErrCoolDown {
 				t.Fatal(err)
 			}
 		}
@@ -420,6 +423,13 @@ func TestUnknownKidIsLookedForOnceInAWhile(t *testing.T) {
 		}
 		if got := s.times(events.KeysSubject(testService)) - before; got != 2 {
 			t.Fatalf("%d fetches", got)
+		}
+		s.change(func(a *authority) { a.silent = true })
+		s.pass(unknownKidCoolDown)
+		for range 2 { // the second is within the cool-down, and knows no more than the first
+			if err := s.link.RefreshKeys(context.Background()); !errors.Is(err, ErrUnavailable) {
+				t.Fatalf("nobody answers: %v", err)
+			}
 		}
 	})
 }

@@ -1,6 +1,7 @@
 package link
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -39,6 +40,7 @@ type tokenKeys struct {
 	mu      sync.Mutex
 	flight  *flight             // the fetch in progress
 	refresh time.Time           // when a fetch was last begun for an unknown kid
+	fetched error               // how the last fetch ended
 	retired map[string]struct{} // kids that left the set: they never come back
 }
 
@@ -57,16 +59,19 @@ func (k *tokenKeys) init() {
 // Keys returns the token key set, never nil; before the first fetch it is empty.
 func (l *Link) Keys() *TokenKeys { return l.tokens.set.Load() }
 
+// ErrCoolDown says that the token key set was fetched a moment ago for an unknown kid and isn't fetched again.
+var ErrCoolDown = errors.New("token keys were fetched a moment ago")
+
 // RefreshKeys fetches the token key set because a token named an unknown kid. Calls share one fetch, and there is a
-// cool-down: then it returns nil at once. The caller looks into Keys again.
+// cool-down: then it returns [ErrCoolDown] at once, or how the last fetch failed. The caller looks into Keys again.
 func (l *Link) RefreshKeys(ctx context.Context) error {
 	k := &l.tokens
 	k.mu.Lock()
 	f := k.flight
 	if f == nil {
 		if !k.refresh.IsZero() && time.Since(k.refresh) < unknownKidCoolDown {
-			k.mu.Unlock()
-			return nil
+			defer k.mu.Unlock()
+			return cmp.Or(k.fetched, ErrCoolDown)
 		}
 		k.refresh = time.Now()
 		f = l.beginFetch()
@@ -107,7 +112,7 @@ func (l *Link) beginFetch() *flight {
 	l.tasks.Go(func() {
 		err := l.fetchTokenKeys(ctx)
 		l.tokens.mu.Lock()
-		l.tokens.flight = nil
+		l.tokens.flight, l.tokens.fetched = nil, err
 		l.tokens.mu.Unlock()
 		if err != nil && l.ctx.Err() == nil {
 			l.log.Warn("token keys not fetched", "error", err)
