@@ -57,8 +57,8 @@ func (o *outage) cause(moment time.Duration) string {
 	return last.Kind
 }
 
-// NoCollateral: a credential that nobody ended is accepted on ordinary routes, and a key that the instance has accepted
-// before; except, for faults that aren't spared, from B − 2 s after the fault's start until 1 s after its end.
+// NoCollateral: a credential that nobody ended is accepted on ordinary routes, if the instance can know it: a key has to be
+// accepted there once, and so has a token that was signed just after an emergency had changed the signing key; except, for faults that aren't spared, from B − 2 s after the fault's start until 1 s after its end.
 func NoCollateral(h *History) (a Availability, broken []Violation) {
 	all, windows, starts := livesOf(h), windowsOf(h), startsOf(h)
 	a.Reasons = map[string]map[string]int{}
@@ -82,7 +82,7 @@ func NoCollateral(h *History) (a Availability, broken []Violation) {
 			continue
 		}
 		started, _ := starts.before(c.Instance, c.Begin)
-		held := !l.Key || (cached[at] > started && cached[at] > l.lastRevival())
+		held := cached[at] > started && cached[at] > l.lastRevival() || !l.Key && !h.newKeyOf(l, c)
 		if excuse := windows.find(c, held); excuse != nil {
 			a.refused(c, excuse)
 			continue
@@ -97,6 +97,17 @@ func (l *life) lastRevival() (last time.Duration) {
 		last = max(last, r.End)
 	}
 	return last
+}
+
+// emergency is the name of the change by which a new signing key signs at once.
+const emergency = "rotate signing key at once"
+
+// newKeyOf reports whether a token may be signed with a key that an emergency has made so lately that an instance which
+// was cut off at that time need neither know it nor be stale.
+func (h *History) newKeyOf(l *life, c Call) bool {
+	return slices.ContainsFunc(h.Changes, func(e Change) bool {
+		return e.Name == emergency && e.Outcome != Failed && e.Begin <= l.End && c.Begin <= e.End+h.Bound
+	})
 }
 
 type windows struct {

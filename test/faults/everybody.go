@@ -28,7 +28,7 @@ func (f *Traffic) strike(ctx context.Context, rng *rand.Rand) {
 	case 6:
 		q = request{name: "rotate signing key", method: "POST", path: "/v1/admin/signing-keys/rotate", body: map[string]any{}}
 	case 7:
-		q = request{name: "rotate signing key at once", method: "POST", path: "/v1/admin/signing-keys/rotate",
+		q = request{name: emergency, method: "POST", path: "/v1/admin/signing-keys/rotate",
 			body: map[string]any{"emergency": true}, allTokens: true}
 	}
 	if outcome, _ := f.change(ctx, rng, q); outcome == Failed || !q.allTokens {

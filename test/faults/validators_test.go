@@ -179,6 +179,7 @@ func TestNoCollateralIsSeenToBeBroken(t *testing.T) {
 	fault := Fault{Span: at(10, 16), Name: "a fault"}
 	spared := Fault{Span: at(10, 16), Name: "a loss", Spared: true}
 	restart := Fault{Span: at(10, 12), Name: "a restart", Down: []string{"one"}}
+	early, newKey := Fault{Span: at(0.5, 9), Name: "a fault"}, Change{Span: at(0.2, 0.3), Name: emergency, Outcome: Done, AllTokens: true}
 	check(t, func(h *History) []Violation { _, broken := NoCollateral(h); return broken }, []example{
 		{"out of the blue", true, history().with(unavailable(5, 5.1, "t"))},
 		{"called revoked", true, history().with(fault, refused(12, 12.1, "t"))},
@@ -194,6 +195,11 @@ func TestNoCollateralIsSeenToBeBroken(t *testing.T) {
 		{"a key that it never had, under a loss", false, history().with(spared, unavailable(12, 12.1, "k"))},
 		{"a key that it had, under a loss", true, history().with(spared, accepted(3, 3.1, "k"), unavailable(12, 12.1, "k"))},
 		{"a key that it had before its restart", false, history().with(spared, accepted(3, 3.1, "k"), Start{at(10.5, 10.5), "one"}, unavailable(12, 12.1, "k"))},
+		{"signed with the key of an emergency that it could not hear of", false, history().with(newKey, early, unavailable(1.2, 1.3, "t"))},
+		{"the same called invalid", true, history().with(newKey, early, refused(1.2, 1.3, "t"))},
+		{"the same with nothing in its way", true, history().with(newKey, unavailable(1.2, 1.3, "t"))},
+		{"the same after it was accepted", true, history().with(newKey, early, accepted(1.1, 1.2, "t"), unavailable(1.3, 1.4, "t"))},
+		{"signed with the key of an emergency that it must know", true, history().with(newKey, Fault{Span: at(3.2, 9)}, unavailable(3.4, 3.5, "t"))},
 		{"a service that starts", false, history().with(restart, unavailable(10.5, 10.6, "t"))},
 		{"another than the one that starts", true, history().with(restart, unavailable(10.5, 10.6, "t").two())},
 		{"between faults that follow each other closely", false, history().with(fault, Fault{Span: at(16.5, 19)}, unavailable(18, 18.1, "t"))},

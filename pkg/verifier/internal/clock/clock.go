@@ -8,7 +8,6 @@ package clock
 import (
 	"sync"
 	"time"
-
 )
 
 // Reading is one moment by two clocks, in nanoseconds. The zero Reading is "never".
