@@ -72,8 +72,10 @@ func (j *Injector) isolateEveryNode() Fault {
 	return Fault{Name: lasting(d)}
 }
 
-// cutRoutes loses what was on its way from node to node.
+// cutRoutes loses what was on its way from node to node. The system is whole when the nodes have each other again, which
+// they try after a second.
 func (j *Injector) cutRoutes() Fault {
 	j.routes.cutAll()
+	j.wait(2 * regroup)
 	return Fault{}
 }
