@@ -19,8 +19,7 @@ type Meddling struct {
 	ReplayAnswers, ForeAnswers float64
 	// Of what the stream gives by Direct Get: messages, and the end of a batch.
 	DropStream, FlipStream, CutStream float64
-	// Of what is published for the stream, and of questions.
-	FlipFeed, DoubleQuestions float64
+	DoubleQuestions                   float64
 }
 
 // meddler does it to the connections of a proxy. One Memory may serve many.
@@ -83,8 +82,6 @@ func (l *lane) through(f frame) []frame {
 		return append(out, l.answer(f)...)
 	case streamedKind:
 		return append(out, l.streamed(f)...)
-	case feedKind:
-		return append(out, l.perhapsFlipped(f, l.what.FlipFeed))
 	case questionKind:
 		if l.chance(l.what.DoubleQuestions) {
 			l.did["questions doubled"]++

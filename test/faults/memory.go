@@ -12,7 +12,6 @@ type messageKind int
 const (
 	otherKind messageKind = iota
 	liveKind
-	feedKind
 	questionKind
 	answerKind
 	streamedKind
@@ -24,8 +23,8 @@ func kindOf(f frame) messageKind {
 	switch {
 	case strings.HasPrefix(f.subject, "tocsin.v1.live."):
 		return liveKind
-	case strings.HasPrefix(f.subject, "tocsin.v1.feed."):
-		return feedKind
+	case strings.HasPrefix(f.subject, "tocsin.v1.feed."): // what the stream keeps is meddled with on its way out
+		return otherKind
 	case strings.HasPrefix(f.subject, "tocsin.v1.") && f.reply != "":
 		return questionKind
 	case strings.Contains(header, "Nats-Sequence:"), strings.HasPrefix(header, "NATS/1.0 204"):

@@ -11,7 +11,7 @@ import (
 // stormy is how many verifiers come at once, and stormBound their B.
 const (
 	stormy     = 200
-	stormBound = 10 * time.Second
+	stormBound = 15 * time.Second
 )
 
 // Two hundred verifiers that have lost everything at the same moment come back without a good call being refused by any

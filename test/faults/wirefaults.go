@@ -94,8 +94,7 @@ func (j *Injector) shuffleAuth() Fault {
 
 func (j *Injector) spoilAuth() Fault {
 	i, _ := j.anAuth()
-	f := j.meddleWith(j.authBus[i], Meddling{DropLive: j.some(), FlipLive: 0.3, FlipFeed: j.some() / 2, DropAnswers: fewLost / 2, FlipAnswers: fewLost / 2})
-	return f
+	return j.meddleWith(j.authBus[i], Meddling{DropLive: j.some(), FlipLive: 0.3, DropAnswers: fewLost / 2, FlipAnswers: fewLost / 2})
 }
 
 // slowResource is a consumer that reads so slowly that what it is told comes ever later, or that NATS cuts it off.

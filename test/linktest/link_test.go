@@ -122,7 +122,7 @@ func TestQuestionThatNobodyHearsDoesNotEndTheAsking(t *testing.T) {
 }
 
 // flush returns once the server has everything, whatever reconnects meanwhile: one of them ends a running flush.
-func flush(t *testing.T, nc *nats.Conn) {
+func flush(t testing.TB, nc *nats.Conn) {
 	t.Helper()
 	for deadline := time.Now().Add(10 * time.Second); ; {
 		err := nc.FlushTimeout(time.Until(deadline))

@@ -33,6 +33,17 @@ type Server struct {
 // ships, and an NKey for each of its users. The test's end stops it.
 func Start(t testing.TB, services ...string) *Server {
 	t.Helper()
+	return startServer(t, "", services)
+}
+
+// StartWith is [Start] with more lines of configuration.
+func StartWith(t testing.TB, lines string, services ...string) *Server {
+	t.Helper()
+	return startServer(t, lines, services)
+}
+
+func startServer(t testing.TB, lines string, services []string) *Server {
+	t.Helper()
 	dir := t.TempDir()
 	s := &Server{file: filepath.Join(dir, "nats.conf"), store: filepath.Join(dir, "jetstream"), port: FreePort(t)}
 	text := `server_name: $TOCSIN_NATS_NAME, listen: $TOCSIN_NATS_CLIENT, jetstream { store_dir: $TOCSIN_NATS_STORE }`
@@ -48,7 +59,7 @@ func Start(t testing.TB, services ...string) *Server {
 	for name, public := range s.env {
 		values["$"+name] = public
 	}
-	text = fill(text, values)
+	text = fill(text, values) + "\n" + lines
 	if err := os.WriteFile(s.file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -74,6 +85,9 @@ func (s *Server) Restart(t testing.TB) {
 		t.Fatal("nats-server isn't ready")
 	}
 }
+
+// SlowConsumers is how many connections the server has cut off since it started because they didn't read fast enough.
+func (s *Server) SlowConsumers() int64 { return s.server.NumSlowConsumers() }
 
 // Wipe deletes the store of a stopped server.
 func (s *Server) Wipe(t testing.TB) {

@@ -14,10 +14,11 @@ import (
 	"github.com/tocsin-auth/tocsin/pkg/verifier/internal/follower"
 )
 
-// Limits of one Direct Get batch. There is no flow control, so they bound what can come at once.
+// Limits of one Direct Get batch. There is no flow control, so they bound what can come at once: what is more than the
+// server lets pend for a connection, or more than goes through within its write deadline, gets that cut off again and again.
 const (
 	batchMessages = 256
-	batchBytes    = 4 << 20
+	batchBytes    = 1 << 20
 	batchTimeout  = 2 * time.Second // between two messages
 )
 
