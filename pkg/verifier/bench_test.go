@@ -168,6 +168,7 @@ func BenchmarkWarmAmong100k(b *testing.B) {
 	}
 	const chunk = 1000 // in turns, because the ratio is what counts and machines are noisy
 	var ours, maps []float64
+	began := r.Verifier.clock.Now().Micros()
 	for b.Loop() {
 		var p *Principal
 		var err error
@@ -180,8 +181,8 @@ func BenchmarkWarmAmong100k(b *testing.B) {
 		between := time.Now()
 		var own *holding
 		for range chunk {
-			if own = plain[next(unsafe.Pointer(own)).value]; own == nil {
-				b.Fatal("missing")
+			if own = plain[next(unsafe.Pointer(own)).value]; own == nil || own.expires <= began {
+				b.Fatal("missing, or expired")
 			}
 		}
 		ours, maps = append(ours, between.Sub(start).Seconds()), append(maps, time.Since(between).Seconds())
@@ -284,4 +285,15 @@ func BenchmarkLook(b *testing.B) {
 			b.StartTimer()
 		}
 	})
+}
+
+// What a warm verification reads of a holding is a cache line, and the token beside it.
+func TestAnOrdinaryTokenLiesInItsEntry(t *testing.T) {
+	if n := len(lastingToken(nil).value); n > len(tokenRoom{}) {
+		t.Errorf("a token of %d bytes, room for %d", n, len(tokenRoom{}))
+	}
+	const line = 64
+	if last := unsafe.Offsetof(heldToken{}.Value) + unsafe.Offsetof(holding{}.isKey); last >= line {
+		t.Errorf("the last of what every use reads is at %d", last)
+	}
 }

@@ -69,7 +69,7 @@ type (
 	heldKey     = cache.Entry[holding, keyRoom]
 	heldUnknown = cache.Entry[unknown, keyRoom]
 
-	tokenRoom = [488]byte
+	tokenRoom = [616]byte
 	keyRoom   = [apikey.Length]byte
 )
 
