@@ -11,8 +11,8 @@ import (
 // Chart is a plot of durations over a count, both on logarithmic axes. It is written by hand, since a plotting library
 // would be the largest dependency of this module for one kind of picture.
 type Chart struct {
-	Title, X string
-	Lines    []Line
+	Title, Subtitle, X string
+	Lines              []Line // from the lowest to the highest
 	// Target, if it isn't 0, is drawn as a dashed line of this name.
 	Target     time.Duration
 	TargetName string
@@ -28,19 +28,24 @@ type Line struct {
 // The picture in its own units. Lines are named at their right end, where there is room for it.
 const (
 	width, height         = 760, 440
-	left, right, top, low = 70, 120, 50, 60
+	left, right, top, low = 70, 90, 72, 60
 	finest                = 100 * time.Microsecond // what is less is drawn there
 )
 
-// style holds for a light and a dark page; the four lines differ in colour and in their dashes.
+// style holds for a light page, and after it for a dark one; the four lines differ in colour and in their dashes. It does without
+// variables, which not everything that shows SVG knows.
 const style = `<style>
-svg { font: 14px system-ui, sans-serif; --page: #fff; --ink: #1f2328; --faint: #d1d9e0; --l0: #0969da; --l1: #1a7f37; --l2: #9a6700; --l3: #cf222e; }
-@media (prefers-color-scheme: dark) { svg { --page: #0d1117; --ink: #e6edf3; --faint: #3d444d; --l0: #58a6ff; --l1: #3fb950; --l2: #d29922; --l3: #ff7b72; } }
-text { fill: var(--ink); } .title { font-size: 16px; font-weight: 600; } .grid { stroke: var(--faint); } .target { stroke: var(--ink); stroke-dasharray: 2 4; }
-polyline { fill: none; stroke-width: 2; }
-.l0 { stroke: var(--l0); } .l1 { stroke: var(--l1); stroke-dasharray: 8 3; } .l2 { stroke: var(--l2); stroke-dasharray: 3 3; } .l3 { stroke: var(--l3); stroke-dasharray: 10 3 2 3; }
-text.l0 { fill: var(--l0); stroke: none; } text.l1 { fill: var(--l1); stroke: none; } text.l2 { fill: var(--l2); stroke: none; } text.l3 { fill: var(--l3); stroke: none; }
-circle { fill: var(--page); stroke-width: 2; }
+svg { font: 14px system-ui, sans-serif; }
+text { fill: #1f2328; } .title { font-size: 16px; font-weight: 600; } .page, circle { fill: #fff; } .grid { stroke: #d1d9e0; }
+.target { stroke: #1f2328; stroke-dasharray: 2 4; } polyline { fill: none; stroke-width: 2; } circle { stroke-width: 2; }
+.l0 { stroke: #0969da; } .l1 { stroke: #1a7f37; } .l2 { stroke: #9a6700; } .l3 { stroke: #cf222e; }
+text.l0 { fill: #0969da; } text.l1 { fill: #1a7f37; } text.l2 { fill: #9a6700; } text.l3 { fill: #cf222e; }
+polyline.l1 { stroke-dasharray: 8 3; } polyline.l2 { stroke-dasharray: 3 3; } polyline.l3 { stroke-dasharray: 10 3 2 3; } text { stroke: none !important; }
+@media (prefers-color-scheme: dark) {
+text { fill: #e6edf3; } .page, circle { fill: #0d1117; } .grid { stroke: #3d444d; } .target { stroke: #e6edf3; }
+.l0 { stroke: #58a6ff; } .l1 { stroke: #3fb950; } .l2 { stroke: #d29922; } .l3 { stroke: #ff7b72; }
+text.l0 { fill: #58a6ff; } text.l1 { fill: #3fb950; } text.l2 { fill: #d29922; } text.l3 { fill: #ff7b72; }
+}
 </style>
 `
 
@@ -57,8 +62,9 @@ func (c Chart) SVG() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" role="img" aria-label="%s">`+"\n", width, height, escape(c.Title))
 	b.WriteString(style)
-	fmt.Fprintf(&b, `<rect width="%d" height="%d" fill="var(--page)"/>`+"\n", width, height)
+	fmt.Fprintf(&b, `<rect class="page" width="%d" height="%d"/>`+"\n", width, height)
 	fmt.Fprintf(&b, `<text class="title" x="%d" y="26">%s</text>`+"\n", left, escape(c.Title))
+	fmt.Fprintf(&b, `<text x="%d" y="48">%s</text>`+"\n", left, escape(c.Subtitle))
 	c.axes(&b, x, y)
 	places := c.labels(y)
 	for i, line := range c.Lines {
@@ -137,10 +143,11 @@ func (c Chart) counts() []int {
 func (c Chart) labels(y scale) []float64 {
 	const apart = 17
 	places := make([]float64, len(c.Lines))
-	for i, l := range c.Lines {
+	for i := len(c.Lines) - 1; i >= 0; i-- {
+		l := c.Lines[i]
 		places[i] = y.at(millis(l.Y[len(l.Y)-1])) + 5
-		if i > 0 { // lines are given from the lowest to the highest
-			places[i] = min(places[i], places[i-1]-apart)
+		if i < len(c.Lines)-1 {
+			places[i] = max(places[i], places[i+1]+apart)
 		}
 	}
 	return places
@@ -153,7 +160,7 @@ func (l Line) draw(b *strings.Builder, number int, x, y scale, label float64) {
 	}
 	fmt.Fprintf(b, `<polyline class="l%d" points="%s"/>`+"\n", number, strings.Join(points, " "))
 	for i := range l.X {
-		fmt.Fprintf(b, `<circle class="l%d" style="stroke-dasharray:none" cx="%.1f" cy="%.1f" r="3.5"><title>%s, %d: %s ms</title></circle>`+"\n",
+		fmt.Fprintf(b, `<circle class="l%d" cx="%.1f" cy="%.1f" r="3.5"><title>%s, %d: %s ms</title></circle>`+"\n",
 			number, x.at(float64(l.X[i])), y.at(millis(l.Y[i])), escape(l.Name), l.X[i], Millis(l.Y[i]))
 	}
 	fmt.Fprintf(b, `<text class="l%d" x="%d" y="%.1f">%s</text>`+"\n", number, width-right+10, label, escape(l.Name))
