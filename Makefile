@@ -99,14 +99,14 @@ bench: ## run the benchmarks and print the machine and commit beside the figures
 	@$(GO) test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) $(PACKAGES) | grep -Ev '^(ok|PASS|\?)|no test files'
 
 .PHONY: propagation
-propagation: ## measure how fast a revocation reaches 1 to 500 verifiers, on both engines (3 minutes; ARGS)
+propagation: ## measure how fast a revocation reaches 1 to 500 verifiers, on both engines (4 minutes; ARGS)
 	@$(GO) test -count=1 -v -timeout 30m ./test/bench/propagation \
-		-args -single 1,10,100,500 -cluster 1,10,100,500 -rounds 5 -revocations 60 -results $(RESULTS) $(ARGS)
+		-args -single 1,10,100,500 -cluster 1,10,100,500 -rounds 5 -revocations 50 -results $(RESULTS) $(ARGS)
 
 .PHONY: recovery
 recovery: ## measure takeover, how soon silence is noticed, and freshness after outages (7 minutes; ARGS)
 	@$(GO) test -count=1 -v -timeout 30m ./test/bench/recovery \
-		-args -kills 50 -holes 12 -outages 10 -results $(RESULTS) $(ARGS)
+		-args -kills 50 -holes 10 -outages 10 -results $(RESULTS) $(ARGS)
 
 .PHONY: measure
 measure: propagation recovery ## both, one after the other, on a quiet machine; RESULTS=folder

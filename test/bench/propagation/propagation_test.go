@@ -28,7 +28,7 @@ var (
 	cluster     = flag.String("cluster", "1,3", "numbers of verifiers, on two authsvc with PostgreSQL and three NATS nodes")
 	rounds      = flag.Int("rounds", 1, "how often each size comes")
 	revocations = flag.Int("revocations", 3, "revocations of each size in a round")
-	wait        = flag.String("wait", "none", "what the revoking call waits for: none, published or fleet")
+	wait        = flag.String("wait", "none", "what the revoking call waits for: none, published, or fleet; that with one size and one round, as verifiers that are gone count until B has passed")
 	results     = flag.String("results", "", "folder for the page and the plots; none by default")
 )
 
