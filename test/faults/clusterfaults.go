@@ -10,8 +10,8 @@ import (
 
 // clusterKinds are the faults of replicas, of the NATS cluster and of PostgreSQL.
 var clusterKinds = []kind{
-	{name: "kill one authsvc", weight: 2, do: (*Injector).killOneAuth},
-	{name: "kill one authsvc after a change", weight: 2, do: (*Injector).killOneAuthAfterChange},
+	{name: "kill one authsvc", weight: 2, do: fromWhole((*Injector).killOneAuth)},
+	{name: "kill one authsvc after a change", weight: 2, do: fromWhole((*Injector).killOneAuthAfterChange)},
 	{name: "kill every authsvc", weight: 1, do: (*Injector).killEveryAuth},
 	{name: "kill every authsvc after a change", weight: 1, do: (*Injector).killEveryAuthAfterChange},
 	{name: "rolling restart of authsvc", weight: 2, do: (*Injector).rollAuth},

@@ -1,6 +1,7 @@
 package faults
 
 import (
+	"slices"
 	"time"
 
 	"github.com/tocsin-auth/tocsin/test/system"
@@ -9,11 +10,11 @@ import (
 // pointKinds end and freeze the dispatcher at each point that an event passes, of both set-ups. Their time begins when
 // the point is reached.
 var pointKinds = []kind{
-	{name: "kill authsvc between commit and numbering", weight: 1, do: killAt("committed")},
-	{name: "kill authsvc between numbering and its commit", weight: 1, do: killAt("numbering")},
-	{name: "kill authsvc between numbering and core publish", weight: 1, do: killAt("numbered")},
-	{name: "kill authsvc between core and stream publish", weight: 1, do: killAt("live")},
-	{name: "kill authsvc between publish and marking", weight: 1, do: killAt("stored")},
+	{name: "kill authsvc between commit and numbering", weight: 1, do: fromWhole(killAt("committed"))},
+	{name: "kill authsvc between numbering and its commit", weight: 1, do: fromWhole(killAt("numbering"))},
+	{name: "kill authsvc between numbering and core publish", weight: 1, do: fromWhole(killAt("numbered"))},
+	{name: "kill authsvc between core and stream publish", weight: 1, do: fromWhole(killAt("live"))},
+	{name: "kill authsvc between publish and marking", weight: 1, do: fromWhole(killAt("stored"))},
 	{name: "freeze authsvc inside its numbering transaction", weight: 1, do: freezeAt("numbering")},
 	{name: "freeze authsvc between numbering and core publish", weight: 1, do: freezeAt("numbered")},
 	{name: "freeze authsvc between core and stream publish", weight: 1, do: freezeAt("live")},
@@ -84,4 +85,27 @@ func (j *Injector) await(point, what string) (*system.Auth, time.Duration) {
 	}
 	j.t.Fatalf("process %d, which none of these is, has come to the point %s", pid, point)
 	return nil, 0
+}
+
+// fromWhole lets a fault begin when every instance has a proof of the last second. The system has to live with the loss of
+// one dispatcher without refusing anybody, which takes it up to two seconds: not with that of each successor in turn.
+func fromWhole(do func(*Injector) Fault) func(*Injector) Fault {
+	return func(j *Injector) Fault {
+		for limit := time.Now().Add(patience); !j.whole(); j.wait(10 * time.Millisecond) {
+			if time.Now().After(limit) {
+				j.t.Fatal("not every instance is fresh")
+			}
+		}
+		began := j.Recorder.Now()
+		f := do(j)
+		f.Begin = max(f.Begin, began)
+		return f
+	}
+}
+
+func (j *Injector) whole() bool {
+	return len(j.Auth) == 1 || !slices.ContainsFunc(j.Resources, func(r *Resource) bool {
+		said, ok := j.sample(j.t.Context(), r)
+		return !ok || !said.Fresh || said.Age > time.Second
+	})
 }

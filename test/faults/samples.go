@@ -11,11 +11,13 @@ const samplePause = 50 * time.Millisecond
 // keepSampling asks an instance how fresh it is until the context ends.
 func (s *System) keepSampling(ctx context.Context, r *Resource) {
 	for pause(ctx, samplePause) {
-		s.sample(ctx, r)
+		if said, ok := s.sample(ctx, r); ok {
+			s.Recorder.Add(said)
+		}
 	}
 }
 
-func (s *System) sample(ctx context.Context, r *Resource) {
+func (s *System) sample(ctx context.Context, r *Resource) (Sample, bool) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	begin := s.Recorder.Now()
@@ -25,8 +27,8 @@ func (s *System) sample(ctx context.Context, r *Resource) {
 		Age   float64 `json:"proof_age_ms"`
 	}
 	if err != nil || json.Unmarshal(answer.Body, &said) != nil {
-		return
+		return Sample{}, false
 	}
-	s.Recorder.Add(Sample{Span: Span{begin, s.Recorder.Now()}, Instance: r.Instance, Fresh: said.State == "fresh",
-		Age: time.Duration(said.Age * float64(time.Millisecond))})
+	return Sample{Span: Span{begin, s.Recorder.Now()}, Instance: r.Instance, Fresh: said.State == "fresh",
+		Age: time.Duration(said.Age * float64(time.Millisecond))}, true
 }
