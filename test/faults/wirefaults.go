@@ -1,6 +1,7 @@
 package faults
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/binary"
 	"fmt"
@@ -48,7 +49,7 @@ func (j *Injector) meddleWith(proxies []*Proxy, what Meddling) Fault {
 	began := j.Recorder.Now()
 	before := did(proxies)
 	meddleAll(proxies, what)
-	j.burst()
+	j.burst(d)
 	j.wait(max(0, d-(j.Recorder.Now()-began)))
 	meddleAll(proxies, Meddling{})
 	return Fault{Span: Span{Begin: began}, Name: lasting(d) + before.since(did(proxies)), Spared: true}
@@ -103,7 +104,7 @@ func (j *Injector) slowResource() Fault {
 	rate := []int{10, 200, 2000, 20_000}[j.rng.IntN(4)]
 	began := j.Recorder.Now()
 	throttle(r.bus, rate)
-	j.burst()
+	j.burst(d)
 	j.wait(max(0, d-(j.Recorder.Now()-began)))
 	throttle(r.bus, 0)
 	return Fault{Span: Span{Begin: began}, Name: fmt.Sprintf(": %s%s, %d bytes/s", r.Instance, lasting(d), rate)}
@@ -118,11 +119,14 @@ func throttle(proxies []*Proxy, rate int) {
 // burstSize is how many events a burst has: about 50 KB on the wire.
 const burstSize = 60
 
-// burst makes events that concern nobody, as fast as they come. That some fail, because of another fault, is no matter.
-func (j *Injector) burst() {
+// burst makes events that concern nobody, as fast as they come, for as long as the fault is to last at most. That some fail,
+// because of another fault, is no matter.
+func (j *Injector) burst(atMost time.Duration) {
+	ctx, cancel := context.WithTimeout(j.ctx, atMost)
+	defer cancel()
 	for range burstSize {
-		authorization := j.traffic.asAdmin(j.ctx, j.rng)
-		answer, _, err := j.traffic.auth(j.ctx, j.rng, http.MethodPost, "/v1/admin/revocations?wait=none", authorization,
+		authorization := j.traffic.asAdmin(ctx, j.rng)
+		answer, _, err := j.traffic.auth(ctx, j.rng, http.MethodPost, "/v1/admin/revocations?wait=none", authorization,
 			map[string]any{"jti": nobodysToken()})
 		if answer.Status == http.StatusUnauthorized {
 			j.traffic.logAdminOut()
