@@ -237,3 +237,17 @@ func (e KeysChanged) validate() error {
 }
 
 func (u Unknown) validate() error { return fmt.Errorf("%w: unknown type", ErrInvalid) }
+
+// Content returns the payload object that an event's final bytes were made of, with fields that this version doesn't know.
+// [EncodeEvent] makes the same event of it under another seq and other times.
+func (e Event) Content() ([]byte, error) {
+	head, err := EncodeEvent(e.Seq, e.Payload.Type(), e.At, e.Until, []byte("{}"))
+	if err != nil {
+		return nil, err
+	}
+	rest, ours := bytes.CutPrefix(e.Raw, head[:len(head)-1])
+	if !ours || len(rest) == 0 || (rest[0] != ',' && rest[0] != '}') {
+		return nil, fmt.Errorf("%w: event in another form", ErrInvalid)
+	}
+	return append([]byte{'{'}, bytes.TrimPrefix(rest, []byte{','})...), nil
+}

@@ -16,14 +16,15 @@ type fleet struct {
 	nats      *natstest.Cluster
 	auth      []*system.Auth
 	resources []*system.Resource
+	database  string
 }
 
 func startFleet(t *testing.T) fleet {
-	f := fleet{nats: natstest.StartCluster(t, "resourcesvc")}
+	f := fleet{nats: natstest.StartCluster(t, "resourcesvc"), database: pgtest.URL(t)}
 	secret := make([]byte, 32)
 	rand.Read(secret)
 	env := map[string]string{
-		"TOCSIN_DATABASE_URL":     pgtest.URL(t),
+		"TOCSIN_DATABASE_URL":     f.database,
 		"TOCSIN_NATS_URL":         f.nats.URL(),
 		"TOCSIN_NATS_CREDS":       f.nats.SeedFile("auth_feed"),
 		"TOCSIN_NATS_REPLY_CREDS": f.nats.SeedFile("auth_reply"),

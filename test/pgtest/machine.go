@@ -17,6 +17,26 @@ const oldest = 15
 
 // findBinaries returns the directory of initdb and postgres: on PATH, where pg_config says, or where Debian keeps them.
 func findBinaries() (string, error) {
+	for _, dir := range directories() {
+		if usable(dir) {
+			return dir, nil
+		}
+	}
+	return "", ErrMissing
+}
+
+// findTool returns the path of another program of PostgreSQL's, which need not be where the server is.
+func findTool(name string) (string, error) {
+	for _, dir := range directories() {
+		if path, err := exec.LookPath(filepath.Join(dir, name)); err == nil {
+			return path, nil
+		}
+	}
+	return "", fmt.Errorf("%w: %s", ErrMissing, name)
+}
+
+// directories are where PostgreSQL's programs may be, the best first.
+func directories() []string {
 	var dirs []string
 	if path, err := exec.LookPath("initdb"); err == nil {
 		dirs = append(dirs, filepath.Dir(path))
@@ -26,12 +46,7 @@ func findBinaries() (string, error) {
 	}
 	debian, _ := filepath.Glob("/usr/lib/postgresql/*/bin") // the pattern is good
 	slices.SortFunc(debian, func(a, b string) int { return release(b) - release(a) })
-	for _, dir := range append(dirs, debian...) {
-		if usable(dir) {
-			return dir, nil
-		}
-	}
-	return "", ErrMissing
+	return append(dirs, debian...)
 }
 
 // release reads the number in /usr/lib/postgresql/15/bin.

@@ -29,7 +29,7 @@ func serve(ctx context.Context, cfg config.Serve, stdout, stderr io.Writer) (err
 	defer func() { err = errors.Join(err, life.stop()) }()
 	p := &program{cfg: cfg, log: log, stdout: stdout, life: life, metrics: newRegistry()}
 	for _, step := range []func(context.Context) error{
-		p.holdPlace, p.openDatabase, p.openKeys, p.makeDomain, p.startBus, p.startFeed, p.startElite, p.startHTTP,
+		p.holdPlace, p.openDatabase, p.openKeys, p.makeDomain, p.startBus, p.startFeed, p.awaitSettled, p.startElite, p.startHTTP,
 	} {
 		if err := step(ctx); err != nil {
 			if ctx.Err() != nil {
@@ -184,7 +184,7 @@ func (p *program) startFeed(ctx context.Context) error {
 	var err error
 	p.feed, err = feed.Start(ctx, feed.Config{
 		DB: p.db, Feed: p.bus.Feed(), Reply: p.bus.Reply(), Issuer: p.issuer, Signer: p.ring.FeedSigner, Keys: p.ring.FeedKeys,
-		FeedUp: p.bus.FeedUp, ReplyUp: p.bus.ReplyUp, Replicas: p.cfg.StreamReplicas, MaxAge: p.cfg.StreamMaxAge, Housekeeping: p.keepHouse, Log: p.log,
+		FeedUp: p.bus.FeedUp, ReplyUp: p.bus.ReplyUp, Replicas: p.cfg.StreamReplicas, MaxAge: p.cfg.StreamMaxAge, Housekeeping: p.keepHouse, Restored: p.restored, Log: p.log,
 	})
 	if err != nil {
 		return err
@@ -208,7 +208,7 @@ func (p *program) startElite(ctx context.Context) error {
 		return err
 	}
 	responders, err := elite.Start(ctx, elite.Config{
-		Conn: p.bus.Reply(), Up: p.bus.ReplyUp, Store: p.db, Ring: p.ring, Pages: p.feed.Pages, Observe: observe, Log: p.log,
+		Conn: p.bus.Reply(), Up: p.bus.ReplyUp, Store: settledStore{p.db, p.feed}, Ring: p.ring, Pages: p.feed.Pages, Observe: observe, Log: p.log,
 	})
 	if err != nil {
 		return err
@@ -265,7 +265,7 @@ func (p *program) checks() map[string]func(context.Context) error {
 			if p.feed.Stats().Epoch == "" {
 				return errNoFeed
 			}
-			return nil
+			return p.lossless()
 		},
 	}
 }

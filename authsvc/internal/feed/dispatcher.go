@@ -19,6 +19,7 @@ type Journal interface {
 	NumberEvents(ctx context.Context, r store.NumberRequest) (store.Numbered, error)
 	FeedRange(ctx context.Context, issuer, epoch string, from, to uint64) (prev events.Hash, rows []store.FeedRow, err error)
 	ReleaseFeed(ctx context.Context, term int64) error
+	FinishImport(ctx context.Context, term int64) error
 }
 
 // Bus carries what the dispatcher signs. Its methods MUST NOT block, but Flush, which ends with its context.
@@ -98,7 +99,12 @@ type Dispatcher struct {
 	progress *progress
 	wantAck  atomic.Bool
 	heldFor  time.Duration // how long another holder's lease goes on, when it was last looked at
-	stats    counters
+	blind    bool          // the stream's end wasn't seen yet
+	// Of an import: since when it hasn't got on, whether its end isn't waited for any more, and a sign that it got on.
+	waiting time.Time
+	gaveUp  bool
+	gotOn   atomic.Bool
+	stats   counters
 }
 
 // term is what the holder of the lease knows.
@@ -112,6 +118,8 @@ type term struct {
 	carryOver bool
 	// streamKey is the kid that the stream can be read with from floor to head, recordedKey what the journal says of it.
 	streamKey, recordedKey string
+	// importFrom is since when the stream is to be read for what the database has lost; 0: it isn't.
+	importFrom int64
 }
 
 // NewDispatcher returns a dispatcher that doesn't hold the lease.
@@ -146,7 +154,9 @@ func (d *Dispatcher) Step(ctx context.Context, requests []Request) error {
 	if err != nil {
 		return err
 	}
-	d.answer(n, requests)
+	if !d.withhold(d.term.importFrom) {
+		d.answer(n, requests)
+	}
 	return d.Pump(ctx)
 }
 
@@ -190,12 +200,18 @@ func (d *Dispatcher) watch(l store.Lease) {
 	d.heldFor = time.Duration(l.Until-l.Now) * time.Microsecond
 	d.progress.see(l.Epoch, l.Head, l.MaxBound)
 	d.stats.standby(l)
+	behind := d.known.Epoch > l.Epoch || (d.known.Epoch == l.Epoch && d.known.Head > l.Head)
+	if behind { // its holder will find out too
+		d.withhold(1)
+	} else {
+		d.withhold(l.ImportFrom)
+	}
 }
 
 func (d *Dispatcher) begin(l store.Lease) {
 	d.known = l.FeedPosition
 	d.term = &term{number: l.Term, at: l.FeedPosition, floor: l.Floor, live: l.Unpublished,
-		marked: l.Unpublished - 1, published: l.Unpublished - 1, carryOver: true}
+		marked: l.Unpublished - 1, published: l.Unpublished - 1, carryOver: true, importFrom: l.ImportFrom}
 	d.term.recordedKey = l.StreamKey
 	d.term.streamKey = cmp.Or(l.StreamKey, d.cfg.Signer().KeyID()) // "": nothing was ever published
 	d.stream.reset(l.Unpublished)
@@ -204,6 +220,7 @@ func (d *Dispatcher) begin(l store.Lease) {
 		d.progress.openedFirst(d.cfg.Clock.Now())
 	}
 	d.stats.began(l)
+	d.withhold(l.ImportFrom)
 	d.cfg.Log.Info("this process is the dispatcher", "term", l.Term, "epoch", l.Epoch, "head", l.Head,
 		"unpublished_from", l.Unpublished)
 	if l.Opened && !l.First {
@@ -261,6 +278,9 @@ func (d *Dispatcher) lose(err error) {
 	case errors.Is(err, context.Canceled):
 	case errors.Is(err, store.ErrFenced):
 		d.cfg.Log.Info("another process is the dispatcher now")
+	case errors.Is(err, store.ErrRegressed):
+		d.withhold(1)
+		d.cfg.Log.Error("the database has lost commits; this term is over", "error", err)
 	default:
 		d.cfg.Log.Warn("numbering failed; this term is over", "error", err)
 	}

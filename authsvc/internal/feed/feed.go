@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -53,7 +54,10 @@ type Config struct {
 	MaxAge time.Duration
 	// Housekeeping is called now and then while this process is the dispatcher. Optional.
 	Housekeeping func(context.Context) error
-	Log          *slog.Logger
+	// Restored is called after what the database had lost was imported from the stream, with the hash of the token keys that
+	// was announced last, zero if none was. While it returns an error it is called again. Optional.
+	Restored func(ctx context.Context, keys events.Hash) error
+	Log      *slog.Logger
 }
 
 // Feed drives a [Dispatcher] with NATS, and has what else knows about the feed in this process. It is safe for concurrent
@@ -73,6 +77,8 @@ type Feed struct {
 	// wake is for events, asked for proof requests, acked for PubAcks.
 	wake, asked, acked chan struct{}
 	observed           chan observation
+	imported           chan imported
+	looked             atomic.Bool // at the stream's end, or in vain
 	subs               []*nats.Subscription
 	proofs             *nats.Subscription
 	heard              struct { // of Start, then of the goroutine listen
@@ -109,7 +115,8 @@ func Start(ctx context.Context, cfg Config) (*Feed, error) {
 	if err != nil {
 		return nil, fmt.Errorf("feed: %w", err)
 	}
-	f := &Feed{cfg: cfg, bus: bus, wake: make(chan struct{}, 1), asked: make(chan struct{}, 1), acked: make(chan struct{}, 1), observed: make(chan observation, 1)}
+	f := &Feed{cfg: cfg, bus: bus, wake: make(chan struct{}, 1), asked: make(chan struct{}, 1), acked: make(chan struct{}, 1), observed: make(chan observation, 1),
+		imported: make(chan imported, 1)}
 	f.dispatcher = NewDispatcher(DispatcherConfig{
 		Journal: cfg.DB, Bus: bus, Clock: systemClock{}, Signer: cfg.Signer, Issuer: cfg.Issuer, Instance: cfg.Instance,
 		Alone: cfg.DB.Engine() == store.SQLite, // whose data directory is locked by one process
@@ -157,6 +164,13 @@ func (f *Feed) Nudge() {
 
 // Holding reports whether this process is the dispatcher, as far as it knows.
 func (f *Feed) Holding() bool { return f.dispatcher.Stats().Holding }
+
+// Settled reports whether the database can be trusted to hold all that it ever held: the stream was looked at, somebody
+// dispatches, and no import is waited for. It gives up where the dispatcher does.
+func (f *Feed) Settled() bool {
+	s := f.dispatcher.Stats()
+	return f.looked.Load() && s.Epoch != "" && !s.Withheld
+}
 
 // Stats returns a look at the dispatcher.
 func (f *Feed) Stats() Stats {

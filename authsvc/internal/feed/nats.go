@@ -140,17 +140,17 @@ func (b *natsBus) inspect(ctx context.Context, tail bool) (StreamState, error) {
 	if err != nil {
 		return StreamState{}, fmt.Errorf("stream %s: last message: %w", events.StreamName, err)
 	}
-	state.Tail = b.authentic(last)
+	state.Tail = b.authenticBatch(last.Header.Get(events.HeaderKey), last.Header.Get(events.HeaderSignature), last.Data)
+	state.Foreign = state.Tail == nil
 	return state, nil
 }
 
-// authentic decodes a feed message that one of our feed keys signed, or returns nil.
-func (b *natsBus) authentic(m *jetstream.RawStreamMsg) *events.Batch {
-	kid, signature := m.Header.Get(events.HeaderKey), m.Header.Get(events.HeaderSignature)
-	if b.verify().Verify(events.KindFeed, kid, signature, m.Data) != nil {
+// authenticBatch decodes a feed message that one of our feed keys signed, or returns nil.
+func (b *natsBus) authenticBatch(kid, signature string, body []byte) *events.Batch {
+	if b.verify().Verify(events.KindFeed, kid, signature, body) != nil {
 		return nil
 	}
-	batch, err := events.DecodeBatch(m.Data)
+	batch, err := events.DecodeBatch(body)
 	if err != nil {
 		return nil
 	}

@@ -25,12 +25,14 @@ type loop struct {
 	// failing makes it wait for the timer, whatever is to be done.
 	failing bool
 	// attempts counts looks at the stream before the first step.
-	attempts   int
-	examined   bool
-	inspecting bool
-	inspected  time.Time
-	told       uint64 // what the others know to be published
-	toldEpoch  string
+	attempts    int
+	examined    bool
+	inspecting  bool
+	inspected   time.Time
+	importing   bool
+	importTried time.Time
+	told        uint64 // what the others know to be published
+	toldEpoch   string
 }
 
 // turn waits for something to do and does it; it returns false at the end.
@@ -38,6 +40,9 @@ func (l *loop) turn(ctx context.Context) bool {
 	select {
 	case <-ctx.Done():
 		l.awaitInspection()
+		if l.importing {
+			<-l.imported
+		}
 		return false
 	case <-l.timer.C:
 		l.step(ctx)
@@ -55,8 +60,11 @@ func (l *loop) turn(ctx context.Context) bool {
 		l.pump(ctx)
 	case o := <-l.observed:
 		l.observe(ctx, o)
+	case o := <-l.imported:
+		l.takeImported(ctx, o)
 	}
 	l.inspectWhenDue(ctx)
+	l.importWhenDue(ctx)
 	l.tellPublished()
 	return true
 }
@@ -130,7 +138,10 @@ func (l *loop) examineFirst(ctx context.Context) bool {
 	} else {
 		l.cfg.Log.Warn("the stream can't be looked at", "error", err)
 	}
-	l.examined = err == nil || l.attempts == 2
+	if l.examined = err == nil || l.attempts == 2; err != nil && l.examined {
+		l.dispatcher.Blind()
+	}
+	l.looked.Store(l.examined)
 	return l.examined
 }
 

@@ -32,6 +32,10 @@ type Stats struct {
 	StreamAway bool
 	// Waiting are the calls of this process that wait for events to travel.
 	Waiting int
+	// Importing says that commits were lost and the stream is yet to be read for them; Withheld, that proofs wait for that.
+	Importing, Withheld bool
+	// Imported are the events that were announced again, Redone those whose effect the tables had forgotten.
+	Imported, Redone uint64
 	// Verifiers are the instances that were heard of lately, by service and state.
 	Verifiers map[string]map[events.State]int
 }
@@ -81,6 +85,17 @@ func (c *counters) streamAway(away bool) (changed bool) {
 	c.change(func(s *Stats) { s.StreamAway, changed = away, s.StreamAway != away })
 	return changed
 }
+func (c *counters) importing(due, withheld bool) {
+	c.change(func(s *Stats) { s.Importing, s.Withheld = due, withheld })
+}
+
+func (c *counters) imported(i store.Imported) {
+	c.change(func(s *Stats) {
+		s.Imported += uint64(i.Events)
+		s.Redone += uint64(i.Effects)
+	})
+}
+
 func (c *counters) stepFailed() { c.change(func(s *Stats) { s.StepErrors++ }) }
 
 func (c *counters) answered(err error) {

@@ -100,7 +100,7 @@ func (d *Dispatcher) Pump(ctx context.Context) error {
 	d.collect()
 	d.rekey()
 	s := &d.stream
-	if d.cfg.Clock.Now().Before(s.retryAt) {
+	if d.blind || d.cfg.Clock.Now().Before(s.retryAt) {
 		return nil
 	}
 	for s.room() && s.next < d.term.live {
@@ -208,6 +208,8 @@ type StreamState struct {
 	Empty, Changed bool
 	// Tail is the stream's last message, nil when there is none or its signature is not by a feed key.
 	Tail *events.Batch
+	// Foreign says that there is a last message whose signature is not by a feed key.
+	Foreign bool
 	// Since is what [Dispatcher.StreamSeq] returned before the bus was asked.
 	Since uint64
 }
@@ -216,14 +218,19 @@ type StreamState struct {
 func (d *Dispatcher) StreamSeq() uint64 { return d.stream.lastSeq }
 
 // NeedsTail reports whether the next [StreamState] should have a tail.
-func (d *Dispatcher) NeedsTail() bool { return !d.stream.examined }
+func (d *Dispatcher) NeedsTail() bool { return d.blind || !d.stream.examined }
 
 // Observe compares the stream with what was stored in it. A stream that was recreated or has gone back is filled again.
 // A tail that goes beyond the feed is evidence that the database has lost commits: the next term compares the two, and
-// opens a greater epoch if so. Called before the first Step, it gives a process without memory something to compare with.
-//
-// Importing the events that only the stream still holds is planned; its place is between this and the new epoch.
+// opens a greater epoch if so, in which the stream is imported ([Dispatcher.ImportDue]). Called before the first Step, it
+// gives a process without memory something to compare with.
 func (d *Dispatcher) Observe(state StreamState) {
+	if state.Foreign {
+		d.cfg.Log.Error("no known feed key has signed the stream's last message: what the database may have lost can't be told from it")
+	}
+	if d.blind {
+		d.unblind(positionOf(state.Tail))
+	}
 	if tail := positionOf(state.Tail); tail.Epoch > d.known.Epoch || (tail.Epoch == d.known.Epoch && tail.Head > d.known.Head) {
 		d.known = tail
 		if d.term != nil {

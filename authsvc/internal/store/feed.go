@@ -51,6 +51,9 @@ type Lease struct {
 	StreamKey string
 	// Until is when others may take over, Now when this was read.
 	Until, Now int64
+	// ImportFrom is the time, in microseconds of the database's clock, since which commits may be lost that the stream still
+	// tells of; 0 when there are none. It stays until [DB.FinishImport].
+	ImportFrom int64
 	// First says that this term opened the first epoch of the database; Opened that it opened a new one, for Cause.
 	First, Opened bool
 	Cause         string
@@ -66,13 +69,14 @@ type feedState struct {
 	leaseUntil int64
 	maxBound   int64
 	streamKey  string
+	importFrom int64
 }
 
 func (tx *Tx) feedState(ctx context.Context, lock string) (s feedState, err error) {
 	var chain []byte
-	err = tx.queryRow(ctx, `SELECT issuer, epoch, head, chain, floor, holder, term, lease_until, max_bound, stream_kid
+	err = tx.queryRow(ctx, `SELECT issuer, epoch, head, chain, floor, holder, term, lease_until, max_bound, stream_kid, import_from
 		FROM feed_state WHERE id = 1`+lock).
-		Scan(&s.issuer, &s.Epoch, &s.Head, &chain, &s.floor, &s.holder, &s.term, &s.leaseUntil, &s.maxBound, &s.streamKey)
+		Scan(&s.issuer, &s.Epoch, &s.Head, &chain, &s.floor, &s.holder, &s.term, &s.leaseUntil, &s.maxBound, &s.streamKey, &s.importFrom)
 	if err == nil {
 		s.Chain, err = asHash(chain)
 	}
@@ -132,7 +136,7 @@ func (r LeaseRequest) heldByOther(s feedState, now int64) bool {
 
 func (s feedState) lease(now int64) Lease {
 	return Lease{Term: s.term, FeedPosition: s.FeedPosition, Floor: s.floor, MaxBound: s.maxBound, StreamKey: s.streamKey,
-		Until: s.leaseUntil, Now: now}
+		Until: s.leaseUntil, Now: now, ImportFrom: s.importFrom}
 }
 
 // firstLease makes the row; of several replicas that start at once, the others wait here and then see it.
@@ -151,19 +155,25 @@ func (tx *Tx) beginTerm(ctx context.Context, r LeaseRequest, s feedState, now in
 		return Lease{}, err
 	}
 	l := Lease{First: s.Epoch == "", Opened: cause != "", Cause: cause}
+	if cause == causeRegressed {
+		if s.importFrom, err = tx.importStart(ctx, s, r.Known); err != nil {
+			return Lease{}, err
+		}
+	}
 	if l.Opened {
 		s.issuer, s.Epoch, s.Head, s.floor = r.Issuer, tx.laterID(s.Epoch, r.Known.Epoch), 0, 1
 		s.Chain = events.ChainStart(s.issuer, s.Epoch)
 	}
 	s.holder, s.term, s.leaseUntil = r.Holder, s.term+1, now+r.Life.Microseconds()
 	_, err = tx.exec(ctx, `UPDATE feed_state SET issuer = $1, epoch = $2, head = $3, chain = $4, floor = $5, holder = $6,
-		term = $7, lease_until = $8 WHERE id = 1`,
-		s.issuer, s.Epoch, s.Head, s.Chain[:], s.floor, s.holder, s.term, s.leaseUntil)
+		term = $7, lease_until = $8, import_from = $9 WHERE id = 1`,
+		s.issuer, s.Epoch, s.Head, s.Chain[:], s.floor, s.holder, s.term, s.leaseUntil, s.importFrom)
 	if err != nil {
 		return Lease{}, err
 	}
 	l.Term, l.FeedPosition, l.Floor, l.MaxBound, l.Until, l.Now = s.term, s.FeedPosition, s.floor, s.maxBound, s.leaseUntil, now
 	l.StreamKey = s.streamKey
+	l.ImportFrom = s.importFrom
 	l.Unpublished, err = tx.unpublished(ctx, s.FeedPosition)
 	return l, err
 }
@@ -180,7 +190,39 @@ func (tx *Tx) epochEnds(ctx context.Context, r LeaseRequest, s feedState) (strin
 	if err != nil || ok {
 		return "", err
 	}
-	return "database regressed", nil
+	return causeRegressed, nil
+}
+
+const causeRegressed = "database regressed"
+
+// importStart returns a time before which the database has lost nothing, or 1 where none is known: that of its last event,
+// or of its epoch. A database that went on after it was set back has events that tell nothing of when that was.
+func (tx *Tx) importStart(ctx context.Context, s feedState, known FeedPosition) (int64, error) {
+	if known.Epoch == s.Epoch && known.Head <= s.Head {
+		return 1, nil
+	}
+	start := int64(1)
+	if id, err := events.ParseID(s.Epoch); err == nil {
+		start = max(start, id.Millis()*1000)
+	}
+	var at int64
+	err := tx.queryRow(ctx, `SELECT at FROM events WHERE epoch = $1 AND seq = $2`, s.Epoch, s.Head).Scan(&at)
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return 0, err
+	}
+	start = max(start, at)
+	if s.importFrom > 0 { // the backup was made before an earlier import was through
+		start = min(start, s.importFrom)
+	}
+	return start, nil
+}
+
+// FinishImport records, while a term lasts, that the stream was read.
+func (db *DB) FinishImport(ctx context.Context, term int64) error {
+	return db.updateWithPen(ctx, func(tx *Tx) error {
+		_, err := tx.exec(ctx, `UPDATE feed_state SET import_from = 0 WHERE id = 1 AND term = $1`, term)
+		return err
+	})
 }
 
 // holds reports whether the database still has a position that was once committed. Rows below the floor may have been

@@ -289,6 +289,9 @@ func (j *Journal) ReleaseFeed(_ context.Context, term int64) error {
 	return nil
 }
 
+// FinishImport implements feed.Journal. A journal in memory never asks for an import.
+func (j *Journal) FinishImport(context.Context, int64) error { return nil }
+
 // FeedStanding implements feed.PageSource.
 func (j *Journal) FeedStanding(context.Context) (store.Lease, error) {
 	if j.state.Epoch == "" {

@@ -47,6 +47,11 @@ func (j journalOf) ReleaseFeed(ctx context.Context, term int64) error {
 	return err
 }
 
+func (j journalOf) FinishImport(ctx context.Context, term int64) error {
+	_, err := crashing(j.p, func() (nothing, error) { return nothing{}, j.p.Journal.FinishImport(ctx, term) })
+	return err
+}
+
 func (j journalOf) FeedRange(ctx context.Context, issuer, epoch string, from, to uint64) (prev events.Hash, rows []store.FeedRow, err error) {
 	rows, err = crashing(j.p, func() ([]store.FeedRow, error) {
 		prev, rows, err = j.p.Journal.FeedRange(ctx, issuer, epoch, from, to)

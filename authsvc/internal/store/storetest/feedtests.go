@@ -39,6 +39,8 @@ func RunFeed(t *testing.T, engine store.Engine) {
 		{"marks tell what is published", marksTellWhatIsPublished},
 		{"the backlog is what isn't numbered and published", backlogIsCounted},
 		{"a lost commit opens a greater epoch with the live events", lostCommitOpensEpoch},
+		{"a lost commit asks for an import until it is through", lostCommitAsksForAnImport},
+		{"an imported pile is numbered", importedPileIsNumbered},
 		{"another issuer opens a greater epoch", otherIssuerOpensEpoch},
 		{"a pile of events takes several rounds", pileTakesRounds},
 		{"a range needs all of its rows", rangeNeedsAllRows},
