@@ -16,7 +16,7 @@ import (
 // Limits of one Direct Get batch. There is no flow control, so they bound what can come at once.
 const (
 	historyMessages = 256
-	historyBytes    = 4 << 20
+	historyBytes    = 1 << 20
 	historySilence  = 2 * time.Second // between two messages
 )
 

@@ -45,6 +45,8 @@ type Journal struct {
 	Limit int
 	// Keys is the hash of the token keys.
 	Keys events.Hash
+	// Imports makes it ask for an import where commits were lost, as a database does.
+	Imports bool
 	// Defects are what tests take away from it.
 	Defects JournalDefects
 
@@ -62,6 +64,8 @@ type state struct {
 	until     int64
 	maxBound  int64
 	streamKey string
+	// importFrom outlives the term in which it was set, until FinishImport.
+	importFrom int64
 }
 
 // NewJournal returns an empty journal.
@@ -128,6 +132,9 @@ func (j *Journal) AcquireFeed(_ context.Context, r store.LeaseRequest) (store.Le
 	}
 	cause := j.epochEnds(r)
 	first := s.Epoch == ""
+	if j.Imports && cause == "database regressed" {
+		s.importFrom = max(s.importFrom, 1)
+	}
 	if cause != "" {
 		s.issuer, s.Epoch, s.Head, s.floor = r.Issuer, j.laterEpoch(r.Known.Epoch), 0, 1
 		s.Chain = events.ChainStart(s.issuer, s.Epoch)
@@ -141,7 +148,8 @@ func (j *Journal) AcquireFeed(_ context.Context, r store.LeaseRequest) (store.Le
 
 func (j *Journal) lease() store.Lease {
 	s := j.state
-	return store.Lease{Term: s.term, FeedPosition: s.FeedPosition, Floor: s.floor, MaxBound: s.maxBound, StreamKey: s.streamKey, Until: s.until, Now: j.Clock.micro()}
+	return store.Lease{Term: s.term, FeedPosition: s.FeedPosition, Floor: s.floor, MaxBound: s.maxBound, StreamKey: s.streamKey, Until: s.until, Now: j.Clock.micro(),
+		ImportFrom: s.importFrom}
 }
 
 func (j *Journal) epochEnds(r store.LeaseRequest) string {
@@ -289,8 +297,13 @@ func (j *Journal) ReleaseFeed(_ context.Context, term int64) error {
 	return nil
 }
 
-// FinishImport implements feed.Journal. A journal in memory never asks for an import.
-func (j *Journal) FinishImport(context.Context, int64) error { return nil }
+// FinishImport implements feed.Journal.
+func (j *Journal) FinishImport(_ context.Context, term int64) error {
+	if j.state.term == term {
+		j.state.importFrom = 0
+	}
+	return nil
+}
 
 // FeedStanding implements feed.PageSource.
 func (j *Journal) FeedStanding(context.Context) (store.Lease, error) {
