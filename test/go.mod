@@ -16,6 +16,14 @@ require (
 )
 
 require (
+	github.com/golang-jwt/jwt/v5 v5.3.1
+	github.com/tocsin-auth/tocsin/pkg/verifier/grpc v0.0.0
+	google.golang.org/genproto/googleapis/rpc v0.0.0-20260817212433-ac3dfec99bb1
+	google.golang.org/grpc v1.85.0
+	google.golang.org/protobuf v1.36.12
+)
+
+require (
 	github.com/jackc/pgx/v5 v5.12.0
 	github.com/tocsin-auth/tocsin/pkg/verifier v0.0.0
 	go.yaml.in/yaml/v3 v3.0.4
@@ -34,7 +42,6 @@ require (
 )
 
 require (
-	github.com/golang-jwt/jwt/v5 v5.3.1 // indirect
 	github.com/jackc/puddle/v2 v2.2.3 // indirect
 	golang.org/x/sync v0.24.0 // indirect
 )
@@ -55,6 +62,7 @@ require (
 	github.com/tocsin-auth/tocsin/pkg/events v0.0.0
 	github.com/tocsin-auth/tocsin/test/pgtest v0.0.0
 	golang.org/x/crypto v0.58.0 // indirect
+	golang.org/x/net v0.60.0 // indirect
 	golang.org/x/sys v0.49.0 // indirect
 	golang.org/x/text v0.43.0 // indirect
 	golang.org/x/time v0.16.0 // indirect
@@ -68,3 +76,5 @@ replace github.com/tocsin-auth/tocsin/pkg/events => ../pkg/events
 replace github.com/tocsin-auth/tocsin/pkg/verifier => ../pkg/verifier
 
 replace github.com/tocsin-auth/tocsin/test/pgtest => ./pgtest
+
+replace github.com/tocsin-auth/tocsin/pkg/verifier/grpc => ../pkg/verifier/grpc

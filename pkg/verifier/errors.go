@@ -75,6 +75,14 @@ func CodeOf(err error) Code {
 	return ""
 }
 
+// TextOf returns the text of a refusal of this package, which may be shown to its caller, or "" for other errors and nil.
+func TextOf(err error) string {
+	if r := refusalOf(err); r != nil {
+		return r.text
+	}
+	return ""
+}
+
 func refusalOf(err error) *refusal {
 	if err == nil {
 		return nil

@@ -128,6 +128,9 @@ func (v *Verifier) Route(opts ...RouteOption) (*Route, error) {
 	return &r, nil
 }
 
+// Long reports whether the route has [LongAnswer], for transports other than HTTP.
+func (r *Route) Long() bool { return r.long }
+
 // noteBound has questions asked often enough for the smallest bound of all routes.
 func (v *Verifier) noteBound(b time.Duration) {
 	v.boundMu.Lock()
