@@ -11,6 +11,7 @@ import (
 // even within B; and one that was started without the bus accepts nothing until it has that.
 func NotReadyUntilProven(h *History) (broken []Violation) {
 	all, roles, starts := livesOf(h), rolesOf(h), startsOf(h)
+	apart := slices.DeleteFunc(slices.Clone(h.Faults), func(f Fault) bool { return len(f.Apart) == 0 })
 	for _, c := range h.Calls {
 		if c.Elite || !c.Accepted() {
 			continue
@@ -28,7 +29,7 @@ func NotReadyUntilProven(h *History) (broken []Violation) {
 			broken = append(broken, Violation{Promise: "NotReadyUntilProven", Text: "accepted by a service that was started after the change had returned",
 				Calls: []Call{c}, Changes: []Change{*old}})
 		}
-		for _, f := range h.Faults {
+		for _, f := range apart {
 			if slices.Contains(f.Apart, c.Instance) && started >= f.Begin && started <= f.Healed && c.End < f.Healed {
 				broken = append(broken, Violation{Promise: "NotReadyUntilProven", Text: "accepted without ever having reached the bus",
 					Calls: []Call{c}, Faults: []Fault{f}})
