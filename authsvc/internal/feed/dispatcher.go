@@ -216,9 +216,7 @@ func (d *Dispatcher) begin(l store.Lease) {
 	d.term.streamKey = cmp.Or(l.StreamKey, d.cfg.Signer().KeyID()) // "": nothing was ever published
 	d.stream.reset(l.Unpublished)
 	d.progress.see(l.Epoch, l.Head, l.MaxBound)
-	if l.First {
-		d.progress.openedFirst(d.cfg.Clock.Now())
-	}
+	d.progress.begin(l.Term, d.cfg.Clock.Now(), l.First)
 	d.stats.began(l)
 	d.withhold(l.ImportFrom)
 	d.cfg.Log.Info("this process is the dispatcher", "term", l.Term, "epoch", l.Epoch, "head", l.Head,
@@ -273,6 +271,7 @@ func (d *Dispatcher) number(ctx context.Context, bound int64) (store.Numbered, e
 // lose gives the term up: whether the last transaction was committed is unknown, so a new term looks at what there is.
 func (d *Dispatcher) lose(err error) {
 	d.term = nil
+	d.progress.end()
 	d.stats.lost()
 	switch {
 	case errors.Is(err, context.Canceled):
@@ -347,6 +346,7 @@ func (d *Dispatcher) Resign(ctx context.Context) error {
 	}
 	number := d.term.number
 	d.term = nil
+	d.progress.end()
 	d.stats.lost()
 	return d.cfg.Journal.ReleaseFeed(ctx, number)
 }

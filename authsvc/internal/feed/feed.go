@@ -72,6 +72,7 @@ type Feed struct {
 	bus        *natsBus
 	dispatcher *Dispatcher // of the goroutine run
 	progress   *progress
+	roll       *rollCall
 	inbox      inbox
 
 	// wake is for events, asked for proof requests, acked for PubAcks.
@@ -124,7 +125,8 @@ func Start(ctx context.Context, cfg Config) (*Feed, error) {
 	})
 	f.progress = f.dispatcher.progress
 	f.Fleet = newFleet(systemClock{}, f.progress)
-	f.Receipts = &Receipts{events: cfg.DB, fleet: f.Fleet, progress: f.progress}
+	f.roll = newRollCall(f.Fleet, f.tell)
+	f.Receipts = &Receipts{events: cfg.DB, fleet: f.Fleet, progress: f.progress, roll: f.roll}
 	f.Pages = NewPages(cfg.DB, cfg.Signer, cfg.Issuer)
 	if err := f.subscribe(); err != nil {
 		return nil, errors.Join(fmt.Errorf("feed: %w", err), f.unsubscribe())
@@ -248,8 +250,12 @@ func (f *Feed) onNudge(m *nats.Msg) {
 	if err != nil || n.From == f.cfg.Instance {
 		return
 	}
-	if n.Published > 0 {
+	switch {
+	case n.Published > 0:
 		f.progress.publish(n.Epoch, n.Published)
+		return
+	case n.Roll != nil:
+		f.onRoll(*n.Roll, n.From)
 		return
 	}
 	if n.Ack {
@@ -257,6 +263,16 @@ func (f *Feed) onNudge(m *nats.Msg) {
 	}
 	if n.Free || f.Holding() {
 		signal(f.wake)
+	}
+}
+
+func (f *Feed) onRoll(r roll, from string) {
+	switch r.To {
+	case "":
+		f.roll.answer(r, from)
+	case f.cfg.Instance:
+		f.roll.hear(r)
+		f.progress.wake()
 	}
 }
 

@@ -147,12 +147,13 @@ type Laggard struct {
 	Instance string `json:"instance"`
 }
 
-// Applied counts for a position of the feed; seq 0 is one that everybody has applied.
-func (f *Fleet) Applied(epoch string, seq uint64) Applied {
+// Applied counts for a position of the feed; seq 0 is one that everybody has applied. vouched says that since that position
+// had its number the dispatcher counted the same instances as this process, see [rollCall].
+func (f *Fleet) Applied(epoch string, seq uint64, vouched bool) Applied {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	now := f.clock.Now()
-	a := Applied{Known: f.known(now), Laggards: []Laggard{}}
+	a := Applied{Known: f.known(now) && (vouched || f.counts(epoch, seq, now)), Laggards: []Laggard{}}
 	for _, service := range f.services {
 		for from, m := range service {
 			if now.After(m.freshUntil) {
@@ -172,7 +173,15 @@ func (f *Fleet) Applied(epoch string, seq uint64) Applied {
 	return a
 }
 
-// known reports whether every instance that could be fresh has been heard. Whoever became fresh by a request from before
+// counts reports whether whoever could be fresh without a position of the feed is so by an answer of this process, whose
+// request it has therefore heard. What the bus has brought here doesn't say so: while nodes of the bus are cut off from
+// each other, another process answers what this one can't hear.
+func (f *Fleet) counts(epoch string, seq uint64, now time.Time) bool {
+	s := f.progress.standing()
+	return s.answersAlone(now) && s.covers(epoch, seq)
+}
+
+// known reports whether every request that the bus has brought here has been heard for long enough. Whoever became fresh by a request from before
 // is stale once the largest bound that any proof was answered for has passed. When this process opened the first epoch
 // and heard already, there was nobody before.
 func (f *Fleet) known(now time.Time) bool {

@@ -167,6 +167,8 @@ type nudge struct {
 	// Epoch and Published are how far the feed is published.
 	Epoch     string `json:"epoch,omitempty"`
 	Published uint64 `json:"published,omitempty"`
+	// Roll asks which instances the dispatcher counts, or answers that.
+	Roll *roll `json:"roll,omitempty"`
 }
 
 // maxNudge bounds what is looked at.

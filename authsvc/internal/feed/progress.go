@@ -14,11 +14,19 @@ type progress struct {
 	published uint64 // of epoch: every seq up to it was flushed on core and stored in the stream
 	maxBound  time.Duration
 	firstAt   time.Time // when this process opened the database's first epoch; zero: it didn't
-	awaited   int       // local calls that wait for the fleet
+	tenure    tenure
+	awaited   int // local calls that wait for the fleet
 	changed   chan struct{}
 }
 
 func newProgress() *progress { return &progress{changed: make(chan struct{})} }
+
+// tenure is for how long this process has been the dispatcher.
+type tenure struct {
+	holding bool
+	term    int64     // the last one
+	since   time.Time // when the first of its terms between which there was no other's began; zero: there was none before
+}
 
 // standing is one look at the progress. changed is closed at the next change.
 type standing struct {
@@ -26,13 +34,14 @@ type standing struct {
 	head, published uint64
 	maxBound        time.Duration
 	firstAt         time.Time
+	tenure          tenure
 	changed         <-chan struct{}
 }
 
 func (p *progress) standing() standing {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return standing{p.epoch, p.head, p.published, p.maxBound, p.firstAt, p.changed}
+	return standing{p.epoch, p.head, p.published, p.maxBound, p.firstAt, p.tenure, p.changed}
 }
 
 func (p *progress) see(epoch string, head uint64, maxBound int64) {
@@ -75,10 +84,36 @@ func (p *progress) announce() {
 	p.changed = make(chan struct{})
 }
 
-func (p *progress) openedFirst(at time.Time) {
+// begin says that a term of this process has begun; first, that nobody had one before.
+func (p *progress) begin(term int64, at time.Time, first bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.firstAt = at
+	switch {
+	case first:
+		p.firstAt, p.tenure.since = at, time.Time{}
+	case p.tenure.term == 0 || p.tenure.term+1 != term:
+		p.tenure.since = at
+	}
+	p.tenure.holding, p.tenure.term = true, term
+}
+
+// end says that the term is over.
+func (p *progress) end() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.tenure.holding = false
+}
+
+// answersAlone reports whether every verifier that could be fresh at a time is so by an answer of this process: of what
+// another one had answered before, the largest freshness is over.
+func (s standing) answersAlone(now time.Time) bool {
+	return s.tenure.holding && (s.tenure.since.IsZero() || now.Sub(s.tenure.since) > s.maxBound+requestLife)
+}
+
+// covers reports whether this process knows, as the dispatcher, that a position of the feed has its number. Whoever has
+// become fresh by a later answer of anybody has applied it.
+func (s standing) covers(epoch string, seq uint64) bool {
+	return seq == 0 || (epoch == s.epoch && seq <= s.head)
 }
 
 // awaitFleet counts a call that will wait for the fleet, until the returned function is called.

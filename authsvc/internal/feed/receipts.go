@@ -42,6 +42,7 @@ type Receipts struct {
 	events   EventStates
 	fleet    *Fleet
 	progress *progress
+	roll     *rollCall    // nil: there are no other replicas
 	waiting  atomic.Int64 // calls of Wait
 }
 
@@ -65,6 +66,7 @@ func (r *Receipts) Wait(ctx context.Context, eventIDs []string, wait Wait, timeo
 	r.waiting.Add(1)
 	defer r.waiting.Add(-1)
 	w := waiting{Receipts: r, ids: eventIDs, wait: wait}
+	defer w.end()
 	receipt, err := w.run(ctx)
 	receipt.Elapsed = time.Since(start)
 	return receipt, err
@@ -76,11 +78,16 @@ type waiting struct {
 	ids    []string
 	wait   Wait
 	states []store.EventState // nil: to be asked for
+	roll   question
 }
 
 func (w *waiting) run(ctx context.Context) (Receipt, error) {
-	poll := time.NewTicker(receiptPoll)
+	poll, roll := time.NewTicker(receiptPoll), time.NewTicker(rollEvery)
 	defer poll.Stop()
+	defer roll.Stop()
+	if w.wait != WaitFleet {
+		roll.Stop()
+	}
 	for {
 		s := w.progress.standing() // before the database is asked, so that no change is missed
 		if err := w.look(ctx, s); err != nil {
@@ -94,6 +101,7 @@ func (w *waiting) run(ctx context.Context) (Receipt, error) {
 		case <-ctx.Done():
 			return w.receipt(w.progress.standing()), nil
 		case <-s.changed:
+		case <-roll.C:
 		case <-poll.C:
 			w.states = nil // the marks on the rows
 		}
@@ -146,10 +154,21 @@ func (w *waiting) receipt(s standing) Receipt {
 		if !numbered {
 			last.Seq = math.MaxUint64 // which nobody has applied
 		}
-		applied := w.fleet.Applied(last.Epoch, last.Seq)
+		applied := w.fleet.Applied(last.Epoch, last.Seq, numbered && w.vouched(s, last))
 		r.Fleet = &applied
 	}
 	return r
+}
+
+// vouched asks the dispatcher, unless this process is that.
+func (w *waiting) vouched(s standing, last store.EventState) bool {
+	return w.Receipts.roll != nil && !s.tenure.holding && w.Receipts.roll.vouched(&w.roll, last.Epoch, last.Seq)
+}
+
+func (w *waiting) end() {
+	if w.Receipts.roll != nil {
+		w.Receipts.roll.over(&w.roll)
+	}
 }
 
 func (w *waiting) satisfied(r Receipt) bool {

@@ -47,6 +47,7 @@ func TestTheInboxServesServicesInTurn(t *testing.T) {
 
 func testFleet() (*Fleet, *progress, *manualClock) {
 	clock, p := &manualClock{now: time.Unix(1000, 0)}, newProgress()
+	p.begin(1, time.Unix(0, 0), false) // the dispatcher for longer than any freshness
 	return newFleet(clock, p), p, clock
 }
 
@@ -54,11 +55,11 @@ func TestTheFleetCountsWhoCouldBeFresh(t *testing.T) {
 	f, _, clock := testFleet()
 	f.Hear(proofFrom("cars", "a", clock.now, 5, 10*time.Second))
 	f.Hear(proofFrom("cars", "b", clock.now, 4, 30*time.Second))
-	if a := f.Applied("e", 5); a.Total != 2 || a.Applied != 1 || len(a.Laggards) != 1 || a.Laggards[0].Instance != "b" {
+	if a := f.Applied("e", 5, false); a.Total != 2 || a.Applied != 1 || len(a.Laggards) != 1 || a.Laggards[0].Instance != "b" {
 		t.Errorf("%+v", a)
 	}
 	clock.now = clock.now.Add(20 * time.Second)
-	if a := f.Applied("e", 5); a.Total != 1 || a.Applied != 0 {
+	if a := f.Applied("e", 5, false); a.Total != 1 || a.Applied != 0 {
 		t.Errorf("one was silent for longer than its bound: %+v", a)
 	}
 	if v := f.Verifiers(); len(v) != 2 || v[0].State != events.StateStale || v[1].State != events.StateFresh {
@@ -67,7 +68,7 @@ func TestTheFleetCountsWhoCouldBeFresh(t *testing.T) {
 	// A longer bound of an older request still counts after a shorter one.
 	f.Hear(proofFrom("cars", "b", clock.now, 5, time.Second))
 	clock.now = clock.now.Add(5 * time.Second)
-	if a := f.Applied("e", 5); a.Total != 1 || a.Applied != 1 {
+	if a := f.Applied("e", 5, false); a.Total != 1 || a.Applied != 1 {
 		t.Errorf("%+v", a)
 	}
 	clock.now = clock.now.Add(time.Hour)
@@ -82,7 +83,7 @@ func TestTheTotalIsUnknownUntilTheLargestBoundHasPassed(t *testing.T) {
 		t.Helper()
 		clock.now = clock.now.Add(d)
 		f.StillHearing(clock.now)
-		if got := f.Applied("e", 1).Known; got != want {
+		if got := f.Applied("e", 1, false).Known; got != want {
 			t.Errorf("known %v, want %v", got, want)
 		}
 	}
@@ -90,7 +91,7 @@ func TestTheTotalIsUnknownUntilTheLargestBoundHasPassed(t *testing.T) {
 	f.Hearing()
 	wait(time.Hour, false) // the largest bound isn't known
 	f.Hearing()
-	p.see("e", 0, (30 * time.Second).Microseconds())
+	p.see("e", 1, (30 * time.Second).Microseconds())
 	wait(29*time.Second, false)
 	wait(3*time.Second, true)
 	f.Deaf()
@@ -105,14 +106,14 @@ func TestTheTotalIsUnknownUntilTheLargestBoundHasPassed(t *testing.T) {
 func TestTheTotalIsUnknownWhileRequestsMayBeWaiting(t *testing.T) {
 	f, p, clock := testFleet()
 	f.Hearing()
-	p.see("e", 0, (2 * time.Second).Microseconds())
+	p.see("e", 1, (2 * time.Second).Microseconds())
 	pass := func(d time.Duration, hearing, want bool) {
 		t.Helper()
 		clock.now = clock.now.Add(d)
 		if hearing {
 			f.StillHearing(clock.now)
 		}
-		if a := f.Applied("e", 1); a.Known != want {
+		if a := f.Applied("e", 1, false); a.Known != want {
 			t.Errorf("%+v, want known %v", a, want)
 		}
 	}
@@ -129,15 +130,122 @@ func TestTheTotalIsKnownAtOnceToWhoOpenedTheFirstEpoch(t *testing.T) {
 	f, p, clock := testFleet()
 	f.Hearing()
 	clock.now = clock.now.Add(time.Millisecond)
-	p.see("e", 0, (30 * time.Second).Microseconds())
-	p.openedFirst(clock.now)
-	if !f.Applied("e", 1).Known {
+	p.see("e", 1, (30 * time.Second).Microseconds())
+	p.begin(1, clock.now, true)
+	if !f.Applied("e", 1, false).Known {
 		t.Error("unknown")
 	}
 	f.Deaf()
 	f.Hearing()
-	if f.Applied("e", 1).Known {
+	if f.Applied("e", 1, false).Known {
 		t.Error("known although requests may have been missed")
+	}
+}
+
+// What the bus brings to this process isn't all that another dispatcher has answered: nodes of the bus may be cut off
+// from each other.
+func TestTheTotalIsKnownToADispatcherOfLongStanding(t *testing.T) {
+	f, p, clock := testFleet()
+	f.Hearing()
+	known := func(d time.Duration, seq uint64, want bool) {
+		t.Helper()
+		clock.now = clock.now.Add(d)
+		f.StillHearing(clock.now)
+		if got := f.Applied("e", seq, false).Known; got != want {
+			t.Errorf("known %v, want %v", got, want)
+		}
+	}
+	p.see("e", 7, (30 * time.Second).Microseconds())
+	known(time.Minute, 7, true)
+	known(0, 8, false) // another one may have numbered it, and answered before that
+	p.end()
+	known(time.Minute, 7, false) // others answer
+	p.begin(2, clock.now, false)
+	known(0, 7, true) // nobody has, in between
+	p.end()
+	p.begin(4, clock.now, false)
+	known(30*time.Second, 7, false) // somebody has
+	known(2*time.Second, 7, true)
+	if f.Applied("f", 7, false).Known {
+		t.Error("known for another epoch")
+	}
+	p.end()
+	if !f.Applied("e", 8, true).Known {
+		t.Error("unknown although the dispatcher vouches for it")
+	}
+}
+
+// replicas are two fleets that call the roll over a bus without loss: the first is the dispatcher's.
+func replicas(t *testing.T) (dispatcher, standby *Fleet, clock *manualClock, call func(seq uint64) bool) {
+	dispatcher, p, clock := testFleet()
+	p.see("e", 7, (30 * time.Second).Microseconds())
+	standby = newFleet(clock, newProgress())
+	var calls, answers *rollCall
+	calls = newRollCall(standby, func(n nudge) { answers.answer(*n.Roll, "standby") })
+	var answered []roll
+	answers = newRollCall(dispatcher, func(n nudge) { answered = append(answered, *n.Roll) })
+	return dispatcher, standby, clock, func(seq uint64) bool {
+		q := &question{}
+		defer calls.over(q)
+		if calls.vouched(q, "e", seq) {
+			t.Error("vouched for before anything was answered")
+		}
+		for _, r := range answered {
+			if r.To != "standby" {
+				t.Errorf("an answer to %q", r.To)
+			}
+			calls.hear(r)
+		}
+		return calls.vouched(q, "e", seq)
+	}
+}
+
+func TestAStandbyKnowsTheTotalOnlyIfItCountsWhomTheDispatcherCounts(t *testing.T) {
+	dispatcher, standby, clock, call := replicas(t)
+	one, two := proofFrom("cars", "one", clock.now, 0, 3*time.Second), proofFrom("cars", "two", clock.now, 0, 3*time.Second)
+	dispatcher.Hear(one)
+	if call(7) {
+		t.Error("agreed although only the dispatcher counts an instance")
+	}
+	standby.Hear(one)
+	if !call(7) {
+		t.Error("not agreed although both count the same")
+	}
+	standby.Hear(two)
+	if call(7) {
+		t.Error("agreed although the dispatcher doesn't count an instance")
+	}
+	clock.now = clock.now.Add(4 * time.Second)
+	if !call(7) {
+		t.Error("not agreed although both count nobody")
+	}
+	if call(8) {
+		t.Error("agreed about an event that the dispatcher hasn't numbered")
+	}
+}
+
+func TestOnlyADispatcherOfLongStandingAnswersTheRollCall(t *testing.T) {
+	dispatcher, _, clock, call := replicas(t)
+	dispatcher.progress.end()
+	if call(7) {
+		t.Error("agreed with one that isn't the dispatcher")
+	}
+	dispatcher.progress.begin(3, clock.now, false)
+	if call(7) {
+		t.Error("agreed with one that has just become the dispatcher")
+	}
+	clock.now = clock.now.Add(time.Minute)
+	if !call(7) {
+		t.Error("not agreed")
+	}
+}
+
+func TestARollCallIsForOnePosition(t *testing.T) {
+	_, standby, _, _ := replicas(t)
+	c := newRollCall(standby, func(nudge) {})
+	q := &question{epoch: "e", seq: 7, agreed: true}
+	if !c.vouched(q, "e", 7) || c.vouched(q, "e", 8) {
+		t.Error("what was agreed for one position holds for another, or not for itself")
 	}
 }
 
@@ -207,7 +315,7 @@ func TestAReceiptReturnsAsSoonAsAllHaveApplied(t *testing.T) {
 	f, p, clock := testFleet()
 	f.Hearing()
 	clock.now = clock.now.Add(time.Millisecond)
-	p.openedFirst(clock.now)
+	p.begin(1, clock.now, true)
 	p.see("e", 5, 0)
 	p.publish("e", 5)
 	f.Hear(proofFrom("cars", "a", clock.now, 4, time.Hour))
