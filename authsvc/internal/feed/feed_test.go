@@ -321,10 +321,6 @@ func TestAReplicaTakesOverAndTheOthersReceiptsAreTrue(t *testing.T) {
 	if !got.Published || second.Holding() || got.Elapsed > time.Second {
 		t.Errorf("through another replica: %+v", got)
 	}
-	// It began to hear later than the first epoch, so it can't know the fleet yet.
-	if got := second.receipt(feed.WaitFleet, 10*time.Millisecond, id); got.Fleet.Known {
-		t.Errorf("%+v", got.Fleet)
-	}
 	done := second.Receipts.Expect(feed.WaitFleet)
 	second.revoke()
 	s.await("ack", func() bool { l.mu.Lock(); defer l.mu.Unlock(); return l.acks > 0 })
@@ -338,6 +334,29 @@ func TestAReplicaTakesOverAndTheOthersReceiptsAreTrue(t *testing.T) {
 	}
 	if after.Term != before.Term+1 || after.Epoch != before.Epoch || !second.Holding() {
 		t.Errorf("%+v after %+v", after, before)
+	}
+}
+
+// Another replica than the dispatcher counts the fleet, too, as soon as it has heard of everybody.
+func TestAnotherReplicaCountsTheFleetWithTheDispatcher(t *testing.T) {
+	s := newSite(t, storetest.URL(t, store.Postgres))
+	first := s.replica()
+	s.await("dispatcher", first.Holding)
+	second, l := s.replica(), s.listener("one")
+	l.awaitProof(freshFor)
+	id := second.revoke()
+	s.await("whole fleet", func() bool {
+		l.ask(freshFor)
+		got := second.receipt(feed.WaitFleet, 200*time.Millisecond, id)
+		return got.Fleet.Known && got.Fleet.Total == 1 && got.Fleet.Applied == 1
+	})
+	if second.Holding() {
+		t.Error("it became the dispatcher")
+	}
+	s.close(first.Feed.Close)
+	s.await("new dispatcher", second.Holding)
+	if got := second.receipt(feed.WaitFleet, 10*time.Millisecond, id); got.Fleet.Known {
+		t.Errorf("a new dispatcher knows whom the one before had answered: %+v", got.Fleet)
 	}
 }
 

@@ -153,7 +153,7 @@ func (f *Fleet) Applied(epoch string, seq uint64, vouched bool) Applied {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	now := f.clock.Now()
-	a := Applied{Known: f.known(now) && (vouched || f.counts(epoch, seq, now)), Laggards: []Laggard{}}
+	a := Applied{Known: f.hearsAll(now) && (vouched || f.known(now) && f.counts(epoch, seq, now)), Laggards: []Laggard{}}
 	for _, service := range f.services {
 		for from, m := range service {
 			if now.After(m.freshUntil) {
@@ -181,15 +181,20 @@ func (f *Fleet) counts(epoch string, seq uint64, now time.Time) bool {
 	return s.answersAlone(now) && s.covers(epoch, seq)
 }
 
-// known reports whether every request that the bus has brought here has been heard for long enough. Whoever became fresh by a request from before
-// is stale once the largest bound that any proof was answered for has passed. When this process opened the first epoch
-// and heard already, there was nobody before.
+// known reports whether every request that the bus has brought here has been heard for long enough. Whoever became fresh
+// by a request from before is stale once the largest bound that any proof was answered for has passed. When this process
+// opened the first epoch and heard already, there was nobody before.
 func (f *Fleet) known(now time.Time) bool {
 	if !f.complete && !f.hearing.IsZero() {
 		s := f.progress.standing()
 		f.complete = f.hearing.Before(s.firstAt) || s.epoch != "" && now.Sub(f.hearing) > s.maxBound+requestLife
 	}
-	return f.complete && now.Sub(f.heard) <= hearingLife
+	return f.complete
+}
+
+// hearsAll reports whether everything that the bus has brought here was heard until lately.
+func (f *Fleet) hearsAll(now time.Time) bool {
+	return !f.hearing.IsZero() && now.Sub(f.heard) <= hearingLife
 }
 
 // Verifier is one instance as operators see it.
