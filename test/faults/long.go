@@ -115,7 +115,7 @@ func (n *LongFigures) good(h *History, l *life, a LongAnswer, w windows) []Viola
 	if a.HungUp || (a.Poll && a.Status == 200) {
 		return nil
 	}
-	if w.excuse(a, !l.Key) != nil {
+	if w.excuse(a, !l.Key && !h.newKeyOf(l, Call{Span: a.Span})) != nil {
 		n.Cut++
 		return nil
 	}
