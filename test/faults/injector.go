@@ -98,7 +98,7 @@ func (j *Injector) kinds() []kind {
 	if j.Name == "single" {
 		return slices.Concat(processKinds, pointKinds, singleKinds, singleStreamKinds, wireKinds)
 	}
-	return slices.Concat(processKinds, pointKinds, clusterKinds, leaderKinds, routeKinds, clusterStreamKinds, wireKinds, wireClusterKinds)
+	return slices.Concat(processKinds, pointKinds, clusterKinds, databaseKinds, leaderKinds, routeKinds, clusterStreamKinds, wireKinds, wireClusterKinds)
 }
 
 func lasting(d time.Duration) string { return fmt.Sprintf(" for %v", d.Round(time.Millisecond)) }
