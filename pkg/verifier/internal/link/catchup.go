@@ -26,8 +26,10 @@ const (
 	// newerBackOff is the longest when what is missing needs a newer release of this program: then only the floor, or
 	// being replaced, helps.
 	newerBackOff = 15 * time.Second
-	pageTimeout  = 2 * time.Second
-	pageRetries  = 20
+	// pageTimeout is short for the same reason as batchTimeout: of several replicas one may be silent.
+	pageTimeout = 500 * time.Millisecond
+	pageTries   = 4 // without any answer
+	pageRetries = 20
 )
 
 var errNewer = errors.New("an event that this release doesn't understand")
@@ -242,11 +244,16 @@ func (l *Link) takePage(m *nats.Msg, from uint64) error {
 }
 
 func (l *Link) askPage(ctx context.Context, b bus, request []byte) (*nats.Msg, error) {
-	ctx, cancel := context.WithTimeout(ctx, pageTimeout)
-	defer cancel()
-	m, err := b.Request(ctx, events.SnapshotSubject(l.cfg.Service), request)
-	if err != nil {
-		return nil, fmt.Errorf("ask for a snapshot: %w", err)
+	for try := 1; ; try++ {
+		asking, cancel := context.WithTimeout(ctx, pageTimeout)
+		m, err := b.Request(asking, events.SnapshotSubject(l.cfg.Service), request)
+		silent := asking.Err() != nil
+		cancel()
+		switch {
+		case err == nil:
+			return m, nil
+		case !silent || ctx.Err() != nil || try == pageTries:
+			return nil, fmt.Errorf("ask for a snapshot: %w", err)
+		}
 	}
-	return m, nil
 }

@@ -222,11 +222,33 @@ func TestReadingEndsWithItsConnection(t *testing.T) {
 
 func TestStreamThatNeverAnswersIsGivenUp(t *testing.T) {
 	inScene(t, func(a *authority) { revokeAll(5)(a); a.mute = true }, func(s *scene) {
-		s.pass(batchTimeout + 100*time.Millisecond)
+		s.pass(batchTries*batchTimeout + 100*time.Millisecond)
 		s.mustBeReady()
 		if stats := s.link.Stats(); stats.CatchUps[sourceSnapshot] != 1 {
 			t.Fatalf("%+v", stats)
 		}
+	})
+}
+
+// Whoever loses answers while something is wrong has to be fresh within a second of the time from which none is lost.
+func TestALostAnswerIsAskedForAgainSoon(t *testing.T) {
+	t.Run("of the stream", func(t *testing.T) {
+		inScene(t, func(a *authority) { revokeAll(5)(a); a.lostBatches = 1 }, func(s *scene) {
+			s.pass(batchTimeout + 100*time.Millisecond)
+			s.mustBeReady()
+			if stats := s.link.Stats(); stats.CatchUps[sourceSnapshot] != 0 {
+				t.Errorf("%+v", stats)
+			}
+		})
+	})
+	t.Run("of authsvc", func(t *testing.T) {
+		inScene(t, func(a *authority) { revokeAll(5)(a); a.mute, a.lostPages = true, 1 }, func(s *scene) {
+			s.pass(batchTries*batchTimeout + pageTimeout + 100*time.Millisecond)
+			s.mustBeReady()
+			if stats := s.link.Stats(); stats.CatchUpErrors != 0 {
+				t.Errorf("%+v", stats)
+			}
+		})
 	})
 }
 

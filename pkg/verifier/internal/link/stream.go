@@ -19,7 +19,10 @@ import (
 const (
 	batchMessages = 256
 	batchBytes    = 1 << 20
-	batchTimeout  = 2 * time.Second // between two messages
+	// batchTimeout is the longest silence between two messages. It is short, since whoever lost an answer has to be fresh
+	// again within a second of the time from which none is lost.
+	batchTimeout = 400 * time.Millisecond
+	batchTries   = 2 // after which authsvc is asked for what is missing
 )
 
 // Headers and values that the NATS server sets.
@@ -72,18 +75,34 @@ func (l *Link) readStream(ctx context.Context, b bus, need follower.CatchUp) err
 	return l.readStreamFrom(ctx, b, fromSeq(1))
 }
 
-// readStreamFrom reads batch after batch until the stream's end, or until no answer waits any more.
+// readStreamFrom reads batch after batch until the stream's end, or until no answer waits any more. A batch that is cut
+// short is asked for again from there on.
 func (l *Link) readStreamFrom(ctx context.Context, b bus, request directGet) error {
-	for {
+	for silent := 0; ; {
 		last, pending, err := l.readBatch(ctx, b, request)
+		if errors.Is(err, errCutShort) && ctx.Err() == nil && !l.upToDate() {
+			silent++
+			if silent < batchTries {
+				request = request.after(last)
+				continue
+			}
+		}
 		if err != nil || pending == 0 || l.upToDate() {
 			return err
 		}
 		if last == 0 || last < request.Seq {
 			return errNoProgress
 		}
-		request = fromSeq(last + 1)
+		request, silent = request.after(last), 0
 	}
+}
+
+// after is the request for what follows a message; the same if there was none.
+func (d directGet) after(last uint64) directGet {
+	if last == 0 {
+		return d
+	}
+	return fromSeq(last + 1)
 }
 
 // readBatch asks on the subject that this account is given, or, on a NATS without our accounts, on the plain one.

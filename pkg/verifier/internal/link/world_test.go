@@ -36,18 +36,20 @@ type authority struct {
 	floor  uint64
 	tokens []ed25519.PublicKey
 
-	silent     bool // isn't there: questions come back
-	deaf       bool // is there, and answers no questions
-	lostKeys   int  // so many questions for the token keys go to a replica that is silent
-	mute       bool // the stream takes requests and never answers
-	stuck      int  // so many requests the stream answers with nothing but that there is more
-	badProofs  bool // signs proofs with a key that nobody knows
-	stream     []uint64
-	mapped     bool // the stream answers on the mapped subject, else on the plain one
-	pageSize   uint64
-	busy       int // snapshot requests to refuse
-	asked      map[string]int
-	streamFrom []directGet
+	silent   bool // isn't there: questions come back
+	deaf     bool // is there, and answers no questions
+	lostKeys int  // so many questions for the token keys go to a replica that is silent
+	// Answers of the stream, and pages, that get lost from now on.
+	lostBatches, lostPages int
+	mute                   bool // the stream takes requests and never answers
+	stuck                  int  // so many requests the stream answers with nothing but that there is more
+	badProofs              bool // signs proofs with a key that nobody knows
+	stream                 []uint64
+	mapped                 bool // the stream answers on the mapped subject, else on the plain one
+	pageSize               uint64
+	busy                   int // snapshot requests to refuse
+	asked                  map[string]int
+	streamFrom             []directGet
 }
 
 func newKey(seed byte) ed25519.PrivateKey {
@@ -183,6 +185,10 @@ func (a *authority) replies(subject string, body []byte) []*nats.Msg {
 			Nonce: r.Nonce, Request: events.HashOf(body), JWKS: jwks(a.tokens), Now: time.Now().UnixMicro(),
 		}))}
 	case events.SnapshotSubject(testService):
+		if a.lostPages > 0 {
+			a.lostPages--
+			return nil
+		}
 		return []*nats.Msg{a.page(body)}
 	}
 	return []*nats.Msg{status("503")}
@@ -223,6 +229,10 @@ func (a *authority) page(body []byte) *nats.Msg {
 
 // readStream answers Direct Get with batches of at most three messages. The stream's seq is the place in the list.
 func (a *authority) readStream(subject string, body []byte) []*nats.Msg {
+	if a.lostBatches > 0 {
+		a.lostBatches--
+		return nil
+	}
 	if a.mute {
 		return nil
 	}
