@@ -342,7 +342,12 @@ func (w *wire) Request(ctx context.Context, subject string, body []byte) (*nats.
 		<-ctx.Done()
 		return nil, ctx.Err()
 	}
-	m := w.authority.replies(subject, body)[0]
+	replies := w.authority.replies(subject, body)
+	if len(replies) == 0 {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	m := replies[0]
 	if m.Header.Get(statusHeader) != "" {
 		return nil, nats.ErrNoResponders
 	}
