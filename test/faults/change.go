@@ -113,6 +113,7 @@ type issued struct {
 	AccessToken  string `json:"access_token"`
 	RefreshToken string `json:"refresh_token"`
 	SessionID    string `json:"session_id"`
+	ExpiresIn    int64  `json:"expires_in"`
 	User         struct{ ID string }
 	APIKeys      []apiKey `json:"api_keys"`
 	APIKey       apiKey   `json:"api_key"`

@@ -31,6 +31,10 @@ func (a *Availability) refused(c Call, excuse *outage) {
 const (
 	proofMargin = 2 * time.Second // a fault shorter than B less this refuses nobody
 	recovery    = time.Second     // after a fault's end
+	// proofWait is how long a service waits for its next proof: a question every B / 10, at most 500 ms, and its answer.
+	proofWait = 700 * time.Millisecond
+	// renewal is when API keys that a leap has aged have been resolved again: the cache is looked through every 5 s.
+	renewal = 8 * time.Second
 )
 
 // window is when good credentials may be refused, by all instances or by those that were down.
@@ -60,7 +64,7 @@ func (o *outage) cause(moment time.Duration) string {
 // NoCollateral: a credential that nobody ended is accepted on ordinary routes, if the instance can know it: a key has to be
 // accepted there once, and so has a token that was signed just after an emergency had changed the signing key; except, for faults that aren't spared, from B − 2 s after the fault's start until 1 s after its end.
 func NoCollateral(h *History) (a Availability, broken []Violation) {
-	all, windows, starts := livesOf(h), windowsOf(h), startsOf(h)
+	all, windows, starts, leaps := livesOf(h), windowsOf(h), startsOf(h), leapsOf(h)
 	a.Reasons = map[string]map[string]int{}
 	cached := map[[2]string]time.Duration{} // credential and instance → the end of the first accepted call since its start
 	calls := slices.Clone(h.Calls)
@@ -82,7 +86,9 @@ func NoCollateral(h *History) (a Availability, broken []Violation) {
 			continue
 		}
 		started, _ := starts.before(c.Instance, c.Begin)
-		held := cached[at] > started && cached[at] > l.lastRevival() || !l.Key && !h.newKeyOf(l, c)
+		leapt, _ := leaps.before(c.Instance, c.Begin)
+		inUse := cached[at] > started && cached[at] > l.lastRevival() && (leapt == 0 || cached[at] > leapt+renewal)
+		held := inUse || !l.Key && !h.newKeyOf(l, c)
 		if excuse := windows.find(c, held); excuse != nil {
 			a.refused(c, excuse)
 			continue
@@ -90,6 +96,20 @@ func NoCollateral(h *History) (a Availability, broken []Violation) {
 		broken = append(broken, Violation{Promise: "NoCollateral", Text: fmt.Sprintf("a good credential was refused%s", nearest(h, c)), Calls: []Call{c}})
 	}
 	return a, broken
+}
+
+// leapsOf are the moments at which each instance's clock leapt ahead, which ages the resolutions of API keys.
+func leapsOf(h *History) starts {
+	all := starts{}
+	for _, f := range h.Faults {
+		for _, instance := range f.Leapt {
+			all[instance] = append(all[instance], f.Begin)
+		}
+	}
+	for _, times := range all {
+		slices.Sort(times)
+	}
+	return all
 }
 
 func (l *life) lastRevival() (last time.Duration) {
@@ -125,6 +145,9 @@ func windowsOf(h *History) windows {
 	for _, f := range faults {
 		for _, instance := range f.Down {
 			w.all = append(w.all, window{outage{f.Span, []Fault{f}}, Span{f.Begin, f.End + recovery}, []string{instance}})
+		}
+		for _, instance := range f.Leapt {
+			w.all = append(w.all, window{outage{f.Span, []Fault{f}}, Span{f.Begin, f.End + proofWait}, []string{instance}})
 		}
 		if (f.Spared || len(f.Down) > 0 && len(f.Apart) == 0) && !overlaps(f, faults) {
 			w.spared = append(w.spared, f)

@@ -112,11 +112,11 @@ func bitsOf(h *History) map[string]uint64 {
 }
 
 // eliteReads are the elite calls that say something about the state: not those that had no answer, or were refused
-// because nobody could be asked.
+// because nobody could be asked or the token's own time was over.
 func eliteReads(h *History, all lives, bits map[string]uint64) map[string][]porcupine.Operation {
 	byUser := map[string][]porcupine.Operation{}
 	for _, c := range h.Calls {
-		if c.Elite && (c.Accepted() || c.Refused()) {
+		if c.Elite && (c.Accepted() || c.Refused() && c.Code != "expired") {
 			user := all[c.Credential].User
 			byUser[user] = append(byUser[user], porcupine.Operation{Input: eliteStep{read: bits[c.Credential]},
 				Output: eliteAnswer{c.Refused(), c.Role}, Call: int64(c.Begin), Return: int64(c.End)})

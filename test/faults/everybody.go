@@ -24,7 +24,7 @@ func (f *Traffic) strike(ctx context.Context, rng *rand.Rand) {
 	case 0, 1, 2:
 		q.name, q.body = "revoke all", map[string]any{"all": true, "keys": q.allKeys}
 	case 3, 4, 5:
-		q.name, q.body = "revoke issued before", map[string]any{"issued_before": time.Now().UTC().Format(time.RFC3339Nano), "keys": q.allKeys}
+		q.name, q.body = "revoke issued before", map[string]any{"issued_before": f.clocks.latest().UTC().Format(time.RFC3339Nano), "keys": q.allKeys}
 	case 6:
 		q = request{name: "rotate signing key", method: "POST", path: "/v1/admin/signing-keys/rotate", body: map[string]any{}}
 	case 7:

@@ -25,6 +25,7 @@ type Issue struct {
 	Span
 	Credential, User string
 	Key              bool // an API key, else an access token
+	Short            bool `json:",omitempty"` // it may expire during the run
 }
 
 // Call is a use of a credential at a resource service.
@@ -105,6 +106,8 @@ type Fault struct {
 	Down []string `json:",omitempty"`
 	// Frozen are the instances that stood still during it.
 	Frozen []string `json:",omitempty"`
+	// Leapt are the instances whose wall clock leapt so far ahead that their freshness may have ended with it.
+	Leapt []string `json:",omitempty"`
 	// Apart are the instances that couldn't reach the bus until Healed.
 	Apart  []string      `json:",omitempty"`
 	Healed time.Duration `json:",omitempty"`

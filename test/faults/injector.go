@@ -96,9 +96,9 @@ func (j *Injector) resource() *Resource { return j.Resources[j.rng.IntN(len(j.Re
 
 func (j *Injector) kinds() []kind {
 	if j.Name == "single" {
-		return slices.Concat(processKinds, pointKinds, singleKinds, singleStreamKinds, wireKinds)
+		return slices.Concat(processKinds, clockKinds, pointKinds, singleKinds, singleStreamKinds, wireKinds)
 	}
-	return slices.Concat(processKinds, pointKinds, clusterKinds, databaseKinds, leaderKinds, routeKinds, clusterStreamKinds, wireKinds, wireClusterKinds)
+	return slices.Concat(processKinds, clockKinds, pointKinds, clusterKinds, databaseKinds, leaderKinds, routeKinds, clusterStreamKinds, wireKinds, wireClusterKinds)
 }
 
 func lasting(d time.Duration) string { return fmt.Sprintf(" for %v", d.Round(time.Millisecond)) }

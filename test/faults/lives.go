@@ -80,7 +80,7 @@ func (l *life) revivedBy(s *Change, end time.Duration) *Change {
 // good reports whether a credential must be accepted by a call, whatever order the changes took: nothing had begun that
 // ends it, and what had suspended it was undone so early that everybody knows.
 func (l *life) good(call Span, known time.Duration) bool {
-	if l.End > call.Begin {
+	if l.End > call.Begin || l.Short {
 		return false
 	}
 	for _, k := range l.kills {

@@ -94,14 +94,15 @@ func (p *person) register(ctx context.Context) bool {
 }
 
 func (p *person) addKey(began time.Duration, k apiKey) {
-	c := p.issue(began, system.Key(k.Key), true)
+	c := p.issue(Issue{Span: Span{Begin: began}, Key: true}, system.Key(k.Key))
 	p.keys = append(p.keys, &key{credential: c, id: k.ID})
 }
 
 // issue records a credential that a call has just returned.
-func (p *person) issue(began time.Duration, authorization string, isKey bool) *credential {
-	c := &credential{name: fmt.Sprintf("%s.%d", p.name, len(p.all)), user: p.name, subject: p.id, authorization: authorization, key: isKey}
-	p.Recorder.Add(Issue{Span: Span{Begin: began, End: p.Recorder.Now()}, Credential: c.name, User: p.name, Key: isKey})
+func (p *person) issue(i Issue, authorization string) *credential {
+	c := &credential{name: fmt.Sprintf("%s.%d", p.name, len(p.all)), user: p.name, subject: p.id, authorization: authorization, key: i.Key}
+	i.End, i.Credential, i.User = p.Recorder.Now(), c.name, p.name
+	p.Recorder.Add(i)
 	p.all = append(p.all, c)
 	p.pool.add(c)
 	return c
@@ -122,7 +123,8 @@ func (p *person) login(ctx context.Context) {
 // renew adds a token to a session.
 func (p *person) renew(s *session, began time.Duration, got issued) {
 	s.refresh, s.token = got.RefreshToken, got.AccessToken
-	s.tokens = append(s.tokens, p.issue(began, system.Bearer(got.AccessToken), false))
+	short := time.Duration(got.ExpiresIn)*time.Second < shortest
+	s.tokens = append(s.tokens, p.issue(Issue{Span: Span{Begin: began}, Short: short}, system.Bearer(got.AccessToken)))
 }
 
 // refresh uses a session's refresh token, by either of the two calls that take one. When it is refused, one of unknown

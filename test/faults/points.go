@@ -63,7 +63,7 @@ func (s *System) startAuth(t testing.TB, env map[string]string) *system.Auth {
 		t.Fatal(err)
 	}
 	a := system.PrepareAuth(t, env)
-	a.Use(filepath.Join(dir, "authsvc"), "TOCSIN_POINTS="+string(s.points), "TOCSIN_DEFECTS="+s.authDefects)
+	a.Use(filepath.Join(dir, "authsvc"), "TOCSIN_POINTS="+string(s.points), s.clocks.environment(ofDatabase), "TOCSIN_DEFECTS="+s.authDefects)
 	a.Restart(t)
 	return a
 }

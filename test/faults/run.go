@@ -36,7 +36,7 @@ func (o Options) String() string {
 // returns the history.
 func Run(t testing.TB, o Options) *History {
 	r := NewRecorder(o.Bound)
-	s := &System{Name: o.SetUp, Recorder: r, bound: o.Bound, points: points(t.TempDir()), memory: &Memory{seed: o.Seed}}
+	s := &System{Name: o.SetUp, Recorder: r, bound: o.Bound, points: points(t.TempDir()), clocks: newClocks(t.TempDir()), memory: &Memory{seed: o.Seed}}
 	SetUps[o.SetUp](s, t)
 	f := NewTraffic(s, o.Seed)
 	calling, hangUp := context.WithCancel(t.Context())

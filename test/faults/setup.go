@@ -26,6 +26,7 @@ type System struct {
 	bound     time.Duration
 
 	points points
+	clocks *clocks
 	// What is taken away, as TOCSIN_DEFECTS names it.
 	authDefects, resourceDefects string
 
@@ -52,9 +53,11 @@ type Resource struct {
 // SetUps are the systems that can be started.
 var SetUps = map[string]func(*System, testing.TB){"single": (*System).single, "cluster": (*System).cluster}
 
-// authEnv: tokens live longer than a run, so that a dead one that comes back is seen to.
+// accessTTL is longer than any run, so that a dead token that comes back is seen to.
+const accessTTL = "4h"
+
 func authEnv() map[string]string {
-	return map[string]string{"TOCSIN_ACCESS_TTL": "4h", "TOCSIN_LOG_LEVEL": "info"}
+	return map[string]string{"TOCSIN_ACCESS_TTL": accessTTL, "TOCSIN_LOG_LEVEL": "info"}
 }
 
 // single starts one authsvc on SQLite with its embedded NATS, and two resource services.
@@ -159,13 +162,11 @@ func (s *System) startResource(t testing.TB, i int, bus []*Proxy, env map[string
 	}
 	maps.Copy(all, env)
 	r.Resource = system.PrepareResource(t, s.Auth[0], all)
-	if s.resourceDefects != "" {
-		dir, err := system.BuildDefective(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		r.Use(filepath.Join(dir, "resourcesvc"), "TOCSIN_DEFECTS="+s.resourceDefects)
+	dir, err := system.BuildDefective(t.Context())
+	if err != nil {
+		t.Fatal(err)
 	}
+	r.Use(filepath.Join(dir, "resourcesvc"), s.clocks.environment(r.Instance), "TOCSIN_DEFECTS="+s.resourceDefects)
 	s.Resources = append(s.Resources, r)
 	s.launch(t, r)
 	s.ready(t, r)

@@ -17,7 +17,7 @@ func at(begin, end float64) Span {
 func history() *History {
 	return &History{
 		Bound:  3 * time.Second,
-		Issues: []Issue{{at(0.9, 1), "t", "u", false}, {at(0.9, 1), "k", "u", true}},
+		Issues: []Issue{{Span: at(0.9, 1), Credential: "t", User: "u"}, {Span: at(0.9, 1), Credential: "k", User: "u", Key: true}},
 		Starts: []Start{{at(0.1, 0.1), "one"}, {at(0.1, 0.1), "two"}},
 	}
 }

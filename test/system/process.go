@@ -78,6 +78,9 @@ func Run(t testing.TB, name string, env map[string]string, args ...string) (int,
 	return p.cmd.ProcessState.ExitCode(), p.Output()
 }
 
+// Set gives the next starts variables in place of its own.
+func (p *Process) Set(env ...string) { p.env = append(p.env, env...) }
+
 // Use makes the next start run another binary, with variables beside its own.
 func (p *Process) Use(path string, env ...string) { p.path, p.env = path, append(p.env, env...) }
 
