@@ -101,7 +101,7 @@ func (s *simulation) live(i int) {
 
 func (s *simulation) issue(u *simulatedUser, key bool) {
 	c := &credential{name: fmt.Sprintf("%s.%d", u.name, len(u.all)), user: u.name, key: key}
-	s.Add(Issue{Span{s.now, s.now}, c.name, u.name, key})
+	s.Add(Issue{Span: Span{s.now, s.now}, Credential: c.name, User: u.name, Key: key})
 	u.all = append(u.all, c)
 	s.pool.add(c)
 }
