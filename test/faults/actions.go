@@ -120,7 +120,7 @@ func (p *person) setPlan(ctx context.Context, _ *session) {
 }
 
 func (p *person) disable(ctx context.Context, _ *session) {
-	p.do(ctx, request{name: "disable", method: "PUT", path: "/v1/admin/users/" + p.id + "/status",
+	p.do(ctx, request{name: disabling, method: "PUT", path: "/v1/admin/users/" + p.id + "/status",
 		body: map[string]any{"disabled": true}, kills: p.tokens(nil), suspends: p.liveKeys()},
 		func() { p.disabled, p.sessions = true, nil })
 }

@@ -116,7 +116,7 @@ func bitsOf(h *History) map[string]uint64 {
 func eliteReads(h *History, all lives, bits map[string]uint64) map[string][]porcupine.Operation {
 	byUser := map[string][]porcupine.Operation{}
 	for _, c := range h.Calls {
-		if c.Elite && (c.Accepted() || c.Refused() && c.Code != "expired") {
+		if c.Elite && (c.Accepted() || c.Refused() && !(c.Code == "expired" && all[c.Credential].Short)) {
 			user := all[c.Credential].User
 			byUser[user] = append(byUser[user], porcupine.Operation{Input: eliteStep{read: bits[c.Credential]},
 				Output: eliteAnswer{c.Refused(), c.Role}, Call: int64(c.Begin), Return: int64(c.End)})

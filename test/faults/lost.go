@@ -1,6 +1,10 @@
 package faults
 
-import "time"
+import (
+	"cmp"
+	"slices"
+	"time"
+)
 
 // NothingLost: in the end, with everything healed, every change that had returned 2xx is effective at every service, on
 // both kinds of route; all services agree about one of unknown outcome; and what a service once refused as ended for
@@ -40,7 +44,7 @@ func lostInTheEnd(h *History, all lives) (broken []Violation) {
 }
 
 // comeBack looks for credentials that are accepted after they were refused. Those that were ever given back are left
-// out: their end isn't final.
+// out: their end isn't final. So are refusals that may be those of a user who was disabled and is enabled again.
 func comeBack(h *History, all lives) (broken []Violation) {
 	type where struct{ credential, instance string }
 	refusedAt := map[where]Call{} // the earliest
@@ -54,8 +58,10 @@ func comeBack(h *History, all lives) (broken []Violation) {
 			refusedAnywhere[c.Credential] = c
 		}
 	}
+	disablings := disablingsOf(h)
 	for _, c := range h.Calls {
-		if c.Refused() && c.Code == "revoked" && len(all[c.Credential].suspends) == 0 {
+		l := all[c.Credential]
+		if c.Refused() && c.Code == "revoked" && len(l.suspends) == 0 && !disablings.explain(l.User, c, h.Bound) {
 			keepEarliest(c)
 		}
 	}
@@ -77,4 +83,41 @@ func comeBack(h *History, all lives) (broken []Violation) {
 		}
 	}
 	return broken
+}
+
+// The names of the changes that disable a user and enable them again.
+const (
+	disabling = "disable"
+	enabling  = "enable"
+)
+
+// disablings are the changes of each user that disabled or enabled them, in the order in which they began.
+type disablings map[string][]Change
+
+func disablingsOf(h *History) disablings {
+	all := disablings{}
+	for _, c := range h.Changes {
+		if c.Outcome != Failed && (c.Name == disabling || c.Name == enabling) {
+			all[c.User] = append(all[c.User], c)
+		}
+	}
+	for _, changes := range all {
+		slices.SortFunc(changes, func(a, b Change) int { return cmp.Compare(a.Begin, b.Begin) })
+	}
+	return all
+}
+
+// explain reports whether a user may have been disabled for the service that refused a call: by a change that had begun,
+// and wasn't undone so early that everybody knew.
+func (d disablings) explain(user string, c Call, bound time.Duration) bool {
+	may := false
+	for _, change := range d[user] {
+		switch {
+		case change.Name == disabling && change.Begin <= c.End:
+			may = true
+		case change.Name == enabling && change.Outcome == Done && change.End+bound < c.Begin:
+			may = false
+		}
+	}
+	return may
 }

@@ -177,7 +177,7 @@ func (p *person) everyKey() []*credential {
 
 // enable undoes a disable: sessions stay dead, keys that weren't suspended themselves live again.
 func (p *person) enable(ctx context.Context) {
-	p.do(ctx, request{name: "enable", method: "PUT", path: "/v1/admin/users/" + p.id + "/status",
+	p.do(ctx, request{name: enabling, method: "PUT", path: "/v1/admin/users/" + p.id + "/status",
 		body: map[string]any{"disabled": false}, revives: p.liveKeys()}, func() { p.disabled = false })
 }
 

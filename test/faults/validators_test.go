@@ -67,6 +67,14 @@ func resume(begin, end float64) Change {
 	return Change{Span: at(begin, end), Name: "resume", Outcome: Done, User: "u", Revives: []string{"k"}}
 }
 
+func disable(begin, end float64) Change {
+	return Change{Span: at(begin, end), Name: disabling, Outcome: Done, User: "u", Suspends: []string{"k"}}
+}
+
+func enable(begin, end float64) Change {
+	return Change{Span: at(begin, end), Name: enabling, Outcome: Done, User: "u", Revives: []string{"k"}}
+}
+
 func setRole(begin, end float64, n int) Change {
 	return Change{Span: at(begin, end), Name: "roles", Outcome: Done, User: "u", Role: n}
 }
@@ -158,6 +166,9 @@ func TestNothingLostIsSeenToBeBroken(t *testing.T) {
 		{"come back at once", true, history().with(kill(2, 3, "t").unknown(), refused(4, 5, "t"), accepted(5.1, 5.2, "t"))},
 		{"elsewhere within B", false, history().with(kill(2, 3, "t").unknown(), refused(4, 5, "t"), accepted(5.1, 5.2, "t").two())},
 		{"come back elsewhere", true, history().with(kill(2, 3, "t").unknown(), refused(4, 5, "t"), accepted(8.1, 8.2, "t").two())},
+		{"back because the user is enabled again", false, history().with(kill(2, 3, "t"), disable(2.5, 2.6), refused(3, 3.1, "t"), enable(3.5, 3.6), accepted(4, 4.1, "t"))},
+		{"back though the user was enabled long ago", true, history().with(disable(1.1, 1.2), enable(1.3, 1.4), kill(2, 3, "t"), refused(5, 5.1, "t"), accepted(5.5, 5.6, "t"))},
+		{"back though nobody was disabled yet", true, history().with(kill(2, 3, "t"), refused(3, 3.1, "t"), disable(3.5, 3.6), enable(3.7, 3.8), accepted(4, 4.1, "t"))},
 		{"come back on an elite route", true, history().with(kill(2, 3, "t").unknown(), refused(4, 5, "t"), accepted(5.1, 5.2, "t").two().elite())},
 	})
 }
@@ -179,6 +190,9 @@ func TestNoCollateralIsSeenToBeBroken(t *testing.T) {
 	fault := Fault{Span: at(10, 16), Name: "a fault"}
 	spared := Fault{Span: at(10, 16), Name: "a loss", Spared: true}
 	restart := Fault{Span: at(10, 12), Name: "a restart", Down: []string{"one"}}
+	leap := Fault{Span: at(10, 10), Name: "a leap", Spared: true, Leapt: []string{"one"}}
+	short := history()
+	short.Issues[0].Short = true
 	early, newKey := Fault{Span: at(0.5, 9), Name: "a fault"}, Change{Span: at(0.2, 0.3), Name: emergency, Outcome: Done, AllTokens: true}
 	check(t, func(h *History) []Violation { _, broken := NoCollateral(h); return broken }, []example{
 		{"out of the blue", true, history().with(unavailable(5, 5.1, "t"))},
@@ -200,6 +214,13 @@ func TestNoCollateralIsSeenToBeBroken(t *testing.T) {
 		{"the same with nothing in its way", true, history().with(newKey, unavailable(1.2, 1.3, "t"))},
 		{"the same after it was accepted", true, history().with(newKey, early, accepted(1.1, 1.2, "t"), unavailable(1.3, 1.4, "t"))},
 		{"signed with the key of an emergency that it must know", true, history().with(newKey, Fault{Span: at(3.2, 9)}, unavailable(3.4, 3.5, "t"))},
+		{"just after its clock leapt", false, history().with(leap, unavailable(10.5, 10.6, "t"))},
+		{"just after another's clock leapt", true, history().with(leap, unavailable(10.5, 10.6, "t").two())},
+		{"a while after its clock leapt", true, history().with(leap, unavailable(10.8, 10.9, "t"))},
+		{"called expired just after its clock leapt", true, history().with(leap, refused(10.5, 10.6, "t"))},
+		{"a key whose resolution a leap has aged", false, history().with(leap, accepted(3, 3.1, "k"), Fault{Span: at(11, 16)}, unavailable(11.1, 11.2, "k"))},
+		{"a key that was resolved again after it", true, history().with(leap, accepted(18.1, 18.2, "k"), Fault{Span: at(19, 22)}, unavailable(19.1, 19.2, "k"))},
+		{"a token of a life that may be over", false, short.with(refused(5, 5.1, "t"))},
 		{"a service that starts", false, history().with(restart, unavailable(10.5, 10.6, "t"))},
 		{"another than the one that starts", true, history().with(restart, unavailable(10.5, 10.6, "t").two())},
 		{"between faults that follow each other closely", false, history().with(fault, Fault{Span: at(16.5, 19)}, unavailable(18, 18.1, "t"))},
