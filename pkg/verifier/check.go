@@ -92,6 +92,21 @@ func (v *Verifier) newToken(ctx context.Context, raw string, route *Route) (*hol
 	if err != nil {
 		return nil, err
 	}
+	return v.checkSignature(ctx, raw, t, key)
+}
+
+// checkSignature verifies a few tokens at a time: after a restart every token is new, and those that were seen before
+// mustn't wait for signatures.
+func (v *Verifier) checkSignature(ctx context.Context, raw string, t token.Token, key token.Key) (*holding, error) {
+	select {
+	case v.verifying <- struct{}{}:
+		defer func() { <-v.verifying }()
+	case <-ctx.Done():
+		return nil, fmt.Errorf("%w: %w", ErrAuthUnavailable, ctx.Err())
+	}
+	if h := v.tokens.Get(raw); h != nil { // by another request meanwhile
+		return h, nil
+	}
 	claims, err := t.Verify(key, v.issuer, v.audience)
 	if err != nil {
 		return nil, tokenError(err)

@@ -243,6 +243,23 @@ func TestProcessThatSleptBetweenTheLoadsRefuses(t *testing.T) {
 	r.want(CodeStale, token)
 }
 
+func TestABurstOfNewTokensDoesNotHoldUpThoseSeenBefore(t *testing.T) {
+	r := newRig(t)
+	known, burst := Bearer(mint(nil)), Bearer(mint(claims{"jti": parentToken}))
+	r.want("", known)
+	for range cap(r.verifying) {
+		r.verifying <- struct{}{} // as many as there are processors
+	}
+	r.want("", known)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := r.Verify(ctx, burst, r.route()); CodeOf(err) != CodeAuthUnavailable || !errors.Is(err, context.Canceled) {
+		t.Errorf("a request that is given up: %v", err)
+	}
+	<-r.verifying
+	r.want("", burst)
+}
+
 func TestUnknownKidIsLookedForOnceAndFound(t *testing.T) {
 	r := newRig(t)
 	r.link.refresh = func(context.Context) error {

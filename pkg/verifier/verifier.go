@@ -3,6 +3,7 @@ package verifier
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -51,6 +52,7 @@ type Verifier struct {
 	unknown    *cache.Cache[unknown, keyRoom]
 	generation atomic.Uint64 // raised when the feed leaps: resolutions of an earlier one are void
 	flights    singleflight.Group
+	verifying  chan struct{} // a place for each signature that is being verified
 	resolving  chan struct{} // a place for each resolution in flight
 	asking     chan struct{} // a place for each question under the policy Ask
 
@@ -98,7 +100,7 @@ func newVerifier(ctx context.Context, s *settings, c clock.Clock, set *revset.Se
 		issuer: s.Issuer, audience: s.Audience, service: s.Service, instance: s.instance, realm: s.Service, mode: s.mode,
 		base: Route{bound: s.bound, policy: s.policy}, smallest: s.bound, clock: c, set: set,
 		tokens: cache.New[holding, tokenRoom](s.tokens), keys: cache.New[holding, keyRoom](s.keys), unknown: cache.New[unknown, keyRoom](unknownKeys),
-		resolving: make(chan struct{}, resolveLimit), asking: make(chan struct{}, s.askLimit),
+		verifying: make(chan struct{}, runtime.GOMAXPROCS(0)), resolving: make(chan struct{}, resolveLimit), asking: make(chan struct{}, s.askLimit),
 		lives: newLives(s.askLimit), counters: new(counters),
 	}
 	v.life, v.cancel = context.WithCancel(context.WithoutCancel(ctx))
