@@ -270,9 +270,7 @@ func (d *Dispatcher) number(ctx context.Context, bound int64) (store.Numbered, e
 
 // lose gives the term up: whether the last transaction was committed is unknown, so a new term looks at what there is.
 func (d *Dispatcher) lose(err error) {
-	d.term = nil
-	d.progress.end()
-	d.stats.lost()
+	d.giveUp()
 	switch {
 	case errors.Is(err, context.Canceled):
 	case errors.Is(err, store.ErrFenced):
@@ -283,6 +281,12 @@ func (d *Dispatcher) lose(err error) {
 	default:
 		d.cfg.Log.Warn("numbering failed; this term is over", "error", err)
 	}
+}
+
+func (d *Dispatcher) giveUp() {
+	d.term = nil
+	d.progress.end()
+	d.stats.lost()
 }
 
 // publishNext sends the next stretch of events that core hasn't had: those that were just numbered, or earlier ones.
@@ -345,8 +349,6 @@ func (d *Dispatcher) Resign(ctx context.Context) error {
 		return nil
 	}
 	number := d.term.number
-	d.term = nil
-	d.progress.end()
-	d.stats.lost()
+	d.giveUp()
 	return d.cfg.Journal.ReleaseFeed(ctx, number)
 }

@@ -101,18 +101,20 @@ func (f *Fleet) Hear(r Request) bool {
 	return true
 }
 
-// hear takes S for the time of arrival, which is later, so that freshUntil isn't too early. A thousandth more allows for
-// clocks that don't run alike.
 func (m *member) hear(r Request) {
 	m.bound = time.Duration(r.Proof.Bound) * time.Microsecond
 	m.state, m.seen = r.Proof.State, r.Arrived
-	if until := r.Arrived.Add(m.bound + m.bound/1000); until.After(m.freshUntil) {
+	if until := m.freshBy(r.Arrived); until.After(m.freshUntil) {
 		m.freshUntil = until
 	}
 	if r.Proof.Epoch > m.epoch || (r.Proof.Epoch == m.epoch && r.Proof.Applied > m.applied) {
 		m.epoch, m.applied = r.Proof.Epoch, r.Proof.Applied
 	}
 }
+
+// freshBy returns how long a request that arrived at a time can make it fresh. It takes S for that time, which is later, so
+// that the end isn't too early. A thousandth more allows for clocks that don't run alike.
+func (m *member) freshBy(arrived time.Time) time.Time { return arrived.Add(m.bound + m.bound/1000) }
 
 // sweep forgets who is neither fresh nor of interest any more, at most once a second.
 func (f *Fleet) sweep(now time.Time) {
@@ -147,30 +149,38 @@ type Laggard struct {
 	Instance string `json:"instance"`
 }
 
-// Applied counts for a position of the feed; seq 0 is one that everybody has applied. vouched says that since that position
-// had its number the dispatcher counted the same instances as this process, see [rollCall].
-func (f *Fleet) Applied(epoch string, seq uint64, vouched bool) Applied {
+// Applied counts for a position of the feed; seq 0 is one that everybody has applied. agreed, if not nil, is what was agreed
+// on with the dispatcher since that position had its number, see [rollCall].
+func (f *Fleet) Applied(epoch string, seq uint64, agreed roster) Applied {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	now := f.clock.Now()
-	a := Applied{Known: f.hearsAll(now) && (vouched || f.known(now) && f.counts(epoch, seq, now)), Laggards: []Laggard{}}
+	a := Applied{Known: f.hearsAll(now) && (agreed != nil || f.known(now) && f.counts(epoch, seq, now)), Laggards: []Laggard{}}
 	for _, service := range f.services {
 		for from, m := range service {
-			if now.After(m.freshUntil) {
-				continue
+			if !now.After(m.freshUntil) || !now.After(agreed[from]) {
+				a.count(from, seq == 0 || (m.epoch == epoch && m.applied >= seq))
 			}
-			a.Total++
-			if seq == 0 || (m.epoch == epoch && m.applied >= seq) {
-				a.Applied++
-			} else {
-				a.Laggards = append(a.Laggards, Laggard{Service: from.service, Instance: from.instance})
-			}
+		}
+	}
+	for from, until := range agreed {
+		if forgotten := f.services[from.service][from] == nil; forgotten && !now.After(until) {
+			a.count(from, seq == 0)
 		}
 	}
 	slices.SortFunc(a.Laggards, func(x, y Laggard) int {
 		return cmp.Or(cmp.Compare(x.Service, y.Service), cmp.Compare(x.Instance, y.Instance))
 	})
 	return a
+}
+
+func (a *Applied) count(from origin, applied bool) {
+	a.Total++
+	if applied {
+		a.Applied++
+		return
+	}
+	a.Laggards = append(a.Laggards, Laggard{Service: from.service, Instance: from.instance})
 }
 
 // counts reports whether whoever could be fresh without a position of the feed is so by an answer of this process, whose

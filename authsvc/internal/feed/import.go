@@ -82,13 +82,16 @@ func (d *Dispatcher) withhold(importFrom int64) bool {
 // hide what the stream tells of commits that the database has lost.
 func (d *Dispatcher) Blind() { d.blind = true }
 
-// unblind takes the stream's end for evidence, late: what this process has numbered meanwhile may have the same numbers.
+// unblind takes the stream's end for evidence, late: what this process has numbered meanwhile may have the same numbers, so
+// it takes a term to compare with.
 func (d *Dispatcher) unblind(tail store.FeedPosition) {
+	if d.term == nil {
+		return
+	}
 	d.blind = false
-	if d.term != nil && tail.Head > 0 && tail.Epoch == d.term.at.Epoch {
+	if tail.Head > 0 && tail.Epoch == d.term.at.Epoch {
 		d.known = tail
-		d.term = nil // the next one asks the database whether it holds the tail
-		d.stats.lost()
+		d.giveUp() // the next term asks the database whether it holds the tail
 	}
 }
 
@@ -174,9 +177,9 @@ type reader struct {
 	task    ImportTask
 	waiting []store.SignedEvent
 	seen    map[string]*stretches // by epoch
-	newest  struct {
+	newest  struct {              // of the announcements of token keys
 		epoch string
-		at    int64
+		seq   uint64
 	}
 }
 
@@ -209,8 +212,8 @@ func (r *reader) noteKeys(epoch string, e events.Event) {
 	if !ok || epoch >= r.task.Epoch || e.At <= r.task.Since {
 		return
 	}
-	if epoch > r.newest.epoch || (epoch == r.newest.epoch && e.At >= r.newest.at) {
-		r.newest.epoch, r.newest.at, r.keys = epoch, e.At, changed.Hash
+	if epoch > r.newest.epoch || (epoch == r.newest.epoch && e.Seq > r.newest.seq) {
+		r.newest.epoch, r.newest.seq, r.keys = epoch, e.Seq, changed.Hash
 	}
 }
 

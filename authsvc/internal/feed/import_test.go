@@ -137,3 +137,36 @@ func TestWhatTheStreamKnowsIsNotHiddenByOnesOwn(t *testing.T) {
 		})
 	}
 }
+
+// The term may end while the stream is looked at; what the look tells is for a term to compare.
+func TestALookAtTheStreamBetweenTwoTermsIsRepeated(t *testing.T) {
+	w := newWorld(t)
+	w.journal.Imports = true
+	first := w.candidate()
+	w.commit("r")
+	w.mustStep(first)
+	backup := w.journal.Backup()
+	w.commit("r")
+	w.mustStep(first)
+	w.settle(first)
+	w.journal.Restore(backup)
+	w.clock.Advance(2 * time.Second)
+
+	second := w.candidate()
+	second.Blind()
+	w.commit("ccc")
+	w.mustStep(second)
+	if err := second.Resign(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	second.Observe(w.bus.State())
+	w.mustStep(second)
+	if !second.NeedsTail() {
+		t.Fatal("nobody will look again")
+	}
+	second.Observe(w.bus.State())
+	w.silent(second)
+	if _, due := second.ImportDue(); !due {
+		t.Error("what the stream knows is forgotten")
+	}
+}

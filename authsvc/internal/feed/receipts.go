@@ -154,15 +154,22 @@ func (w *waiting) receipt(s standing) Receipt {
 		if !numbered {
 			last.Seq = math.MaxUint64 // which nobody has applied
 		}
-		applied := w.fleet.Applied(last.Epoch, last.Seq, numbered && w.vouched(s, last))
+		var agreed roster
+		if numbered {
+			agreed = w.agreed(s, last)
+		}
+		applied := w.fleet.Applied(last.Epoch, last.Seq, agreed)
 		r.Fleet = &applied
 	}
 	return r
 }
 
-// vouched asks the dispatcher, unless this process is that.
-func (w *waiting) vouched(s standing, last store.EventState) bool {
-	return w.Receipts.roll != nil && !s.tenure.holding && w.Receipts.roll.vouched(&w.roll, last.Epoch, last.Seq)
+// agreed asks the dispatcher, unless this process is that.
+func (w *waiting) agreed(s standing, last store.EventState) roster {
+	if w.Receipts.roll == nil || s.tenure.holding {
+		return nil
+	}
+	return w.Receipts.roll.agreed(&w.roll, last.Epoch, last.Seq)
 }
 
 func (w *waiting) end() {

@@ -3,6 +3,7 @@ package feed
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -15,7 +16,8 @@ import (
 //
 // Why equal digests are enough. The question is asked after an event had its number, and answered by a dispatcher whose
 // terms go back further than any freshness. Whoever is fresh without that event is so by an answer that was given before
-// the number: by this dispatcher, who counts it. Whoever becomes fresh later has applied the event.
+// the number: by this dispatcher, who counts it. Whoever becomes fresh later has applied the event. But the dispatcher may have
+// heard an instance later than this replica has, by as much as its bound: hence the [roster].
 // A dispatcher that has lost its lease and doesn't know it yet may answer, too: it was one when it gave or saw the number.
 type rollCall struct {
 	fleet *Fleet
@@ -43,18 +45,23 @@ type question struct {
 	epoch  string
 	seq    uint64
 	asked  time.Time
-	agreed bool
+	agreed roster // nil: not yet
 }
+
+// roster is whom a replica and the dispatcher have agreed on, and until when each could be fresh by all that the dispatcher
+// may have heard before that.
+type roster map[origin]time.Time
 
 func newRollCall(f *Fleet, tell func(nudge)) *rollCall {
 	return &rollCall{fleet: f, tell: tell, open: map[string]*question{}}
 }
 
-// vouched reports whether the dispatcher has agreed, and asks it again if it is time to. The position MUST be numbered.
-func (c *rollCall) vouched(q *question, epoch string, seq uint64) bool {
+// agreed returns what the dispatcher has agreed to, nil before, and asks it again if it is time to. The position MUST be
+// numbered.
+func (c *rollCall) agreed(q *question, epoch string, seq uint64) roster {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if same := q.epoch == epoch && q.seq == seq; same && (q.agreed || time.Since(q.asked) < rollEvery) {
+	if same := q.epoch == epoch && q.seq == seq; same && (q.agreed != nil || time.Since(q.asked) < rollEvery) {
 		return q.agreed
 	}
 	if q.epoch != epoch || q.seq != seq {
@@ -65,7 +72,7 @@ func (c *rollCall) vouched(q *question, epoch string, seq uint64) bool {
 	q.ids, q.asked = append(q.ids, id), time.Now()
 	c.open[id] = q
 	c.tell(nudge{Roll: &roll{ID: id, Epoch: epoch, Seq: seq}})
-	return false
+	return nil
 }
 
 // over forgets a question.
@@ -84,30 +91,33 @@ func (c *rollCall) forget(q *question) {
 // answer answers a replica's question, if this process can.
 func (c *rollCall) answer(r roll, from string) {
 	if c.fleet.counts(r.Epoch, r.Seq, c.fleet.clock.Now()) {
-		c.tell(nudge{Roll: &roll{ID: r.ID, To: from, Digest: c.fleet.digest(r.ID)}})
+		digest, _ := c.fleet.callRoll(r.ID)
+		c.tell(nudge{Roll: &roll{ID: r.ID, To: from, Digest: digest}})
 	}
 }
 
 // hear takes an answer.
 func (c *rollCall) hear(r roll) {
-	same := r.Digest == c.fleet.digest(r.ID)
+	digest, present := c.fleet.callRoll(r.ID)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if q := c.open[r.ID]; q != nil && same {
-		q.agreed = true // whatever changes from now on: see above
+	if q := c.open[r.ID]; q != nil && r.Digest == digest {
+		q.agreed = present // whatever changes from now on: see above
 	}
 }
 
-// digest is of all instances that could be fresh.
-func (f *Fleet) digest(salt string) string {
+// callRoll returns all instances that could be fresh, and a digest of them and their bounds.
+func (f *Fleet) callRoll(salt string) (digest string, present roster) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	now := f.clock.Now()
+	present = roster{}
 	var all []string
 	for _, service := range f.services {
 		for from, m := range service {
 			if !now.After(m.freshUntil) {
-				sum := sha256.Sum256([]byte(salt + "\x00" + from.service + "\x00" + from.instance + "\x00" + from.startNonce))
+				present[from] = m.freshBy(now)
+				sum := sha256.Sum256(fmt.Appendf(nil, "%s %q %q %q %d", salt, from.service, from.instance, from.startNonce, m.bound))
 				all = append(all, string(sum[:]))
 			}
 		}
@@ -117,5 +127,5 @@ func (f *Fleet) digest(salt string) string {
 	for _, sum := range all {
 		h.Write([]byte(sum))
 	}
-	return hex.EncodeToString(h.Sum(nil))
+	return hex.EncodeToString(h.Sum(nil)), present
 }

@@ -235,8 +235,7 @@ func (d *Dispatcher) Observe(state StreamState) {
 		d.known = tail
 		if d.term != nil {
 			d.cfg.Log.Error("the stream holds signed events that the database lacks", "epoch", tail.Epoch, "seq", tail.Head)
-			d.term = nil
-			d.stats.lost()
+			d.giveUp()
 		}
 	}
 	d.changed = d.changed || state.Changed

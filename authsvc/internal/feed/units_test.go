@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -55,11 +56,11 @@ func TestTheFleetCountsWhoCouldBeFresh(t *testing.T) {
 	f, _, clock := testFleet()
 	f.Hear(proofFrom("cars", "a", clock.now, 5, 10*time.Second))
 	f.Hear(proofFrom("cars", "b", clock.now, 4, 30*time.Second))
-	if a := f.Applied("e", 5, false); a.Total != 2 || a.Applied != 1 || len(a.Laggards) != 1 || a.Laggards[0].Instance != "b" {
+	if a := f.Applied("e", 5, nil); a.Total != 2 || a.Applied != 1 || len(a.Laggards) != 1 || a.Laggards[0].Instance != "b" {
 		t.Errorf("%+v", a)
 	}
 	clock.now = clock.now.Add(20 * time.Second)
-	if a := f.Applied("e", 5, false); a.Total != 1 || a.Applied != 0 {
+	if a := f.Applied("e", 5, nil); a.Total != 1 || a.Applied != 0 {
 		t.Errorf("one was silent for longer than its bound: %+v", a)
 	}
 	if v := f.Verifiers(); len(v) != 2 || v[0].State != events.StateStale || v[1].State != events.StateFresh {
@@ -68,7 +69,7 @@ func TestTheFleetCountsWhoCouldBeFresh(t *testing.T) {
 	// A longer bound of an older request still counts after a shorter one.
 	f.Hear(proofFrom("cars", "b", clock.now, 5, time.Second))
 	clock.now = clock.now.Add(5 * time.Second)
-	if a := f.Applied("e", 5, false); a.Total != 1 || a.Applied != 1 {
+	if a := f.Applied("e", 5, nil); a.Total != 1 || a.Applied != 1 {
 		t.Errorf("%+v", a)
 	}
 	clock.now = clock.now.Add(time.Hour)
@@ -83,7 +84,7 @@ func TestTheTotalIsUnknownUntilTheLargestBoundHasPassed(t *testing.T) {
 		t.Helper()
 		clock.now = clock.now.Add(d)
 		f.StillHearing(clock.now)
-		if got := f.Applied("e", 1, false).Known; got != want {
+		if got := f.Applied("e", 1, nil).Known; got != want {
 			t.Errorf("known %v, want %v", got, want)
 		}
 	}
@@ -113,7 +114,7 @@ func TestTheTotalIsUnknownWhileRequestsMayBeWaiting(t *testing.T) {
 		if hearing {
 			f.StillHearing(clock.now)
 		}
-		if a := f.Applied("e", 1, false); a.Known != want {
+		if a := f.Applied("e", 1, nil); a.Known != want {
 			t.Errorf("%+v, want known %v", a, want)
 		}
 	}
@@ -132,12 +133,12 @@ func TestTheTotalIsKnownAtOnceToWhoOpenedTheFirstEpoch(t *testing.T) {
 	clock.now = clock.now.Add(time.Millisecond)
 	p.see("e", 1, (30 * time.Second).Microseconds())
 	p.begin(1, clock.now, true)
-	if !f.Applied("e", 1, false).Known {
+	if !f.Applied("e", 1, nil).Known {
 		t.Error("unknown")
 	}
 	f.Deaf()
 	f.Hearing()
-	if f.Applied("e", 1, false).Known {
+	if f.Applied("e", 1, nil).Known {
 		t.Error("known although requests may have been missed")
 	}
 }
@@ -151,7 +152,7 @@ func TestTheTotalIsKnownToADispatcherOfLongStanding(t *testing.T) {
 		t.Helper()
 		clock.now = clock.now.Add(d)
 		f.StillHearing(clock.now)
-		if got := f.Applied("e", seq, false).Known; got != want {
+		if got := f.Applied("e", seq, nil).Known; got != want {
 			t.Errorf("known %v, want %v", got, want)
 		}
 	}
@@ -166,17 +167,17 @@ func TestTheTotalIsKnownToADispatcherOfLongStanding(t *testing.T) {
 	p.begin(4, clock.now, false)
 	known(30*time.Second, 7, false) // somebody has
 	known(2*time.Second, 7, true)
-	if f.Applied("f", 7, false).Known {
+	if f.Applied("f", 7, nil).Known {
 		t.Error("known for another epoch")
 	}
 	p.end()
-	if !f.Applied("e", 8, true).Known {
+	if !f.Applied("e", 8, roster{}).Known {
 		t.Error("unknown although the dispatcher vouches for it")
 	}
 }
 
 // replicas are two fleets that call the roll over a bus without loss: the first is the dispatcher's.
-func replicas(t *testing.T) (dispatcher, standby *Fleet, clock *manualClock, call func(seq uint64) bool) {
+func replicas(t *testing.T) (dispatcher, standby *Fleet, clock *manualClock, call func(seq uint64) roster) {
 	dispatcher, p, clock := testFleet()
 	p.see("e", 7, (30 * time.Second).Microseconds())
 	standby = newFleet(clock, newProgress())
@@ -184,11 +185,11 @@ func replicas(t *testing.T) (dispatcher, standby *Fleet, clock *manualClock, cal
 	calls = newRollCall(standby, func(n nudge) { answers.answer(*n.Roll, "standby") })
 	var answered []roll
 	answers = newRollCall(dispatcher, func(n nudge) { answered = append(answered, *n.Roll) })
-	return dispatcher, standby, clock, func(seq uint64) bool {
+	return dispatcher, standby, clock, func(seq uint64) roster {
 		q := &question{}
 		defer calls.over(q)
-		if calls.vouched(q, "e", seq) {
-			t.Error("vouched for before anything was answered")
+		if calls.agreed(q, "e", seq) != nil {
+			t.Error("agreed before anything was answered")
 		}
 		for _, r := range answered {
 			if r.To != "standby" {
@@ -196,7 +197,7 @@ func replicas(t *testing.T) (dispatcher, standby *Fleet, clock *manualClock, cal
 			}
 			calls.hear(r)
 		}
-		return calls.vouched(q, "e", seq)
+		return calls.agreed(q, "e", seq)
 	}
 }
 
@@ -204,38 +205,64 @@ func TestAStandbyKnowsTheTotalOnlyIfItCountsWhomTheDispatcherCounts(t *testing.T
 	dispatcher, standby, clock, call := replicas(t)
 	one, two := proofFrom("cars", "one", clock.now, 0, 3*time.Second), proofFrom("cars", "two", clock.now, 0, 3*time.Second)
 	dispatcher.Hear(one)
-	if call(7) {
+	if call(7) != nil {
 		t.Error("agreed although only the dispatcher counts an instance")
 	}
 	standby.Hear(one)
-	if !call(7) {
+	if call(7) == nil {
 		t.Error("not agreed although both count the same")
 	}
 	standby.Hear(two)
-	if call(7) {
+	if call(7) != nil {
 		t.Error("agreed although the dispatcher doesn't count an instance")
 	}
 	clock.now = clock.now.Add(4 * time.Second)
-	if !call(7) {
+	if call(7) == nil {
 		t.Error("not agreed although both count nobody")
 	}
-	if call(8) {
+	if call(8) != nil {
 		t.Error("agreed about an event that the dispatcher hasn't numbered")
+	}
+}
+
+// The dispatcher may have heard an instance later than this process has: so nobody whom they agreed on leaves the total before
+// the end of what could have been heard until then.
+func TestAStandbyCountsWhomTheDispatcherMayHaveHeardLater(t *testing.T) {
+	dispatcher, standby, clock, call := replicas(t)
+	standby.Hearing()
+	pass := func(d time.Duration) {
+		clock.now = clock.now.Add(d)
+		standby.StillHearing(clock.now)
+	}
+	const bound = 2 * time.Minute
+	dispatcher.Hear(proofFrom("cars", "one", clock.now, 0, bound))
+	standby.Hear(proofFrom("cars", "one", clock.now, 0, bound))
+	pass(bound - time.Second)
+	dispatcher.Hear(proofFrom("cars", "one", clock.now, 0, bound)) // the bus has lost that on the way to the standby
+	agreed := call(7)
+	pass(2 * time.Second)
+	standby.Hear(proofFrom("cars", "two", clock.now, 7, time.Second)) // which is when those are forgotten that are gone
+	if a := standby.Applied("e", 7, agreed); !a.Known || a.Total != 2 || a.Applied != 1 || len(a.Laggards) != 1 || a.Laggards[0].Instance != "one" {
+		t.Errorf("%+v", a)
+	}
+	pass(bound)
+	if a := standby.Applied("e", 7, agreed); !a.Known || a.Total != 0 {
+		t.Errorf("%+v", a)
 	}
 }
 
 func TestOnlyADispatcherOfLongStandingAnswersTheRollCall(t *testing.T) {
 	dispatcher, _, clock, call := replicas(t)
 	dispatcher.progress.end()
-	if call(7) {
+	if call(7) != nil {
 		t.Error("agreed with one that isn't the dispatcher")
 	}
 	dispatcher.progress.begin(3, clock.now, false)
-	if call(7) {
+	if call(7) != nil {
 		t.Error("agreed with one that has just become the dispatcher")
 	}
 	clock.now = clock.now.Add(time.Minute)
-	if !call(7) {
+	if call(7) == nil {
 		t.Error("not agreed")
 	}
 }
@@ -243,8 +270,8 @@ func TestOnlyADispatcherOfLongStandingAnswersTheRollCall(t *testing.T) {
 func TestARollCallIsForOnePosition(t *testing.T) {
 	_, standby, _, _ := replicas(t)
 	c := newRollCall(standby, func(nudge) {})
-	q := &question{epoch: "e", seq: 7, agreed: true}
-	if !c.vouched(q, "e", 7) || c.vouched(q, "e", 8) {
+	q := &question{epoch: "e", seq: 7, agreed: roster{}}
+	if c.agreed(q, "e", 7) == nil || c.agreed(q, "e", 8) != nil {
 		t.Error("what was agreed for one position holds for another, or not for itself")
 	}
 }
@@ -515,6 +542,35 @@ func TestRepliesIntoOurOwnSubjectsAreRefused(t *testing.T) {
 	} {
 		if answerable(reply) != want {
 			t.Errorf("%q: %v", reply, !want)
+		}
+	}
+}
+
+// The database's clock may have been set back between two changes of the keys, and messages of the stream repeat.
+func TestTheTokenKeysThatWereAnnouncedLastHaveTheHighestNumber(t *testing.T) {
+	r := reader{task: ImportTask{Epoch: "f", Since: 1}}
+	planned, emergency := events.KeysChanged{Hash: events.Hash{1}}, events.KeysChanged{Hash: events.Hash{2}}
+	r.noteKeys("e", events.Event{Seq: 5, At: 100, Payload: planned})
+	r.noteKeys("e", events.Event{Seq: 6, At: 50, Payload: emergency})
+	r.noteKeys("e", events.Event{Seq: 5, At: 100, Payload: planned})
+	r.noteKeys("f", events.Event{Seq: 1, At: 200, Payload: planned}) // of the backup
+	if r.keys != emergency.Hash {
+		t.Errorf("%x", r.keys[0])
+	}
+}
+
+// Whoever gives its term up because of what the stream tells isn't the dispatcher any more, for receipts either: another may
+// be by the time it has looked again.
+func TestWhoGivesItsTermUpCountsNobody(t *testing.T) {
+	const epoch = "01920000-0000-7000-8000-00000000000e"
+	tail := &events.Batch{Epoch: epoch, Events: []events.Event{{Seq: 7}}}
+	for name, blind := range map[string]bool{"late evidence": true, "evidence": false} {
+		d := NewDispatcher(DispatcherConfig{Log: slog.New(slog.DiscardHandler)})
+		d.term, d.blind = &term{at: store.FeedPosition{Epoch: epoch, Head: 3}}, blind
+		d.progress.begin(1, time.Unix(0, 0), false)
+		d.Observe(StreamState{Tail: tail})
+		if d.term != nil || d.progress.standing().tenure.holding {
+			t.Errorf("%s: term %v, holding %v", name, d.term, d.progress.standing().tenure.holding)
 		}
 	}
 }

@@ -195,8 +195,9 @@ func (tx *Tx) epochEnds(ctx context.Context, r LeaseRequest, s feedState) (strin
 
 const causeRegressed = "database regressed"
 
-// importStart returns a time before which the database has lost nothing, or 1 where none is known: that of its last event,
-// or of its epoch. A database that went on after it was set back has events that tell nothing of when that was.
+// importStart returns a time before which the database has lost nothing, or 1 where none is known: that of its last event
+// with a mark, or of its epoch. Events without one tell nothing of when the backup was made: a dispatcher that couldn't see
+// the stream may have numbered them since. Nor do any where the database went on beyond what it had lost.
 func (tx *Tx) importStart(ctx context.Context, s feedState, known FeedPosition) (int64, error) {
 	if known.Epoch == s.Epoch && known.Head <= s.Head {
 		return 1, nil
@@ -205,8 +206,12 @@ func (tx *Tx) importStart(ctx context.Context, s feedState, known FeedPosition) 
 	if id, err := events.ParseID(s.Epoch); err == nil {
 		start = max(start, id.Millis()*1000)
 	}
+	unpublished, err := tx.unpublished(ctx, s.FeedPosition)
+	if err != nil {
+		return 0, err
+	}
 	var at int64
-	err := tx.queryRow(ctx, `SELECT at FROM events WHERE epoch = $1 AND seq = $2`, s.Epoch, s.Head).Scan(&at)
+	err = tx.queryRow(ctx, `SELECT at FROM events WHERE epoch = $1 AND seq = $2`, s.Epoch, unpublished-1).Scan(&at)
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		return 0, err
 	}

@@ -40,6 +40,7 @@ func RunFeed(t *testing.T, engine store.Engine) {
 		{"the backlog is what isn't numbered and published", backlogIsCounted},
 		{"a lost commit opens a greater epoch with the live events", lostCommitOpensEpoch},
 		{"a lost commit asks for an import until it is through", lostCommitAsksForAnImport},
+		{"events after the backup aren't its end", eventsAfterTheBackupAreNotItsEnd},
 		{"an imported pile is numbered", importedPileIsNumbered},
 		{"another issuer opens a greater epoch", otherIssuerOpensEpoch},
 		{"a pile of events takes several rounds", pileTakesRounds},
