@@ -13,7 +13,7 @@ CONCURRENT ?= ./pkg/verifier/... ./authsvc/... ./resourcesvc/...
 
 FUZZTIME  ?= 10s
 BENCHTIME ?= 1s
-# Of make propagation and recovery: where the pages and plots go.
+# Of make bench, propagation and recovery: where the pages and plots go.
 RESULTS  ?= test/bench/results
 # Of make faults; without SEED a fresh one is drawn, and printed.
 DURATION ?= 2m
@@ -93,7 +93,22 @@ fuzz: ## fuzz every parser of outside bytes, FUZZTIME (10s) each
 	done
 
 .PHONY: bench
-bench: ## run the benchmarks and print the machine and commit beside the figures
+bench: ## measure a check beside what people would use instead (5 minutes; with Redis where it is, TOCSIN_REQUIRE=redis fails where it isn't; ARGS)
+	@$(GO) test -count=1 -v -timeout 30m -run '^TestSpeed$$' ./test/bench/speed \
+		-args -rounds 21 -each 150ms -tokens 100000 -revoked 1000 -results $(RESULTS) $(ARGS)
+
+.PHONY: bench-check
+bench-check: ## a short run of it: ratios within their tolerances of the committed ones, allocations the same (2 minutes; ARGS)
+	@$(GO) test -count=1 -v -timeout 30m -run '^TestSpeed$$' ./test/bench/speed \
+		-args -rounds 9 -each 50ms -tokens 100000 -revoked 1000 -check $(RESULTS) $(ARGS)
+
+.PHONY: bench-deps
+bench-deps: ## install what make bench compares with, and PostgreSQL (Debian, as root)
+	apt-get update -q
+	DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends redis-server postgresql
+
+.PHONY: benchmarks
+benchmarks: ## run the Go benchmarks of all packages and print the machine and commit beside the figures
 	@echo "commit:  $(VERSION)"
 	@echo "machine: $$(uname -srm), $$(nproc 2>/dev/null || echo ?) CPUs, $$($(GO) version)"
 	@$(GO) test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) $(PACKAGES) | grep -Ev '^(ok|PASS|\?)|no test files'

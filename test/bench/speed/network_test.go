@@ -1,0 +1,101 @@
+package speed
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/tocsin-auth/tocsin/pkg/verifier"
+	"github.com/tocsin-auth/tocsin/test/natstest"
+	"github.com/tocsin-auth/tocsin/test/system"
+)
+
+const (
+	plainNATS      = "a plain NATS request"
+	introspect     = "introspection (SQLite)"
+	introspect64   = "introspection (SQLite), 64 at once"
+	introspectPG   = "introspection (PostgreSQL)"
+	introspectPG64 = "introspection (PostgreSQL), 64 at once"
+)
+
+// network are checks that ask authsvc each time, and the least that asking can cost.
+func (w *world) network(t *testing.T) []contender {
+	all := []contender{{plainNATS, false, plainRequest(t)}}
+	all = append(all, w.asking(t, w.auth, w.user, elite, elite64, introspect, introspect64)...)
+	if w.postgres != nil {
+		user := w.postgres.Register(t, "speed")
+		all = append(all, w.asking(t, w.postgres, user, elitePG, elitePG64, introspectPG, introspectPG64)...)
+	}
+	return all
+}
+
+// asking measures one authsvc under four names: elite alone and 64 at once, introspection alone and 64 at once.
+func (w *world) asking(t *testing.T, a *system.Auth, user system.User, names ...string) []contender {
+	v := w.verifier(t, a)
+	checked := route(t, v, verifier.Elite())
+	ask := func() error {
+		_, err := v.Verify(t.Context(), verifier.Bearer(user.Token), checked)
+		return err
+	}
+	transport := &http.Transport{MaxIdleConnsPerHost: 64}
+	t.Cleanup(transport.CloseIdleConnections)
+	call := introspection(&http.Client{Transport: transport}, a, user)
+	return []contender{
+		{names[0], false, times(ask)}, {names[1], false, inFlight(64, ask)},
+		{names[2], false, times(call)}, {names[3], false, inFlight(64, call)},
+	}
+}
+
+// introspection asks by RFC 7662 whether the user's token is alive.
+func introspection(client *http.Client, a *system.Auth, user system.User) func() error {
+	body := url.Values{"token": {user.Token}}.Encode()
+	basic := "Basic " + base64.StdEncoding.EncodeToString([]byte(user.LiveKeyID+":"+user.LiveKey))
+	return func() error {
+		req, err := http.NewRequest(http.MethodPost, a.Base+"/oauth2/introspect", strings.NewReader(body))
+		if err != nil {
+			return err
+		}
+		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		req.Header.Set("Authorization", basic)
+		res, err := client.Do(req)
+		if err != nil {
+			return err
+		}
+		defer res.Body.Close()
+		got, err := io.ReadAll(res.Body)
+		if err != nil {
+			return err
+		}
+		var answer struct{ Active bool }
+		if err := json.Unmarshal(got, &answer); err != nil || !answer.Active {
+			return errors.New("introspection: not active: " + string(got))
+		}
+		return nil
+	}
+}
+
+// plainRequest asks a responder in this process through a server in this process.
+func plainRequest(t *testing.T) func(n int) error {
+	t.Helper()
+	s := natstest.Start(t)
+	answers, asks := s.Connect(t, "answers"), s.Connect(t, "asks")
+	if _, err := answers.Subscribe("speed", func(m *nats.Msg) { m.Respond(m.Data) }); err != nil {
+		t.Fatal(err)
+	}
+	if err := answers.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	question := make([]byte, 256) // an elite question is about as long
+	return times(func() error {
+		_, err := asks.Request("speed", question, time.Second)
+		return err
+	})
+}
