@@ -41,6 +41,7 @@ func measure(t *testing.T, all []contender) session {
 		}
 		s = append(s, m)
 	}
+	t.Logf("calibrated")
 	for range *rounds {
 		for _, m := range s {
 			took, err := m.time(m.n)

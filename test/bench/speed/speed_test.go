@@ -44,8 +44,12 @@ func TestMain(m *testing.M) {
 // Without arguments it is a small run that shows that the program works; make bench gives the sizes.
 func TestSpeed(t *testing.T) {
 	where := figure.Where() // before this run is what loads the machine
+	began := time.Now()
 	w := newWorld(t)
-	run := measure(t, w.contenders(t))
+	all := w.contenders(t)
+	t.Logf("%d contenders are ready after %.0f s", len(all), time.Since(began).Seconds())
+	run := measure(t, all)
+	t.Logf("measured after %.0f s", time.Since(began).Seconds())
 	page := run.page(where, w)
 	t.Logf("\n%s", page)
 	if *results != "" {
