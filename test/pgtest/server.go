@@ -47,13 +47,17 @@ func Start(ctx context.Context) (*Server, error) {
 }
 
 func startPrivate(ctx context.Context, binary string) (*Server, error) {
+	return create(ctx, binary, rand.Text(), (*Server).initialize)
+}
+
+// create fills a new data directory and starts a server on it.
+func create(ctx context.Context, binary, password string, fill func(s *Server, ctx context.Context, password string) error) (*Server, error) {
 	dir, err := os.MkdirTemp("", "pgtest-")
 	if err != nil {
 		return nil, err
 	}
 	s := &Server{dir: dir, binary: binary}
-	password := rand.Text()
-	if err := s.initialize(ctx, password); err != nil {
+	if err := fill(s, ctx, password); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
 	// The port was free a moment ago; should another process have taken it, another one is tried.
@@ -71,22 +75,27 @@ func (s *Server) initialize(ctx context.Context, password string) error {
 	if err := os.WriteFile(secret, []byte(password), 0o600); err != nil {
 		return err
 	}
+	return s.asOwner(ctx, []string{s.dir, secret}, filepath.Join(s.binary, "initdb"), "-D", s.data(), "-U", "postgres",
+		"--auth=scram-sha-256", "--pwfile="+secret, "--no-locale", "--encoding=UTF8", "--no-sync")
+}
+
+// asOwner gives paths to the server's user and runs a program as that.
+func (s *Server) asOwner(ctx context.Context, paths []string, program string, args ...string) error {
 	owner, err := serverUser()
 	if err != nil {
 		return err
 	}
 	if owner != nil {
-		for _, path := range []string{s.dir, secret} {
+		for _, path := range paths {
 			if err := os.Chown(path, int(owner.Uid), int(owner.Gid)); err != nil {
 				return err
 			}
 		}
 	}
-	cmd := exec.CommandContext(ctx, filepath.Join(s.binary, "initdb"), "-D", s.data(), "-U", "postgres",
-		"--auth=scram-sha-256", "--pwfile="+secret, "--no-locale", "--encoding=UTF8", "--no-sync")
+	cmd := exec.CommandContext(ctx, program, args...)
 	s.prepare(cmd, owner)
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("initdb: %w: %s", err, out)
+		return fmt.Errorf("%s: %w: %s", filepath.Base(program), err, out)
 	}
 	return nil
 }
