@@ -105,6 +105,9 @@ func (s *Service) change(ctx context.Context, by Caller, fn func(w *work) error)
 		w := &work{Tx: tx, by: by, ring: s.ring}
 		err := fn(w)
 		done = w.done
+		if err == nil && !done.Changed() { // the caller is told that it is so: then it must not get lost any more
+			err = tx.Settle(ctx)
+		}
 		return err
 	})
 	return s.finish(done, err)

@@ -14,6 +14,9 @@ type dialect struct {
 	shareAuthority, lockAuthority string
 	// lockToken takes the lock of an access token, named by its only parameter; empty for SQLite.
 	lockToken string
+	// settle makes the commit of a transaction that changed nothing wait like one that did; empty for SQLite, where nothing
+	// is visible that isn't on the disk.
+	settle string
 	// clock is an expression for the database's time in microseconds; empty where the process's clock is the database's.
 	clock string
 	// viewIsolation makes a read-only transaction see one snapshot.

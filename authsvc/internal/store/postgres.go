@@ -58,6 +58,7 @@ func openPostgres(db *DB, url string) error {
 		shareAuthority: fmt.Sprintf("SELECT pg_advisory_xact_lock_shared(%d)", authorityLock),
 		lockAuthority:  fmt.Sprintf("SELECT pg_advisory_xact_lock(%d)", authorityLock),
 		lockToken:      fmt.Sprintf("SELECT pg_advisory_xact_lock(%d, hashtext($1))", tokenLock),
+		settle:         "SELECT pg_logical_emit_message(true, 'tocsin', '')",
 		clock:          "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint",
 		viewIsolation:  sql.LevelRepeatableRead,
 		kind:           postgresKind,

@@ -48,6 +48,17 @@ func (tx *Tx) Now() int64 {
 	return now
 }
 
+// Settle makes the commit vouch for what the transaction has read. On PostgreSQL a commit is visible before its synchronous
+// standby has it when whoever waited for that gave up, or the primary was restarted; and a commit that wrote nothing waits for
+// nobody. After Settle it writes, behind everything that it has seen, and waits until the standby has that.
+func (tx *Tx) Settle(ctx context.Context) error {
+	if tx.db.dialect.settle == "" {
+		return nil
+	}
+	_, err := tx.exec(ctx, tx.db.dialect.settle)
+	return err
+}
+
 // clock returns an SQL expression for the database's time, to be read by a statement that does more.
 func (db *DB) clock() string {
 	offset := db.offset().Microseconds()
