@@ -13,7 +13,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/jackc/pgx/v5/stdlib"
 )
 
 // postgresConns bounds this process's share of the server's connections; the dispatcher has one of its own.
@@ -63,22 +62,23 @@ func openPostgres(db *DB, url string) error {
 		viewIsolation:  sql.LevelRepeatableRead,
 		kind:           postgresKind,
 	}
-	db.writer = postgresPool(config, settings(5*time.Second, 30*time.Second, 10*time.Second), 10*time.Second, postgresConns)
+	shared := new(primary)
+	db.writer = postgresPool(config, shared, settings(5*time.Second, 30*time.Second, 10*time.Second), 10*time.Second, postgresConns)
 	db.reader = db.writer
-	db.pen = postgresPool(config, settings(time.Second, time.Second, time.Second), time.Second, 1)
+	db.pen = postgresPool(config, shared, settings(time.Second, time.Second, time.Second), time.Second, 1)
 	db.migrator = func() *sql.DB { // no limit to a statement: an index of a large table takes its time
-		return postgresPool(config, settings(5*time.Second, 0, 10*time.Second), 10*time.Second, 2)
+		return postgresPool(config, shared, settings(5*time.Second, 0, 10*time.Second), 10*time.Second, 2)
 	}
 	return nil
 }
 
 // postgresPool makes a pool whose connections are given up when the server's machine doesn't answer for the silence.
-func postgresPool(config *pgx.ConnConfig, settings string, silence time.Duration, conns int) *sql.DB {
+func postgresPool(config *pgx.ConnConfig, shared *primary, settings string, silence time.Duration, conns int) *sql.DB {
 	dialer := &net.Dialer{Timeout: config.ConnectTimeout, Control: giveUpAfter(silence),
 		KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: silence, Interval: silence, Count: 1}}
 	config = config.Copy()
 	config.DialFunc = dialer.DialContext
-	pool := stdlib.OpenDB(*config, stdlib.OptionAfterConnect(func(ctx context.Context, conn *pgx.Conn) error {
+	pool := sql.OpenDB(newHosts(config, shared, func(ctx context.Context, conn *pgx.Conn) error {
 		_, err := conn.Exec(ctx, settings)
 		return err
 	}))

@@ -1,0 +1,138 @@
+package store_test
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/url"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/tocsin-auth/tocsin/authsvc/internal/store"
+	"github.com/tocsin-auth/tocsin/authsvc/internal/store/storetest"
+	"github.com/tocsin-auth/tocsin/test/pgtest"
+)
+
+// pair is a primary with its standby, and the URL that names both.
+type pair struct {
+	primary, standby *pgtest.Server
+	url              string
+}
+
+func startPair(t *testing.T) pair {
+	t.Helper()
+	primary, err := pgtest.StartPrivate(t.Context())
+	if errors.Is(err, pgtest.ErrMissing) && !pgtest.Required() {
+		t.Skip(err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { primary.Stop() })
+	database, err := primary.CreateDatabase(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	standby, err := primary.Standby(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { standby.Stop() })
+	return pair{primary, standby, at(t, database, primary.Addr()+","+standby.Addr())}
+}
+
+// at makes a URL name other servers.
+func at(t *testing.T, address, hosts string) string {
+	t.Helper()
+	u, err := url.Parse(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u.Host = hosts
+	return u.String()
+}
+
+// within is the second that an elite question has, less what the way takes.
+const within = 900 * time.Millisecond
+
+func ask(ctx context.Context, db *store.DB) error {
+	ctx, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
+	return db.Readable(ctx)
+}
+
+func TestAPromotedStandbyOfTheURLIsFoundThoughTheOldPrimaryIsSilent(t *testing.T) {
+	t.Parallel()
+	p := startPair(t)
+	db := storetest.Open(t, p.url)
+	var asking sync.WaitGroup
+	for range 20 { // connections that will be silent
+		asking.Go(func() {
+			if err := ask(t.Context(), db); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	asking.Wait()
+	// Silent for good, as a machine is that has no power: nobody closes its connections, and connecting isn't refused.
+	if err := p.primary.Freeze(); err != nil {
+		t.Fatal(err)
+	}
+	defer p.primary.Crash() // a frozen server can't be stopped
+	if err := ask(t.Context(), db); err == nil {
+		t.Fatal("a frozen primary answered")
+	}
+	if err := p.standby.Promote(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	began, tries := time.Now(), 1
+	for ; ask(t.Context(), db) != nil; tries++ {
+		if time.Since(began) > 30*time.Second {
+			t.Fatal("the promoted standby isn't found")
+		}
+	}
+	t.Logf("found after %v, by question %d", time.Since(began), tries)
+	if tries > 3 {
+		t.Errorf("%d questions in a row, %v, before the promoted standby was asked", tries, time.Since(began))
+	}
+	for range 20 {
+		if err := ask(t.Context(), db); err != nil {
+			t.Errorf("afterwards: %v", err)
+		}
+	}
+}
+
+func TestAStandbyIsNeverRead(t *testing.T) {
+	t.Parallel()
+	p := startPair(t)
+	storetest.Open(t, p.url)
+	alone := at(t, p.url, p.standby.Addr())
+	for _, address := range []string{alone, alone + "&target_session_attrs=any", alone + "&target_session_attrs=standby",
+		alone + "&target_session_attrs=prefer-standby"} {
+		if _, err := store.Open(t.Context(), address, quiet); !errors.Is(err, store.ErrUnavailable) {
+			t.Errorf("a standby was opened: %v", err)
+		}
+	}
+	// The standby first, and a machine that is silent, and one that refuses.
+	silent, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	for _, hosts := range []string{p.standby.Addr() + "," + p.primary.Addr(),
+		silent.Addr().String() + ",127.0.0.1:1," + p.standby.Addr() + "," + p.primary.Addr()} {
+		began := time.Now()
+		db, err := store.Open(t.Context(), at(t, p.url, hosts), quiet)
+		if err != nil {
+			t.Fatalf("%s: %v", hosts, err)
+		}
+		if took := time.Since(began); took > 2*time.Second {
+			t.Errorf("%s: found after %v", hosts, took)
+		}
+		if err := db.Readable(t.Context()); err != nil {
+			t.Error(err)
+		}
+		db.Close()
+	}
+}
