@@ -109,50 +109,61 @@ func bystander(t *testing.T, a *system.Auth) (stop func()) {
 	return func() { close(done); running.Wait() }
 }
 
+// request is a call of authsvc.
+type request struct {
+	method, path, authorization string
+	body                        any
+}
+
 // fate is what becomes of a user after the backup, and which of the credentials must be dead then. The others must live.
 type fate struct {
 	name  string
-	act   func(t *testing.T, a *system.Auth, admin system.User, u, other system.User)
-	dead  string // of "a b key ra rb": access tokens, the key, refresh tokens
-	roles string // what the service sees where one is accepted
+	call  func(admin, u, other system.User) request // nil: none
+	dead  string                                    // of "a b key ra rb": access tokens, the key, refresh tokens
+	roles string                                    // what the service sees where one is accepted
+}
+
+func (v victim) act(t *testing.T, a *system.Auth, admin system.User) {
+	t.Helper()
+	if v.call == nil {
+		return
+	}
+	q := v.call(admin, v.a, v.b)
+	if got := a.Do(t, q.method, q.path+"?wait=published", q.authorization, q.body); got.Status/100 != 2 {
+		t.Fatalf("%s %s: %v", q.method, q.path, got)
+	}
 }
 
 func fates() []fate {
-	revocation := func(body func(u, other system.User) map[string]any) func(*testing.T, *system.Auth, system.User, system.User, system.User) {
-		return func(t *testing.T, a *system.Auth, admin system.User, u, other system.User) {
-			a.Must(t, 200, "POST", "/v1/admin/revocations?wait=published", admin.Auth(), body(u, other))
+	revocation := func(body func(u, other system.User) map[string]any) func(admin, u, other system.User) request {
+		return func(admin, u, other system.User) request {
+			return request{"POST", "/v1/admin/revocations", admin.Auth(), body(u, other)}
 		}
 	}
-	byAdmin := func(status int, method, path string, body any) func(*testing.T, *system.Auth, system.User, system.User, system.User) {
-		return func(t *testing.T, a *system.Auth, admin system.User, u, _ system.User) {
-			got := a.Do(t, method, strings.ReplaceAll(path, "{id}", u.ID)+"?wait=published", admin.Auth(), body)
-			if got.Status/100 != 2 {
-				t.Fatalf("%s %s: %v", method, path, got)
-			}
+	byAdmin := func(method, path string, body any) func(admin, u, other system.User) request {
+		return func(admin, u, _ system.User) request {
+			return request{method, strings.ReplaceAll(path, "{id}", u.ID), admin.Auth(), body}
 		}
 	}
-	byUser := func(method, path string, body any) func(*testing.T, *system.Auth, system.User, system.User, system.User) {
-		return func(t *testing.T, a *system.Auth, _ system.User, u, _ system.User) {
-			got := a.Do(t, method, strings.ReplaceAll(path, "{key}", u.LiveKeyID)+"?wait=published", u.Auth(), body)
-			if got.Status/100 != 2 {
-				t.Fatalf("%s %s: %v", method, path, got)
-			}
+	byUser := func(method, path string, body any) func(admin, u, other system.User) request {
+		return func(_, u, _ system.User) request {
+			return request{method, strings.ReplaceAll(path, "{key}", u.LiveKeyID), u.Auth(), body}
 		}
 	}
 	return []fate{
-		{name: "untouched", act: func(*testing.T, *system.Auth, system.User, system.User, system.User) {}},
-		{name: "token", act: revocation(func(u, _ system.User) map[string]any { return map[string]any{"token": u.Token} }), dead: "a"},
-		{name: "session", act: revocation(func(_, other system.User) map[string]any { return map[string]any{"session_id": other.Session} }), dead: "b rb"},
-		{name: "logout", act: byUser("POST", "/v1/logout", nil), dead: "a ra"},
-		{name: "user", act: revocation(func(u, _ system.User) map[string]any { return map[string]any{"user_id": u.ID} }), dead: "a b key ra rb"},
-		{name: "users", act: revocation(func(u, _ system.User) map[string]any { return map[string]any{"user_ids": []string{u.ID}} }), dead: "a b key ra rb"},
-		{name: "tokens", act: byAdmin(200, "POST", "/v1/admin/users/{id}/revoke", nil), dead: "a b ra rb"},
-		{name: "disabled", act: byAdmin(200, "PUT", "/v1/admin/users/{id}/status", map[string]any{"disabled": true}), dead: "a b key ra rb"},
-		{name: "deleted", act: byAdmin(200, "DELETE", "/v1/admin/users/{id}", nil), dead: "a b key ra rb"},
-		{name: "demoted", act: byAdmin(200, "PUT", "/v1/admin/users/{id}/roles", map[string]any{"roles": []string{"guest"}}), roles: "guest"},
-		{name: "keysuspended", act: byUser("PATCH", "/v1/me/api-keys/{key}", map[string]any{"disabled": true}), dead: "key"},
-		{name: "keydeleted", act: byUser("DELETE", "/v1/me/api-keys/{key}", nil), dead: "key"},
-		{name: "keyrotated", act: byUser("POST", "/v1/me/api-keys/{key}/rotate", map[string]any{"overlap": "0s"}), dead: "key"},
+		{name: "untouched"},
+		{name: "token", call: revocation(func(u, _ system.User) map[string]any { return map[string]any{"token": u.Token} }), dead: "a"},
+		{name: "session", call: revocation(func(_, other system.User) map[string]any { return map[string]any{"session_id": other.Session} }), dead: "b rb"},
+		{name: "logout", call: byUser("POST", "/v1/logout", nil), dead: "a ra"},
+		{name: "user", call: revocation(func(u, _ system.User) map[string]any { return map[string]any{"user_id": u.ID} }), dead: "a b key ra rb"},
+		{name: "users", call: revocation(func(u, _ system.User) map[string]any { return map[string]any{"user_ids": []string{u.ID}} }), dead: "a b key ra rb"},
+		{name: "tokens", call: byAdmin("POST", "/v1/admin/users/{id}/revoke", nil), dead: "a b ra rb"},
+		{name: "disabled", call: byAdmin("PUT", "/v1/admin/users/{id}/status", map[string]any{"disabled": true}), dead: "a b key ra rb"},
+		{name: "deleted", call: byAdmin("DELETE", "/v1/admin/users/{id}", nil), dead: "a b key ra rb"},
+		{name: "demoted", call: byAdmin("PUT", "/v1/admin/users/{id}/roles", map[string]any{"roles": []string{"guest"}}), roles: "guest"},
+		{name: "keysuspended", call: byUser("PATCH", "/v1/me/api-keys/{key}", map[string]any{"disabled": true}), dead: "key"},
+		{name: "keydeleted", call: byUser("DELETE", "/v1/me/api-keys/{key}", nil), dead: "key"},
+		{name: "keyrotated", call: byUser("POST", "/v1/me/api-keys/{key}/rotate", map[string]any{"overlap": "0s"}), dead: "key"},
 	}
 }
 
@@ -241,7 +252,7 @@ func testRestore(t *testing.T, a *system.Auth, b backups) {
 	stop()
 	admin := a.Admin(t)
 	for _, v := range all {
-		v.act(t, a, admin, v.a, v.b)
+		v.act(t, a, admin)
 	}
 	crash()
 	check := func(t *testing.T, all []victim) {
@@ -316,7 +327,7 @@ func TestNothingLostWhenPostgreSQLIsRestoredUnderItsReplicas(t *testing.T) {
 			b.take(t)
 			admin := a.Admin(t)
 			for _, v := range all {
-				v.act(t, a, admin, v.a, v.b)
+				v.act(t, a, admin)
 			}
 			if down {
 				for _, one := range f.auth {

@@ -35,11 +35,13 @@ type System struct {
 	// Of the cluster only:
 	nats     *natstest.Cluster
 	postgres *pgtest.Server
-	path     string     // of the database in it
-	database []*Proxy   // of each authsvc to PostgreSQL
-	authBus  [][]*Proxy // of each authsvc to each NATS node
-	issuer   *Proxy     // what a load balancer is
-	routes   routes     // between the NATS nodes
+	standby  *pgtest.Server // of it, while there is one
+	former   *pgtest.Server // what it was before it failed over, dead
+	path     string         // of the database in it
+	database []*Proxy       // of each authsvc to PostgreSQL
+	authBus  [][]*Proxy     // of each authsvc to each NATS node
+	issuer   *Proxy         // what a load balancer is
+	routes   routes         // between the NATS nodes
 }
 
 // Resource is a resource service and its connections to the bus, one to each node.
@@ -110,8 +112,14 @@ func (s *System) startPostgres(t testing.TB) *url.URL {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { server.Stop() })
 	s.postgres = server
+	t.Cleanup(func() {
+		for _, one := range []*pgtest.Server{s.postgres, s.standby, s.former} {
+			if one != nil {
+				one.Stop()
+			}
+		}
+	})
 	database, err := server.CreateDatabase(t.Context())
 	if err != nil {
 		t.Fatal(err)
