@@ -41,6 +41,7 @@ func openPostgres(db *DB, url string) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrURL, err)
 	}
+	config.OnNotice = noteWarning
 	// A standby may lag behind a revocation, and a demoted primary may not know it: both are refused on connecting.
 	config.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite
 	if config.ConnectTimeout == 0 {
@@ -112,6 +113,8 @@ func postgresKind(err error) error {
 	case errors.As(err, &network), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF), errors.Is(err, net.ErrClosed),
 		errors.Is(err, driver.ErrBadConn), errors.Is(err, sql.ErrConnDone), pgconn.SafeToRetry(err):
 		return errLost
+	case errors.Is(err, errUnsure):
+		return ErrUnavailable
 	}
 	return nil
 }
