@@ -55,6 +55,9 @@ func (p *program) restored(ctx context.Context, keys events.Hash) error {
 	if admins == 0 {
 		p.log.Error("no enabled admin is left: the restored ones were demoted after the backup, those who did it are lost")
 	}
+	if err := p.ring.Restored(ctx); err != nil {
+		return err
+	}
 	if _, err := p.ring.RetireDue(ctx); err != nil { // what has left the set by time isn't a difference
 		return err
 	}

@@ -199,13 +199,13 @@ func (d *Dispatcher) watch(l store.Lease) {
 	}
 	d.heldFor = time.Duration(l.Until-l.Now) * time.Microsecond
 	d.progress.see(l.Epoch, l.Head, l.MaxBound)
-	d.stats.standby(l)
 	behind := d.known.Epoch > l.Epoch || (d.known.Epoch == l.Epoch && d.known.Head > l.Head)
 	if behind { // its holder will find out too
 		d.withhold(1)
 	} else {
 		d.withhold(l.ImportFrom)
 	}
+	d.stats.standby(l) // after that: by an epoch a start knows that it may answer, see [Feed.Settled]
 }
 
 func (d *Dispatcher) begin(l store.Lease) {
@@ -217,8 +217,8 @@ func (d *Dispatcher) begin(l store.Lease) {
 	d.stream.reset(l.Unpublished)
 	d.progress.see(l.Epoch, l.Head, l.MaxBound)
 	d.progress.begin(l.Term, d.cfg.Clock.Now(), l.First)
-	d.stats.began(l)
 	d.withhold(l.ImportFrom)
+	d.stats.began(l) // after that, see watch
 	d.cfg.Log.Info("this process is the dispatcher", "term", l.Term, "epoch", l.Epoch, "head", l.Head,
 		"unpublished_from", l.Unpublished)
 	if l.Opened && !l.First {

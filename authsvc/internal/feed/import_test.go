@@ -8,8 +8,8 @@ import (
 	"github.com/tocsin-auth/tocsin/authsvc/internal/store"
 )
 
-// lossy returns a world whose database has lost a commit, and a dispatcher that has just found out.
-func lossy(t *testing.T) (*world, candidate) {
+// setBack returns a world whose database has lost a commit that the stream holds, and the dispatcher of that time.
+func setBack(t *testing.T) (*world, candidate) {
 	w := newWorld(t)
 	w.journal.Imports = true
 	c := w.candidate()
@@ -20,6 +20,12 @@ func lossy(t *testing.T) (*world, candidate) {
 	w.mustStep(c)
 	w.settle(c)
 	w.journal.Restore(backup)
+	return w, c
+}
+
+// lossy returns such a world when the dispatcher has just found out.
+func lossy(t *testing.T) (*world, candidate) {
+	w, c := setBack(t)
 	if err := w.step(c); !errors.Is(err, store.ErrRegressed) {
 		t.Fatal(err)
 	}
@@ -106,17 +112,8 @@ func TestAStreamThatCannotBeReadKeepsNobodyFromProofsForEver(t *testing.T) {
 func TestWhatTheStreamKnowsIsNotHiddenByOnesOwn(t *testing.T) {
 	for name, commits := range map[string]string{"behind it": "", "as far": "c", "beyond it": "ccc"} {
 		t.Run(name, func(t *testing.T) {
-			w := newWorld(t)
-			w.journal.Imports = true
-			first := w.candidate()
-			w.commit("rr")
-			w.mustStep(first)
-			backup := w.journal.Backup()
-			w.commit("r")
-			w.mustStep(first)
-			w.settle(first)
+			w, _ := setBack(t)
 			stored := len(w.bus.Stream)
-			w.journal.Restore(backup)
 			w.clock.Advance(2 * time.Second)
 
 			second := w.candidate()
@@ -140,16 +137,7 @@ func TestWhatTheStreamKnowsIsNotHiddenByOnesOwn(t *testing.T) {
 
 // The term may end while the stream is looked at; what the look tells is for a term to compare.
 func TestALookAtTheStreamBetweenTwoTermsIsRepeated(t *testing.T) {
-	w := newWorld(t)
-	w.journal.Imports = true
-	first := w.candidate()
-	w.commit("r")
-	w.mustStep(first)
-	backup := w.journal.Backup()
-	w.commit("r")
-	w.mustStep(first)
-	w.settle(first)
-	w.journal.Restore(backup)
+	w, _ := setBack(t)
 	w.clock.Advance(2 * time.Second)
 
 	second := w.candidate()

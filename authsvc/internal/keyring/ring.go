@@ -247,6 +247,15 @@ func (r *Ring) Refresh(ctx context.Context) error {
 	return err
 }
 
+// Restored is called for a database that was set back: every replica reads the keys again, for what it remembers of them is
+// of a history that was lost.
+func (r *Ring) Restored(ctx context.Context) error {
+	return r.db.Update(ctx, func(tx *store.Tx) error {
+		_, err := tx.BumpKeySetVersion(ctx)
+		return err
+	})
+}
+
 // FeedSigner returns the signer of all messages on the bus.
 func (r *Ring) FeedSigner() *events.Signer { return r.current.Load().feed }
 

@@ -145,11 +145,14 @@ func (tx *Tx) NewestIssue(ctx context.Context) (int64, error) {
 	return newest, err
 }
 
-// BumpKeySetVersion locks the set of signing keys against other changes and returns its new version.
+// BumpKeySetVersion locks the set of signing keys against other changes and returns its new version. Like other versions it
+// isn't below the time, so that none is given again after the database was set back: a replica that ran through that would
+// take the set that it remembers for the new one.
 func (tx *Tx) BumpKeySetVersion(ctx context.Context) (int64, error) {
 	var version int64
-	err := tx.queryRow(ctx, `UPDATE authority SET key_set_version = key_set_version + 1 WHERE id = 1
-		RETURNING key_set_version`).Scan(&version)
+	err := tx.queryRow(ctx, `UPDATE authority SET key_set_version =
+		CASE WHEN key_set_version < $1 THEN $1 ELSE key_set_version + 1 END WHERE id = 1
+		RETURNING key_set_version`, tx.Now()).Scan(&version)
 	tx.keySet, tx.ownKeySet = &version, true
 	return version, err
 }
