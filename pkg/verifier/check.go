@@ -198,7 +198,7 @@ func (v *Verifier) judge(h *holding, route *Route, vouch *follower.Freshness) (*
 		return nil, ErrForbidden
 	}
 	// Quotas will be taken here: after everything that refuses for good, before the time.
-	return s.principal, inTime(proof.Time(now), h.notBefore, s.expires)
+	return s.principal, inTime(v.timeBy(proof, now), h.notBefore, s.expires)
 }
 
 // whenStale applies the route's policy. It returns nil to go on with what is known.
@@ -224,6 +224,16 @@ func (v *Verifier) admit(p *Principal, route *Route) error {
 }
 
 var errNotYet = fmt.Errorf("%w: not yet valid", ErrInvalidToken)
+
+// timeBy is the guarded clock, also before the first proof. What the set has forgotten has expired by it, so it MUST be read
+// after the set; see the doc of package follower.
+func (v *Verifier) timeBy(proof *follower.Freshness, now clock.Reading) int64 {
+	ended := v.set.Horizon() - events.KeyRetention.Microseconds()
+	if proof == nil {
+		return max(now.Micros(), ended)
+	}
+	return max(proof.Time(now), ended)
+}
 
 // inTime checks nbf and exp at a time of the guarded clock, in microseconds. An iat in the future refuses nothing: the token
 // exists, so the clocks of its issue and of now differ, as they do after the issuer's was ahead and was set right.

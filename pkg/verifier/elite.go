@@ -44,7 +44,7 @@ func (v *Verifier) askAboutToken(ctx context.Context, h *holding, route *Route) 
 	if err := v.admit(p, route); err != nil {
 		return nil, answer, err
 	}
-	return p, answer, inTime(v.timeBy(answer), h.notBefore, h.expires)
+	return p, answer, inTime(v.timeOf(answer), h.notBefore, h.expires)
 }
 
 // deadForGood reports whether the set knows a revocation that nothing can undo, so that authsvc needn't be asked.
@@ -129,11 +129,11 @@ func (v *Verifier) admitKey(h *holding, route *Route, answer events.CheckAnswer)
 	if h.key.NotAfter > 0 {
 		expires = h.key.NotAfter
 	}
-	return inTime(v.timeBy(answer), h.notBefore, expires)
+	return inTime(v.timeOf(answer), h.notBefore, expires)
 }
 
-// timeBy is the guarded clock of an elite decision: the later of own wall time and authsvc's.
-func (v *Verifier) timeBy(answer events.CheckAnswer) int64 {
+// timeOf is the guarded clock of an elite decision: the later of own wall time and authsvc's.
+func (v *Verifier) timeOf(answer events.CheckAnswer) int64 {
 	return max(v.clock.Now().Micros(), answer.Now)
 }
 

@@ -13,12 +13,13 @@ import (
 	"github.com/tocsin-auth/tocsin/pkg/events/apikey"
 	"github.com/tocsin-auth/tocsin/pkg/verifier/internal/clock"
 	"github.com/tocsin-auth/tocsin/pkg/verifier/internal/defect"
+	"github.com/tocsin-auth/tocsin/pkg/verifier/internal/follower"
 )
 
 const (
 	// keyLife is how long a resolution may be used. Events that concern keys live at least twice as long, so that no
 	// resolution outlives one that would have killed it.
-	keyLife = events.KeyRetention / 2
+	keyLife = follower.KeyLife
 	// renewAfter leaves more than the largest B of life: an outage shorter than B costs no key in use.
 	renewAfter = keyLife / 2
 	// dropAfter removes what nobody used, so that whatever is in the cache has the largest B of life left.

@@ -328,16 +328,8 @@ func (l *live) lasts(now clock.Reading) time.Duration {
 	if s := h.seen.Load(); s != nil {
 		end = min(end, s.expires)
 	}
-	if rest := end - timeBy(proof, now); rest < left.Microseconds() {
+	if rest := end - l.v.timeBy(proof, now); rest < left.Microseconds() {
 		return time.Duration(rest) * time.Microsecond
 	}
 	return left
-}
-
-// timeBy is the time for judging exp, also before the first proof.
-func timeBy(proof *follower.Freshness, now clock.Reading) int64 {
-	if proof == nil {
-		return now.Micros()
-	}
-	return proof.Time(now)
 }

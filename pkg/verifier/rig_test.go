@@ -151,7 +151,7 @@ func (r *rig) prove() {
 func (r *rig) apply(p events.Payload) {
 	r.seq++
 	now := r.clock.Now().Micros()
-	r.set.Apply(events.Event{Seq: r.seq, At: now, Until: now + time.Hour.Microseconds(), Payload: p})
+	r.set.Apply(events.Event{Seq: r.seq, At: now, Until: now + time.Hour.Microseconds(), Payload: p}, 0)
 }
 
 // verify decides a credential and returns the refusal's code, or "".

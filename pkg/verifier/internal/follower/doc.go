@@ -20,8 +20,8 @@
 //     numbering transaction that the answer rests on began. That transaction sees and numbers every committed event. So
 //     the event's seq is at most head. (That the answer is to this question, nonce and request hash under the feed
 //     key's signature say; a recorded or foreign answer has another nonce.)
-//  2. If its seq is below floor, its until has passed by the database's clock, read in the same transaction: it
-//     concerns no living credential. Resolutions of API keys that could have missed it are dropped, because [Config]'s
+//  2. If its seq is below floor, its until has passed by the database's clock, read in the same or an earlier transaction:
+//     it concerns no living credential, see below. Resolutions of API keys that could have missed it are dropped, because [Config]'s
 //     Skipped runs before the acceptance whenever the covering run doesn't continue the one proven last.
 //  3. Otherwise its seq is in the covering run. chain(head) equals the answer's, and SHA-256 is collision-resistant, so
 //     event head and chain(head − 1) are the dispatcher's own, and so on down to floor: what was applied under each seq
@@ -42,6 +42,24 @@
 // Two chains in one epoch exist only if the database lost commits. Of two runs that contradict each other the later one
 // wins, and if the newest answer contradicts the run that covers it, the position in that epoch is dropped and read
 // again. Either costs another reading and the caches of resolved keys, never what was proven.
+//
+// # Time
+//
+// exp is judged by the latest of own wall time, the last signed time + elapsed, and T − KeyRetention ([Freshness.Time] and
+// the set's horizon), where T is the greatest signed time by which this process has forgotten an event, not kept one or
+// skipped to a floor. The last signed time may be below an earlier one: a database's clock that was ahead and is right
+// again must not make tokens expire early for ever.
+//
+// That revives nothing. What this process lacks of the history had lapsed, until ≤ T, when the database's clock showed some
+// T before the last proof. until is at least exp + KeyRetention + a minute of every token that the event concerns, so each
+// of them ends, leeway included, before T − KeyRetention. If the clock never shows less than it ever showed − KeyRetention,
+// the last signed time is at least T − KeyRetention: even for a floor that was raised by a leap that this process never
+// heard of. If it is set back by more, the third term is at least that, for every T by which this process itself forgot or
+// skipped; only who wasn't there when T was shown can't know it.
+//
+// Resolutions of API keys have no exp; they last [KeyLife] by this process's clocks. An entry that concerns keys is
+// forgotten no sooner than KeyLife after it came, by [Freshness.Past], which rises no faster than those clocks whatever the
+// issuer's does; what is skipped or not kept empties the caches.
 //
 // # Memory
 //

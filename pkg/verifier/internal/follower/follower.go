@@ -17,10 +17,19 @@ type Freshness struct {
 	Epoch string
 	Head  uint64
 	Term  int64
-	// Now is the greatest signed time of the issuer's database, in microseconds.
+	// Now is the time that this proof signed: that of the issuer's database, in microseconds. It may be below that of an
+	// earlier proof, when that clock was set back.
 	Now int64
 
-	first *Freshness // of this process
+	lapsed int64    // the greatest signed time by which a floor was skipped to
+	ahead  distance // the least ever
+}
+
+// distance is by how much the issuer's clock is ahead of each of this machine's, in microseconds.
+type distance struct{ wall, boot int64 }
+
+func ahead(issuer int64, own clock.Reading) distance {
+	return distance{wall: issuer - own.Micros(), boot: issuer - own.Boot/1000}
 }
 
 // Within reports whether the proof still stands at now for a bound. It is false for nil: nothing was ever proven.
@@ -28,15 +37,29 @@ func (f *Freshness) Within(now clock.Reading, bound time.Duration) bool {
 	return f != nil && now.Since(f.Since) <= bound
 }
 
-// Time returns the time for judging exp, in microseconds: the later of own wall time and signed time + elapsed.
+// Time returns the time for judging exp, in microseconds: the latest of own wall time, signed time + elapsed, and
+// KeyRetention before the greatest signed time by which events were skipped; see the package doc.
 func (f *Freshness) Time(now clock.Reading) int64 {
-	return max(now.Micros(), f.Now+now.Since(f.Since).Microseconds())
+	return max(now.Micros(), f.Now+now.Since(f.Since).Microseconds(), f.lapsed-events.KeyRetention.Microseconds())
 }
 
-// Past returns the time for forgetting what lapses, in microseconds. It is [Freshness.Time], but for a leap of the
-// issuer's clock: it runs from the first proof on by this process's clocks, as resolutions of API keys age, so that none
-// outlives what would have killed it.
-func (f *Freshness) Past(now clock.Reading) int64 { return min(f.Time(now), f.first.Time(now)) }
+// Past returns the time for forgetting what lapses, in microseconds: what the issuer's clock would show had it never
+// leapt ahead since the first proof. Between two moments it rises by no more than this process's clocks.
+func (f *Freshness) Past(now clock.Reading) int64 {
+	return max(now.Micros()+f.ahead.wall, now.Boot/1000+f.ahead.boot)
+}
+
+// KeyLife is how long a resolution of an API key may be used, from when it was asked for.
+const KeyLife = events.KeyRetention / 2
+
+// KeysUntil returns, by the time for forgetting, when every resolution of an API key that was asked for by now has ended.
+// Those from before the first proof end with it.
+func (f *Freshness) KeysUntil(now clock.Reading) int64 {
+	if f == nil {
+		return 0
+	}
+	return f.Past(now) + KeyLife.Microseconds()
+}
 
 // Config is what a follower needs. All fields are required.
 type Config struct {

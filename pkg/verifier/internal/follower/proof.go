@@ -190,19 +190,27 @@ func (f *Follower) proofRun(a answer, newest bool) *run {
 func (a *answer) nothingLives() bool { return a.Floor == a.Head+1 }
 
 func (f *Follower) accept(a answer, r *run) {
+	fresh := f.freshBy(a)
 	if !r.proven {
 		f.cfg.Skipped()
 		f.stats.Skips++
+		fresh.lapsed = max(fresh.lapsed, a.Now)
 	}
 	f.prove(a.Epoch, r, a.Head)
 	f.stats.Proofs++
 	f.dropUpTo(a.n)
-	fresh := &Freshness{Since: a.since, Epoch: a.Epoch, Head: a.Head, Term: a.Term, Now: a.Now}
-	fresh.first = fresh
-	if old := f.fresh.Load(); old != nil {
-		fresh.Now, fresh.first = max(fresh.Now, old.Now), old.first
-	}
 	f.fresh.Store(fresh) // last: whoever sees it sees all that it rests on
+}
+
+// freshBy is what an answer says, and what is kept of the proofs before it.
+func (f *Follower) freshBy(a answer) *Freshness {
+	fresh := &Freshness{Since: a.since, Epoch: a.Epoch, Head: a.Head, Term: a.Term, Now: a.Now, ahead: ahead(a.Now, a.since)}
+	if old := f.fresh.Load(); old != nil {
+		fresh.lapsed = old.lapsed
+		fresh.ahead.wall = min(fresh.ahead.wall, old.ahead.wall)
+		fresh.ahead.boot = min(fresh.ahead.boot, old.ahead.boot)
+	}
+	return fresh
 }
 
 // dropUpTo drops the questions and answers that were asked no later than an accepted one.

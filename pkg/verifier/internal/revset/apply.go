@@ -10,14 +10,17 @@ import (
 // reader sees the event. Events past until, and unknown ones, change nothing; it reports whether such an event could have
 // concerned an API key.
 //
-// What an event past until revokes has expired by any clock that judges exp. That isn't so for a resolution of an API key
-// when the issuer's clock was set back after the greatest signed time was told: so whoever holds resolutions MUST drop
-// those made before an event that wasn't kept.
-func (s *Set) Apply(e events.Event) (missed bool) {
+// What an event past until revokes has expired by any clock that judges exp, see [Set.Horizon]. That isn't so for a
+// resolution of an API key when the issuer's clock was set back: so whoever holds resolutions MUST drop those made before
+// an event that wasn't kept. One that is kept and could concern API keys stays at least until keysUntil, in microseconds.
+func (s *Set) Apply(e events.Event, keysUntil int64) (missed bool) {
 	s.writing.Lock()
 	defer s.writing.Unlock()
 	if !s.live(e.Until) && !isWatermark(e.Payload) {
 		return concernsKeys(e.Payload)
+	}
+	if concernsKeys(e.Payload) {
+		e.Until = max(e.Until, keysUntil)
 	}
 	changed := false
 	switch p := e.Payload.(type) {
@@ -148,13 +151,17 @@ func parse(s string) (events.ID, bool) {
 	return id, err == nil
 }
 
-// Forget drops what can't concern a living credential any more. Both times are in microseconds: clock is the one that
-// judges exp, signed the greatest signed time of the issuer. It looks at every entry that may be due, holding one
+// Horizon returns the time, in microseconds, up to which events may have been forgotten, or not kept. exp MUST NOT be judged
+// by a time more than KeyRetention before it, read after the set was asked: it is raised before anything is dropped.
+func (s *Set) Horizon() int64 { return s.horizon.Load() }
+
+// Forget drops what can't concern a living credential any more. Both times are in microseconds: past is the issuer's
+// clock without its leaps, signed the last signed time of the issuer. It looks at every entry that may be due, holding one
 // shard's lock at a time; once in some seconds is often enough.
-func (s *Set) Forget(clock, signed int64) {
+func (s *Set) Forget(past, signed int64) {
 	s.writing.Lock()
 	defer s.writing.Unlock()
-	horizon := max(s.horizon.Load(), min(clock, signed))
+	horizon := max(s.horizon.Load(), min(past, signed))
 	s.horizon.Store(horizon)
 	for i := range s.shards {
 		s.shards[i].forget(horizon)

@@ -26,11 +26,13 @@
 //
 // # Forgetting
 //
-// An event's until is when every credential that it concerns has expired, and every API-key resolution made before it
-// has left the caches. An entry goes when that has passed both by the clock that judges exp (the later of own wall time
-// and last signed time + elapsed) and by the last signed time alone, so that a wrong clock of this machine can't make
-// the set forget early. The caller lets no leap of the issuer's clock into the former: a cached resolution doesn't leap. Until then the entry keeps the latest until of all its events. The two watermarks are never
-// forgotten: they are two words, and what they say stays true.
+// An event's until is KeyRetention after every credential that it concerns has expired, and after every API-key resolution
+// made before it has left the caches. An entry goes when that has passed both by the last signed time and by what the
+// issuer's clock would show had it never leapt ahead, so that neither a wrong clock of this machine nor a leap makes the
+// set forget early. Until then the entry keeps the latest until of all its events. Whatever clock was wrong after all:
+// exp is judged by no time before [Set.Horizon] − KeyRetention, so no token comes back to life; and the caller tells how
+// long resolutions made before an event last, by a clock that doesn't leap. The two watermarks are never forgotten: they
+// are two words, and what they say stays true.
 //
 // An event that is past until when it arrives isn't kept. It may be new all the same, when the issuer's clock was set
 // back: [Set.Apply] then tells, so that resolutions made before it are dropped as if the feed had leapt over it.

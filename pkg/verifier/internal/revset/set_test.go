@@ -32,7 +32,7 @@ func TestMonotoneAnyOrderAndRepetitionGivesTheVerdictsOfTheWholeHistory(t *testi
 		history := drawEvents(t)
 		set := New()
 		for _, e := range shuffledWithRepeats(t, history) {
-			set.Apply(e)
+			set.Apply(e, 0)
 		}
 		m := model(history)
 		for range 20 {
@@ -59,10 +59,10 @@ func TestMonotoneAnyOrderEndsInTheSameContent(t *testing.T) {
 		history := drawEvents(t)
 		a, b := New(), New()
 		for _, e := range history {
-			a.Apply(e)
+			a.Apply(e, 0)
 		}
 		for _, e := range shuffledWithRepeats(t, history) {
-			b.Apply(e)
+			b.Apply(e, 0)
 		}
 		for i := range a.shards {
 			x, y := &a.shards[i], &b.shards[i]
@@ -80,11 +80,11 @@ func TestRepetitionKeepsTheVersion(t *testing.T) {
 		history := drawEvents(t)
 		set := New()
 		for _, e := range history {
-			set.Apply(e)
+			set.Apply(e, 0)
 		}
 		before := set.Version()
 		for _, e := range shuffledWithRepeats(t, history) {
-			set.Apply(e)
+			set.Apply(e, 0)
 		}
 		if set.Version() != before {
 			t.Fatal("a repetition changed the version")
@@ -99,7 +99,7 @@ func TestForgettingNeverFreesALivingCredential(t *testing.T) {
 		set := New()
 		horizon := int64(0)
 		for _, e := range shuffledWithRepeats(t, history) {
-			set.Apply(e)
+			set.Apply(e, 0)
 			if rapid.IntRange(0, 4).Draw(t, "forget") == 0 {
 				signed := horizon + int64(rapid.IntRange(0, 60).Draw(t, "passes"))
 				set.Forget(signed+int64(rapid.IntRange(0, 50).Draw(t, "own clock")), signed)
@@ -142,12 +142,12 @@ func TestForgetNeedsBothClocks(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			set := New()
-			set.Apply(revoked)
+			set.Apply(revoked, 0)
 			set.Forget(c.clock, c.signed)
 			if gone := set.Len() == 0; gone != c.gone {
 				t.Fatalf("gone %v, want %v", gone, c.gone)
 			}
-			set.Apply(revoked)
+			set.Apply(revoked, 0)
 			if stored := set.Len() == 1; stored == c.gone {
 				t.Fatalf("stored again: %v", stored)
 			}
@@ -177,11 +177,11 @@ func TestApplyTellsWhatItDoesNotKeepOfAPIKeys(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			set, e := New(), events.Event{Seq: 1, At: 10, Until: 100, Payload: c.payload}
-			if set.Apply(e) {
+			if set.Apply(e, 0) {
 				t.Error("not kept, though its until is ahead")
 			}
 			set.Forget(100, 100)
-			if got := set.Apply(e); got != c.want {
+			if got := set.Apply(e, 0); got != c.want {
 				t.Errorf("told %v", got)
 			}
 		})
@@ -191,8 +191,8 @@ func TestApplyTellsWhatItDoesNotKeepOfAPIKeys(t *testing.T) {
 func TestLaterUntilKeepsAnEntry(t *testing.T) {
 	id := poolID(1).String()
 	set := New()
-	set.Apply(events.Event{Seq: 1, At: 10, Until: 300, Payload: events.TokenRevoked{UserID: id, TV: 5}})
-	set.Apply(events.Event{Seq: 2, At: 10, Until: 100, Payload: events.TokenRevoked{UserID: id, TV: 4}})
+	set.Apply(events.Event{Seq: 1, At: 10, Until: 300, Payload: events.TokenRevoked{UserID: id, TV: 5}}, 0)
+	set.Apply(events.Event{Seq: 2, At: 10, Until: 100, Payload: events.TokenRevoked{UserID: id, TV: 4}}, 0)
 	set.Forget(200, 200)
 	if !set.Token(Credential{Subject: poolID(1), TV: 4}).Revoked {
 		t.Fatal("forgotten before its last until")
@@ -209,7 +209,7 @@ func TestIDThatTellsNoTimeIsOlderThanAnyWatermark(t *testing.T) {
 	if set.Token(Credential{JTI: odd}).Revoked {
 		t.Fatal("dead without a watermark")
 	}
-	set.Apply(events.Event{Seq: 1, At: 1, Until: 2, Payload: events.TokenRevoked{Before: 1}})
+	set.Apply(events.Event{Seq: 1, At: 1, Until: 2, Payload: events.TokenRevoked{Before: 1}}, 0)
 	if !set.Token(Credential{JTI: odd}).Revoked {
 		t.Fatal("passed a watermark without telling its time")
 	}
@@ -225,7 +225,7 @@ func TestStampedMissNeverOutlivesAnAppliedEvent(t *testing.T) {
 		var wg sync.WaitGroup
 		for range 2 { // two writers of the same event: the second must not return before the first's version
 			wg.Go(func() {
-				set.Apply(events.Event{Seq: 1, At: 1, Until: 9, Payload: events.TokenRevoked{JTI: id.String()}})
+				set.Apply(events.Event{Seq: 1, At: 1, Until: 9, Payload: events.TokenRevoked{JTI: id.String()}}, 0)
 				applied.Store(true)
 			})
 		}
@@ -252,7 +252,7 @@ func TestLookUpsDoNotAllocate(t *testing.T) {
 	set := New()
 	for i := range poolSize {
 		id := poolID(i).String()
-		set.Apply(events.Event{Seq: 1, At: 1, Until: 9, Payload: events.RoleChanged{UserID: id, RV: 1, Roles: []string{"user"}}})
+		set.Apply(events.Event{Seq: 1, At: 1, Until: 9, Payload: events.RoleChanged{UserID: id, RV: 1, Roles: []string{"user"}}}, 0)
 	}
 	c := Credential{JTI: poolID(1), SessionID: poolID(2), Subject: poolID(3), KeyID: poolID(4)}
 	k := Key{ID: poolID(1), Owner: poolID(2)}
@@ -271,7 +271,7 @@ func BenchmarkToken(b *testing.B) {
 	set := New()
 	for i := range 100_000 {
 		id := randomID()
-		set.Apply(events.Event{Seq: uint64(i + 1), At: 1, Until: 9, Payload: events.TokenRevoked{SessionID: id.String()}})
+		set.Apply(events.Event{Seq: uint64(i + 1), At: 1, Until: 9, Payload: events.TokenRevoked{SessionID: id.String()}}, 0)
 	}
 	c := Credential{JTI: randomID(), SessionID: randomID(), Subject: randomID(), TV: 1}
 	b.ReportAllocs()
