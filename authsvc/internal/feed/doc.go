@@ -53,10 +53,11 @@
 //
 // # The floor
 //
-// The floor is the lowest seq whose event may still concern a living credential. until of an event is at least the greatest
-// exp ever issued and at least one access life and one KeyRetention from its numbering. Credentials that an event kills
+// The floor is the lowest seq whose event may still concern a living credential. until of an event is KeyRetention and a
+// minute after the greatest exp ever issued and one access life from its numbering. Credentials that an event kills
 // were issued by commits before its own, each of which had raised exp_ceiling beforehand, and the bounds are read after the
-// rows. So once the database's clock is past until, they have all expired. A floor is stored when it is first told and
+// rows. So once the database's clock is past until, they have all expired, by the right time too if that clock is ahead
+// by no more than KeyRetention. A floor is stored when it is first told and
 // only ever raised: within an epoch a verifier that has skipped to it never learns that it shouldn't have. It may lag,
 // which costs a few events.
 //

@@ -22,8 +22,8 @@ const (
 	otherIssuer = "https://auth.example.net"
 	audience    = "tocsin"
 	tokenLife   = 15 * time.Minute
-	// eventLife is what until gives at least; see feed.md.
-	eventLife = events.KeyRetention + time.Minute
+	// eventLife is what until gives at least.
+	eventLife = tokenLife + events.KeyRetention + time.Minute
 )
 
 // fact is one change that a call made and returned from.
@@ -83,6 +83,9 @@ type authority struct {
 	users       []*user
 	credentials []*credential
 	byHash      map[events.Hash]*credential
+	ceiling     int64 // the greatest exp ever issued, in microseconds
+	newest      int64 // the greatest time in an id, in milliseconds
+	before      int64 // the watermark
 	facts       []*fact
 	reserved    []string // ids of writers that have begun
 	keys        []ed25519.PrivateKey
@@ -111,7 +114,8 @@ func (a *authority) version() int64 { a.versions++; return a.versions }
 // newID returns a UUIDv7 of the database's time.
 func (a *authority) newID() events.ID {
 	a.ids++
-	ms := a.w.clock.Now().UnixMilli()
+	ms := max(a.w.clock.Now().UnixMilli(), a.before)
+	a.newest = max(a.newest, ms)
 	return events.ID{byte(ms >> 40), byte(ms >> 32), byte(ms >> 24), byte(ms >> 16), byte(ms >> 8), byte(ms),
 		6: 0x70, 8: 0x80, 13: byte(a.ids >> 16), 14: byte(a.ids >> 8), 15: byte(a.ids)}
 }
@@ -143,6 +147,7 @@ func (a *authority) mint(u *user, n int) (minted []*credential) {
 		key := a.keys[len(a.keys)-1]
 		now, r := a.w.clock.Now(), u.role()
 		c := &credential{user: u, session: session, jti: a.newID(), kid: kid(key), expires: now.Add(tokenLife).Unix() * 1e6}
+		a.ceiling = max(a.ceiling, c.expires)
 		c.name = fmt.Sprintf("token %d of %s", len(a.credentials), u.id)
 		t := jwt.NewWithClaims(jwt.SigningMethodEdDSA, jwt.MapClaims{
 			"iss": issuer, "aud": audience, "sub": u.id.String(), "jti": c.jti.String(), "sid": session.String(), "client_id": "tocsin",
@@ -217,7 +222,8 @@ func (a *authority) revokeUser(u *user, keys bool) {
 
 // revokeBefore ends everything that was ever issued. The call returns when the watermark has passed.
 func (a *authority) revokeBefore(keys bool) {
-	f := a.commit(events.TokenRevoked{Before: a.w.clock.Now().UnixMilli() + 1, Keys: keys})
+	a.before = max(a.w.clock.Now().UnixMilli(), a.newest) + 1
+	f := a.commit(events.TokenRevoked{Before: a.before, Keys: keys})
 	a.kill(f, func(o *credential) bool { return !o.isKey || keys })
 	a.w.advance(time.Millisecond)
 	f.at = a.w.elapsed
@@ -270,11 +276,16 @@ func (a *authority) endKey(c *credential, overlap time.Duration) {
 	c.kills = append(c.kills, f)
 }
 
-// dawn notes the ends that have come.
+// dawn notes the ends that have come. When the clock is set back to before one, a key lives again: nothing is promised.
 func (a *authority) dawn() {
 	for _, f := range a.facts {
-		if f.at == notYet && f.from <= a.w.clock.Now().UnixMicro() {
+		come := f.from <= a.w.clock.Now().UnixMicro()
+		switch {
+		case f.from == 0:
+		case come && f.at == notYet:
 			f.at = a.w.elapsed
+		case !come && f.at != notYet:
+			f.lost = true
 		}
 	}
 }

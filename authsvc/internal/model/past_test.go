@@ -32,6 +32,34 @@ var pastFailures = []struct {
 		},
 	},
 	{
+		was: "a running verifier refused every new token as expired after the database's clock had been ahead",
+		happens: func(s *stage) error {
+			s.setDatabase(29 * time.Minute)
+			if err := s.freshen(s.m, s.a); err != nil {
+				return err
+			}
+			s.setDatabase(0)
+			good := s.auth.mint(s.c.user, 1)[0]
+			if err := s.freshen(s.m, s.a); err != nil {
+				return err
+			}
+			return s.m.verdict(good)
+		},
+	},
+	{
+		was: "who started after the database's clock had been ahead accepted what was revoked before",
+		happens: func(s *stage) error {
+			s.auth.revokeToken(s.c)
+			s.round(s.a)
+			s.advance(3 * time.Minute)
+			s.setDatabase(29 * time.Minute)
+			s.round(s.a)
+			s.setDatabase(0)
+			s.m.start()
+			return s.longAfter(s.a)
+		},
+	},
+	{
 		// -rapid.seed=9207504814313315859
 		was: "a leap of the database's clock made the set forget what a cached resolution of a key still needed",
 		happens: func(s *stage) error {

@@ -226,15 +226,20 @@ func (s *schedule) outage(*rapid.T) {
 	s.bus.StreamAway = s.seldom("stream away", 3)
 }
 
-// database limits what one transaction numbers, takes a backup, restores it, or has its clock set forward.
+// wrongTimes are by how much the database's clock may be wrong: never by more than KeyRetention from what it was before.
+var wrongTimes = []time.Duration{-10 * time.Minute, 0, 0, 30 * time.Second, 15 * time.Minute, 20 * time.Minute}
+
+// database limits what one transaction numbers, takes a backup, restores it, or has its clock set.
 func (s *schedule) database(*rapid.T) {
-	switch s.draw("database", 8) {
+	switch s.draw("database", 9) {
 	case 0:
 		s.lose()
 	case 1:
 		if s.seldom("leap", 2) {
 			s.leap(time.Hour)
 		}
+	case 8:
+		s.setDatabase(rapid.SampledFrom(wrongTimes).Draw(s.t, "wrong"))
 	case 2, 3, 4:
 		s.journal.Limit = s.draw("limit", 4)
 	default:

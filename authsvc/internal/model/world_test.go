@@ -35,6 +35,7 @@ type world struct {
 	defects defects
 	clock   *feedtest.Clock // the database's and the dispatchers'
 	elapsed time.Duration   // what really passed
+	wrong   time.Duration   // by how much the database's clock is, since setDatabase
 	journal *feedtest.Journal
 	backup  *feedtest.Journal
 	bus     *feedtest.Bus
@@ -57,8 +58,9 @@ type world struct {
 func newWorld(d defects) *world {
 	clock := feedtest.NewClock()
 	w := &world{defects: d, clock: clock, journal: feedtest.NewJournal(clock), bus: feedtest.NewBus(clock)}
-	w.journal.Life, w.journal.Defects = eventLife, d.JournalDefects
+	w.journal.Defects = d.JournalDefects
 	w.auth = newAuthority(w)
+	w.journal.Until = func(now int64) int64 { return store.Until(now, tokenLife.Microseconds(), w.auth.ceiling) }
 	w.journal.Keys = w.auth.keySetHash()
 	w.pages = feed.NewPages(w.journal, func() *events.Signer { return signer }, issuer)
 	w.bus.OnLive = func(m feed.Message) { w.messages = append(w.messages, m) }
@@ -79,9 +81,16 @@ func (w *world) advance(d time.Duration) {
 	w.auth.dawn()
 }
 
-// leap sets the database's clock forward.
+// leap sets the database's clock forward, for good.
 func (w *world) leap(d time.Duration) {
 	w.clock.Advance(d)
+	w.auth.dawn()
+}
+
+// setDatabase sets the database's clock wrong by an amount.
+func (w *world) setDatabase(wrong time.Duration) {
+	w.clock.Advance(wrong - w.wrong)
+	w.wrong = wrong
 	w.auth.dawn()
 }
 

@@ -191,9 +191,16 @@ func (tx *Tx) feedFacts(ctx context.Context) (f feedFacts, err error) {
 	err = tx.queryRow(ctx, `SELECT exp_ceiling, max_access_ttl, `+tx.db.clock()+`,
 		(SELECT COALESCE(string_agg(kid, ' '), '') FROM signing_keys WHERE purpose = 'token')
 		FROM authority WHERE id = 1`).Scan(&ceiling, &ttl, &f.now, &kids)
-	f.until = max(ceiling, f.now+ttl, f.now+events.KeyRetention.Microseconds()) + untilLeewayMicro
+	f.until = Until(f.now, ttl, ceiling)
 	f.keys = events.KeySetHash(strings.Fields(kids))
 	return f, err
+}
+
+// Until returns when an event of a time has lapsed: KeyRetention after everything that it concerns has ended, so that a
+// clock which is ahead by no more than that passes over nothing. ttl is the greatest life of an access token ever, ceiling
+// the greatest exp ever issued; all are in microseconds.
+func Until(now, ttl, ceiling int64) int64 {
+	return max(ceiling, now+ttl) + events.KeyRetention.Microseconds() + untilLeewayMicro
 }
 
 // number gives rows their seq, final bytes and chain after a position.

@@ -39,8 +39,8 @@ type Row struct {
 // Journal is a numbering store in memory. It keeps what store.DB promises.
 type Journal struct {
 	Clock *Clock
-	// Life is how long events live. Default: events.KeyRetention.
-	Life time.Duration
+	// Until is when an event of a time has lapsed, both in microseconds. Default: after events.KeyRetention.
+	Until func(now int64) int64
 	// Limit is how many events one transaction numbers. Default: all.
 	Limit int
 	// Keys is the hash of the token keys.
@@ -69,7 +69,9 @@ type state struct {
 }
 
 // NewJournal returns an empty journal.
-func NewJournal(clock *Clock) *Journal { return &Journal{Clock: clock, Life: events.KeyRetention} }
+func NewJournal(clock *Clock) *Journal {
+	return &Journal{Clock: clock, Until: func(now int64) int64 { return now + events.KeyRetention.Microseconds() }}
+}
 
 // Commit adds an event as a writer's transaction does, and returns its id.
 func (j *Journal) Commit(p events.Payload) string {
@@ -127,7 +129,8 @@ func (j *Journal) Restore(b *Journal) {
 // AcquireFeed implements feed.Journal.
 func (j *Journal) AcquireFeed(_ context.Context, r store.LeaseRequest) (store.Lease, error) {
 	s, now := &j.state, j.Clock.micro()
-	if !r.Alone && s.holder != r.Holder && now < s.until {
+	left := s.until - now // one that is longer than any was taken before the clock was set back
+	if !r.Alone && s.holder != r.Holder && 0 < left && left < 2*r.Life.Microseconds() {
 		return j.lease(), store.ErrLeaseHeld
 	}
 	cause := j.epochEnds(r)
@@ -235,7 +238,7 @@ func (j *Journal) number(row *Row) error {
 	if err != nil {
 		return err
 	}
-	until := now + j.Life.Microseconds()
+	until := j.Until(now)
 	body, err := events.EncodeEvent(s.Head+1, row.Payload.Type(), now, until, payload)
 	if err != nil {
 		return err
