@@ -95,12 +95,12 @@ fuzz: ## fuzz every parser of outside bytes, FUZZTIME (10s) each
 .PHONY: bench
 bench: ## measure a check beside what people would use instead (5 minutes; with Redis where it is, TOCSIN_REQUIRE=redis fails where it isn't; ARGS)
 	@$(GO) test -count=1 -v -timeout 30m -run '^TestSpeed$$' ./test/bench/speed \
-		-args -rounds 21 -each 150ms -tokens 100000 -revoked 1000 -results $(RESULTS) $(ARGS)
+		-args -rounds 15 -each 150ms -tokens 100000 -revoked 1000 -results $(RESULTS) $(ARGS)
 
 .PHONY: bench-check
-bench-check: ## a short run of it: ratios within their tolerances of the committed ones, allocations the same (2 minutes; ARGS)
+bench-check: ## a short run of it: ratios within their tolerances of the committed ones, allocations the same (1 to 2 minutes; ARGS)
 	@$(GO) test -count=1 -v -timeout 30m -run '^TestSpeed$$' ./test/bench/speed \
-		-args -rounds 9 -each 50ms -tokens 100000 -revoked 1000 -check $(RESULTS) $(ARGS)
+		-args -rounds 7 -each 40ms -tokens 100000 -revoked 1000 -check $(RESULTS) $(ARGS)
 
 .PHONY: bench-deps
 bench-deps: ## install what make bench compares with, and PostgreSQL (Debian, as root)

@@ -40,7 +40,11 @@ func (p Bars) SVG() string {
 	fmt.Fprintf(&b, `<rect class="page" width="%d" height="%d"/>`+"\n", width, bottom+low)
 	fmt.Fprintf(&b, `<text class="title" x="20" y="26">%s</text>`+"\n", escape(p.Title))
 	fmt.Fprintf(&b, `<text x="20" y="48">%s</text>`+"\n", escape(p.Subtitle))
-	for value := x.from; value <= x.to*1.001; value *= 10 {
+	step := 10.0
+	if x.to/x.from > 1e6*1.001 {
+		step = 100 // or the names of the powers touch
+	}
+	for value := x.from; value <= x.to*1.001; value *= step {
 		at := x.at(value)
 		fmt.Fprintf(&b, `<line class="grid" x1="%.1f" x2="%.1f" y1="%d" y2="%d"/>`+"\n", at, at, top, bottom)
 		fmt.Fprintf(&b, `<text x="%.1f" y="%d" text-anchor="middle">%s</text>`+"\n", at, bottom+22, power(value))

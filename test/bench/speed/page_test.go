@@ -170,7 +170,7 @@ func (s session) plots() []plot {
 
 // shortened makes a name fit beside a bar.
 func shortened(name string) string {
-	return strings.NewReplacer("client-side cache ", "", "a map of verified tokens of one's own, and a polled list", "one's own map, and a polled list",
+	return strings.NewReplacer("client-side cache ", "", "a plain Go map", "a map", "a map of verified tokens of one's own, and a polled list", "one's own map, and a polled list",
 		"golang-jwt, EdDSA, and ", "EdDSA and ").Replace(name)
 }
 

@@ -1,7 +1,7 @@
 // Package speed measures a check of Tocsin beside what people would use instead, on the same tokens, in one run, in turns:
 //
 //	make bench          # five minutes, with a page and plots
-//	make bench-check    # two minutes, against the committed page
+//	make bench-check    # a minute or two, against the committed page
 //
 // Tokens are those of a real authsvc, and what asks somebody asks real programs over loopback; durability is on in all of them.
 // golang-jwt verifies the very tokens that Tocsin does, with the same key; those of RS256 and HS256 have the same claims.
