@@ -356,6 +356,39 @@ func TestNothingLostWhenPostgreSQLIsRestoredUnderItsReplicas(t *testing.T) {
 			}
 		})
 	}
+	t.Run("running through it, the signing key dropped in an emergency", func(t *testing.T) {
+		a := f.auth[0]
+		u := a.Register(t, "emergency")
+		b.take(t)
+		a.Must(t, 200, "POST", "/v1/admin/signing-keys/rotate?wait=published", a.Admin(t).Auth(), map[string]any{"emergency": true})
+		for _, one := range f.auth { // so that each has the new key, which the backup doesn't know
+			lost := u
+			one.Login(t, &lost)
+		}
+		before := imports(f.auth)
+		b.restore(t)
+		for deadline := time.Now().Add(30 * time.Second); imports(f.auth) == before && time.Now().Before(deadline); {
+			time.Sleep(50 * time.Millisecond) // real processes
+		}
+		for _, one := range f.auth {
+			one.WaitReady(t, one.Base+"/readyz")
+			one.Eventually(t, soon, "GET", "/v1/me", u.Auth(), system.Status(401, ""))
+			fresh := u
+			one.Login(t, &fresh)
+			for _, r := range f.resources {
+				r.Eventually(t, soon, "GET", "/v1/whoami", u.Auth(), system.Status(401, ""))
+				r.Eventually(t, soon, "GET", "/v1/whoami/elite", fresh.Auth(), system.Status(200, "")) // by the keys of the database
+			}
+		}
+	})
+}
+
+// imports counts how often one of the replicas has imported.
+func imports(all []*system.Auth) (n int) {
+	for _, a := range all {
+		n += strings.Count(a.Output(), "imported from the stream")
+	}
+	return n
 }
 
 // awaitImport returns when one of the replicas has imported.
