@@ -114,14 +114,13 @@ func connectRedis(t *testing.T, addr string, tracking ...string) rueidis.Client 
 	return c
 }
 
-// redis is a deny list in Redis, as is usual: a key for each revoked token, which lives as long as that.
-func (w *world) redis(t *testing.T, p *parser, c crowd) []contender {
-	addr := startRedis(t, w.why)
-	if addr == "" {
+// denyList is one in Redis, as is usual: a key for each revoked token, which lives as long as that.
+func (w *world) denyList(t *testing.T, p *parser, c crowd) []contender {
+	if w.redis == "" {
 		return nil
 	}
-	plain, opting := connectRedis(t, addr), connectRedis(t, addr)
-	casting := connectRedis(t, addr, "PREFIX", keyPrefix, "BCAST")
+	plain, opting := connectRedis(t, w.redis), connectRedis(t, w.redis)
+	casting := connectRedis(t, w.redis, "PREFIX", keyPrefix, "BCAST")
 	fill(t, plain, idsOf(w.dead))
 	hit := keyPrefix + idOf(w.token)
 	return []contender{

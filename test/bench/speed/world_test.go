@@ -32,17 +32,20 @@ type world struct {
 	tokens   []string // that are never seen often enough to be held
 	dead     []string // revoked, all of one session
 	postgres *system.Auth
+	redis    string            // its address, or ""
 	why      map[string]string // why something isn't measured, by what it needs
 }
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{auth: system.StartAuth(t, environment(nil)), why: map[string]string{}}
+	w := &world{why: map[string]string{}}
+	w.redis = startRedis(t, w.why) // first: if it has to be there and isn't, one learns that at once
+	w.postgres = startPostgres(t, w.why)
+	w.auth = system.StartAuth(t, environment(nil))
 	w.admin, w.user = w.auth.Admin(t), w.auth.Register(t, "speed")
 	w.token = w.user.Token
 	w.tokens = w.makeTokens(t, neverSeen)
 	w.dead = w.revoke(t, max(*revoked, 1))
-	w.postgres = startPostgres(t, w.why)
 	return w
 }
 
@@ -191,6 +194,6 @@ func (w *world) contenders(t *testing.T) []contender {
 	parser, crowd := w.parser(t), newIssuer(t, w.auth.Issuer).sign(t, w.token, *many)
 	list := w.pollList(t)
 	return slices.Concat(
-		w.tocsin(t), w.amongMany(t, crowd), w.jwt(t, parser), w.lists(t, parser, list), w.redis(t, parser, crowd), w.network(t),
+		w.tocsin(t), w.amongMany(t, crowd), w.jwt(t, parser), w.lists(t, parser, list), w.denyList(t, parser, crowd), w.network(t),
 	)
 }
