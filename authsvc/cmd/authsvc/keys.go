@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"log/slog"
-	"sync"
 	"time"
 
 	"github.com/tocsin-auth/tocsin/authsvc/internal/keyring"
@@ -15,25 +14,7 @@ const followEvery = time.Second
 // followKeys takes in what other replicas change in the key sets, so that this one signs with the present feed key however
 // little it is asked. The returned function ends that.
 func followKeys(ring *keyring.Ring, log *slog.Logger) (stop func(context.Context) error) {
-	ctx, cancel := context.WithCancel(context.Background())
-	var running sync.WaitGroup
-	running.Go(func() {
-		ticker := time.NewTicker(followEvery)
-		defer ticker.Stop()
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-ticker.C:
-				refresh(ctx, ring, log)
-			}
-		}
-	})
-	return func(context.Context) error {
-		cancel()
-		running.Wait()
-		return nil
-	}
+	return every(followEvery, func(ctx context.Context) { refresh(ctx, ring, log) })
 }
 
 func refresh(ctx context.Context, ring *keyring.Ring, log *slog.Logger) {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"runtime/debug"
 	"runtime/metrics"
-	"sync"
 	"time"
 )
 
@@ -18,27 +17,11 @@ const (
 // trimMemory gives memory back that a burst of password hashes has left behind. By itself the runtime keeps it for
 // minutes when little else happens. The returned function ends that.
 func trimMemory(busy func() bool) (stop func(context.Context) error) {
-	ctx, cancel := context.WithCancel(context.Background())
-	var running sync.WaitGroup
-	running.Go(func() {
-		ticker := time.NewTicker(trimEvery)
-		defer ticker.Stop()
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-ticker.C:
-				if !busy() && unusedMemory() > spareMemory {
-					debug.FreeOSMemory()
-				}
-			}
+	return every(trimEvery, func(context.Context) {
+		if !busy() && unusedMemory() > spareMemory {
+			debug.FreeOSMemory()
 		}
 	})
-	return func(context.Context) error {
-		cancel()
-		running.Wait()
-		return nil
-	}
 }
 
 // unusedMemory is what the process holds beyond what was alive at the last garbage collection.
