@@ -25,11 +25,11 @@ func (s *Set) Apply(e events.Event, keysUntil int64) (missed bool) {
 	changed := false
 	switch p := e.Payload.(type) {
 	case events.TokenRevoked:
-		changed = s.applyRevoked(p, e.Until)
+		changed = s.applyRevoked(p, bucketOf(e.Until))
 	case events.RoleChanged:
-		changed = s.applyRole(p, e.Until)
+		changed = s.applyRole(p, bucketOf(e.Until))
 	case events.APIKeyRotated:
-		changed = s.applyKey(p, e.At, e.Until)
+		changed = s.applyKey(p, e.At, bucketOf(e.Until))
 	}
 	if changed {
 		s.version.Add(1) // after the content: a reader that sees the version sees the content
@@ -56,23 +56,23 @@ func concernsKeys(p events.Payload) bool {
 // live reports whether an event with this until can still concern anything.
 func (s *Set) live(until int64) bool { return until > s.horizon.Load() }
 
-func (s *Set) applyRevoked(p events.TokenRevoked, until int64) bool {
+func (s *Set) applyRevoked(p events.TokenRevoked, until bucket) bool {
 	if p.Before > 0 {
 		return s.raiseWatermarks(p)
 	}
 	changed := false
 	if id, ok := parse(p.JTI); ok {
-		changed = s.shard(id).addToken(id, until) || changed
+		changed = s.tokens.raise(id, until, struct{}{}) || changed
 	}
 	if id, ok := parse(p.SessionID); ok {
-		changed = s.shard(id).addSession(id, until) || changed
+		changed = s.sessions.raise(id, until, struct{}{}) || changed
 	}
 	if id, ok := parse(p.UserID); ok {
-		changed = s.applyCutOff(id, p, until) || changed
+		changed = s.cutOffs.raise(id, until, p.TV, p.Keys) || changed
 	}
 	for _, user := range p.UserIDs {
 		if id, ok := parse(user); ok {
-			changed = s.applyCutOff(id, p, until) || changed
+			changed = s.cutOffs.raise(id, until, p.TV, p.Keys) || changed
 		}
 	}
 	return changed
@@ -91,55 +91,31 @@ func (s *Set) raiseWatermarks(p events.TokenRevoked) bool {
 	return changed
 }
 
-func (s *Set) applyCutOff(id events.ID, p events.TokenRevoked, until int64) bool {
-	return s.shard(id).changeUser(id, until, func(u *userEntry) bool {
-		changed := false
-		if p.TV > u.tv {
-			u.tv, changed = p.TV, true
-		}
-		if p.Keys && p.TV > u.keysTV {
-			u.keysTV, changed = p.TV, true
-		}
-		return changed
-	})
-}
-
-func (s *Set) applyRole(p events.RoleChanged, until int64) bool {
+func (s *Set) applyRole(p events.RoleChanged, until bucket) bool {
 	id, ok := parse(p.UserID)
 	if !ok {
 		return false
 	}
-	return s.shard(id).changeUser(id, until, func(u *userEntry) bool {
-		if u.state != nil && u.state.RV >= p.RV {
-			return false
-		}
-		u.state = &UserState{RV: p.RV, Roles: slices.Clone(p.Roles), Plan: p.Plan, Disabled: p.Disabled}
-		return true
-	})
+	return s.users.raise(id, until, &UserState{RV: p.RV, Roles: slices.Clone(p.Roles), Plan: p.Plan, Disabled: p.Disabled})
 }
 
-func (s *Set) applyKey(p events.APIKeyRotated, at, until int64) bool {
+func (s *Set) applyKey(p events.APIKeyRotated, at int64, until bucket) bool {
 	id, ok := parse(p.KeyID)
 	if !ok {
 		return false
 	}
-	return s.shard(id).changeKey(id, until, func(k *keyEntry) bool {
-		changed := false
-		if p.NotAfter != nil {
-			end := *p.NotAfter
-			if end <= at {
-				end = deadAtOnce
-			}
-			if end < k.notAfter {
-				k.notAfter, changed = end, true
-			}
+	changed := false
+	if p.NotAfter != nil {
+		end := *p.NotAfter
+		if end <= at {
+			end = deadAtOnce
 		}
-		if p.Suspended != nil && laterSuspension(p.KV, *p.Suspended, k.kv) {
-			changed = changed || p.KV != k.kv || !k.suspended
-			k.kv, k.suspended = p.KV, *p.Suspended
-		}
-		return changed
-	})
+		changed = s.keyEnds.raise(id, until, endLevel(end))
+	}
+	if p.Suspended != nil {
+		changed = s.suspensions.raise(id, until, suspensionLevel(p.KV, *p.Suspended)) || changed
+	}
+	return changed
 }
 
 // parse reads an id of a decoded event, where it is either absent or valid.
@@ -156,14 +132,31 @@ func parse(s string) (events.ID, bool) {
 func (s *Set) Horizon() int64 { return s.horizon.Load() }
 
 // Forget drops what can't concern a living credential any more. Both times are in microseconds: past is the issuer's
-// clock without its leaps, signed the last signed time of the issuer. It looks at every entry that may be due, holding one
-// shard's lock at a time; once in some seconds is often enough.
+// clock without its leaps, signed the last signed time of the issuer. It holds writers up for one part at a time, and
+// readers not at all; once in some seconds is often enough.
 func (s *Set) Forget(past, signed int64) {
+	passed := passed(s.advance(min(past, signed)))
+	for part := range partCount {
+		s.forget(part, passed)
+	}
+}
+
+// advance returns the horizon. From then on nothing is kept that would be due.
+func (s *Set) advance(horizon int64) int64 {
 	s.writing.Lock()
 	defer s.writing.Unlock()
-	horizon := max(s.horizon.Load(), min(past, signed))
+	horizon = max(s.horizon.Load(), horizon)
 	s.horizon.Store(horizon)
-	for i := range s.shards {
-		s.shards[i].forget(horizon)
-	}
+	return horizon
+}
+
+func (s *Set) forget(part int, passed bucket) {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	s.tokens.forget(part, passed)
+	s.sessions.forget(part, passed)
+	s.cutOffs.forget(part, passed)
+	s.users.forget(part, passed)
+	s.keyEnds.forget(part, passed)
+	s.suspensions.forget(part, passed)
 }

@@ -81,6 +81,44 @@ func (m model) user(id events.ID) (best UserState, found bool) {
 	return best, found
 }
 
+// content is what a set keeps, and until when.
+type content struct {
+	Tokens, Sessions        map[events.ID]kept[struct{}]
+	CutOffs, Ends, Suspends map[events.ID]kept[uint64]
+	Users                   map[events.ID]kept[*UserState]
+	Keys                    map[events.ID]int64 // the keys of which users are cut off, and where
+}
+
+type kept[V any] struct {
+	Until bucket
+	What  V
+}
+
+func contentOf(s *Set) content {
+	c := content{
+		Tokens: entriesOf(&s.tokens), Sessions: entriesOf(&s.sessions), CutOffs: entriesOf(&s.cutOffs.latest),
+		Ends: entriesOf(&s.keyEnds), Suspends: entriesOf(&s.suspensions), Users: entriesOf(&s.users), Keys: map[events.ID]int64{},
+	}
+	for user := range c.CutOffs {
+		c.Keys[user] = s.cutOffs.keys(user)
+	}
+	return c
+}
+
+func entriesOf[T, V any, P cell[T, V]](x *index[T, V, P]) map[events.ID]kept[V] {
+	entries := map[events.ID]kept[V]{}
+	for i := range x.parts {
+		if t := x.parts[i].table.Load(); t != nil {
+			for slot, until := range t.buckets {
+				if until > 0 {
+					entries[t.ids[slot]] = kept[V]{until, P(&t.cells[slot]).load()}
+				}
+			}
+		}
+	}
+	return entries
+}
+
 // baseMillis is the time of the first of the pool's ids; they are a millisecond apart.
 const baseMillis = 1_800_000_000_000
 
@@ -129,13 +167,14 @@ func drawPayload(t *rapid.T, n int) events.Payload {
 	}
 }
 
-// drawEvents draws a history whose times are around 20, and whose until never falls, as the issuer keeps it.
+// drawEvents draws a history whose times are around 20, and whose until never falls, as the issuer keeps it, and is some
+// buckets later.
 func drawEvents(t *rapid.T) []events.Event {
 	n := rapid.IntRange(0, maxEvents).Draw(t, "events")
 	list := make([]events.Event, n)
-	until := int64(100)
+	until := int64(100 * bucketWidth)
 	for i := range list {
-		until += int64(rapid.IntRange(0, 10).Draw(t, "until"))
+		until += int64(rapid.IntRange(0, 10*bucketWidth).Draw(t, "until"))
 		at := int64(rapid.IntRange(1, 30).Draw(t, "at"))
 		list[i] = events.Event{Seq: uint64(i + 1), At: at, Until: until, Payload: drawPayload(t, i)}
 	}

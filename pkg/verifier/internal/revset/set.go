@@ -51,17 +51,19 @@ type Set struct {
 	tokensBefore atomic.Int64 // milliseconds
 	keysBefore   atomic.Int64 // milliseconds
 	horizon      atomic.Int64 // microseconds: what is not needed beyond it is forgotten
-	writing      sync.Mutex   // held by Apply and Forget from the first content to the version
-	shards       [shardCount]shard
+	writing      sync.Mutex   // held by Apply from the first content to the version, and by Forget for each part
+
+	tokens, sessions endings
+	cutOffs          cutOffs // of users
+	users            states
+	keyEnds          levels // see endLevel
+	suspensions      levels // of keys; see suspensionLevel
 }
 
 // New returns an empty set.
 func New() *Set {
 	s := &Set{}
 	s.version.Store(1) // the zero stamp of a cache entry never matches
-	for i := range s.shards {
-		s.shards[i].soonest = Never
-	}
 	return s
 }
 
@@ -75,14 +77,14 @@ func (s *Set) Token(c Credential) Verdict {
 	switch {
 	case olderThan(c.JTI, before), olderThan(c.SessionID, before):
 		v.Revoked = true
-	case !c.JTI.IsZero() && s.shard(c.JTI).hasToken(c.JTI):
+	case !c.JTI.IsZero() && s.tokens.has(c.JTI):
 		v.Revoked = true
-	case !c.SessionID.IsZero() && s.shard(c.SessionID).hasSession(c.SessionID):
+	case !c.SessionID.IsZero() && s.sessions.has(c.SessionID):
 		v.Revoked = true
-	case !c.Subject.IsZero() && s.shard(c.Subject).user(c.Subject).tv > c.TV:
+	case !c.Subject.IsZero() && s.cutOffs.tokens(c.Subject) > c.TV:
 		v.Revoked = true
 	case !c.KeyID.IsZero():
-		return s.judgeKey(c.KeyID, s.shard(c.KeyID).key(c.KeyID))
+		return s.judgeKey(c.KeyID, 0, Never)
 	}
 	return v
 }
@@ -90,29 +92,25 @@ func (s *Set) Token(c Credential) Verdict {
 // Key judges an API key by the feed and its resolution, whichever knows the later version.
 // A disabled owner is not judged here: see [Set.User].
 func (s *Set) Key(k Key) Verdict {
-	entry := s.shard(k.ID).key(k.ID)
-	if laterSuspension(k.KV, k.Suspended, entry.kv) {
-		entry.suspended = k.Suspended
-	}
+	end := int64(Never)
 	if k.NotAfter != 0 {
-		entry.notAfter = min(entry.notAfter, k.NotAfter)
+		end = k.NotAfter
 	}
-	v := s.judgeKey(k.ID, entry)
-	if s.shard(k.Owner).user(k.Owner).keysTV > k.TV {
+	v := s.judgeKey(k.ID, suspensionLevel(k.KV, k.Suspended), end)
+	if s.cutOffs.keys(k.Owner) > k.TV {
 		v.Revoked = true
 	}
 	return v
 }
 
-// laterSuspension reports whether what is said at a version goes over what is known at another. No version is given
-// twice; if one were, suspended would win, in every order.
-func laterSuspension(kv int64, suspended bool, known int64) bool {
-	return kv > known || kv == known && suspended
-}
-
-func (s *Set) judgeKey(id events.ID, k keyEntry) Verdict {
-	dead := k.suspended || k.notAfter == deadAtOnce || olderThan(id, s.keysBefore.Load())
-	return Verdict{Revoked: dead, NotAfter: k.notAfter}
+// judgeKey takes what is known of a key besides the feed.
+func (s *Set) judgeKey(id events.ID, suspension uint64, end int64) Verdict {
+	told, _ := s.suspensions.find(id)
+	ended, _ := s.keyEnds.find(id)
+	_, suspended := split(max(suspension, told))
+	v := Verdict{NotAfter: min(end, levelEnd(ended))}
+	v.Revoked = suspended || v.NotAfter == deadAtOnce || olderThan(id, s.keysBefore.Load())
+	return v
 }
 
 // olderThan holds for ids made before a watermark, and for ids that don't tell their time.
@@ -123,18 +121,14 @@ func olderThan(id events.ID, watermark int64) bool {
 // User returns the highest authorization state that the feed told about a user and that can still matter.
 // A token or resolution with a higher RV knows better; one with the same or a lower RV doesn't.
 func (s *Set) User(id events.ID) (UserState, bool) {
-	state := s.shard(id).user(id).state
-	if state == nil {
+	state, known := s.users.find(id)
+	if !known {
 		return UserState{}, false
 	}
 	return *state, true
 }
 
-// Len returns the number of entries: tokens, sessions, users and keys.
+// Len returns the number of entries: ended tokens and sessions, users' cut-offs and users' states, ends and suspensions of keys.
 func (s *Set) Len() int {
-	n := 0
-	for i := range s.shards {
-		n += s.shards[i].len()
-	}
-	return n
+	return s.tokens.len() + s.sessions.len() + s.cutOffs.latest.len() + s.users.len() + s.keyEnds.len() + s.suspensions.len()
 }
