@@ -32,6 +32,7 @@ type fact struct {
 	at    time.Duration // when the call returned, by the world's time
 	lost  bool          // the database lost the commit: outside of the promise
 	from  int64         // for an end in the future, in microseconds of the database: at is set when it has come
+	leapt bool          // it came by a leap of that clock, which verifiers learn with their next proof
 }
 
 const notYet = time.Duration(1<<63 - 1)
@@ -277,13 +278,13 @@ func (a *authority) endKey(c *credential, overlap time.Duration) {
 }
 
 // dawn notes the ends that have come. When the clock is set back to before one, a key lives again: nothing is promised.
-func (a *authority) dawn() {
+func (a *authority) dawn(leapt bool) {
 	for _, f := range a.facts {
 		come := f.from <= a.w.clock.Now().UnixMicro()
 		switch {
 		case f.from == 0:
 		case come && f.at == notYet:
-			f.at = a.w.elapsed
+			f.at, f.leapt = a.w.elapsed, leapt
 		case !come && f.at != notYet:
 			f.lost = true
 		}

@@ -294,7 +294,7 @@ func (m *machine) judge(c *credential, b time.Duration, roles []string) error {
 // branches may share a number, and claims are about one of them.
 func (s claim) covers(w *world, c *credential) bool {
 	return !w.restored && slices.ContainsFunc(c.kills, func(f *fact) bool {
-		if f.event == "" || f.at > w.elapsed {
+		if f.event == "" || f.at > w.elapsed || f.leapt {
 			return false
 		}
 		row := w.journal.Row(f.event)

@@ -78,20 +78,20 @@ func (w *world) advance(d time.Duration) {
 	for _, m := range w.machines {
 		m.clock.Advance(d)
 	}
-	w.auth.dawn()
+	w.auth.dawn(false)
 }
 
 // leap sets the database's clock forward, for good.
 func (w *world) leap(d time.Duration) {
 	w.clock.Advance(d)
-	w.auth.dawn()
+	w.auth.dawn(true)
 }
 
 // setDatabase sets the database's clock wrong by an amount.
 func (w *world) setDatabase(wrong time.Duration) {
 	w.clock.Advance(wrong - w.wrong)
 	w.wrong = wrong
-	w.auth.dawn()
+	w.auth.dawn(true)
 }
 
 // replica is a process of authsvc and its dispatcher.

@@ -35,6 +35,7 @@ func RunFeed(t *testing.T, engine store.Engine) {
 		{"the largest bound is recorded", boundIsRecorded},
 		{"events outlive every credential that they concern", untilCoversCredentials},
 		{"the floor follows time and never falls", floorNeverFalls},
+		{"a clock that is ahead by KeyRetention passes over nothing that lives", leapPassesOverNothing},
 		{"the key set's hash is that of the token keys", keySetHash},
 		{"marks tell what is published", marksTellWhatIsPublished},
 		{"the backlog is what isn't numbered and published", backlogIsCounted},
@@ -398,6 +399,19 @@ func floorNeverFalls(t *testing.T, f *feedTest) {
 	f.clock.Advance(10 * time.Hour)
 	n := f.number()
 	same(t, n.Head+1, n.Floor)
+}
+
+func leapPassesOverNothing(t *testing.T, f *feedTest) {
+	f.acquire("a", store.FeedPosition{})
+	if err := f.Issue(t.Context(), 20*time.Minute, func(*store.Tx, store.Authority) error { return nil }); err != nil {
+		t.Fatal(err)
+	}
+	f.commit(1)
+	f.number()
+	f.clock.Advance(20*time.Minute + events.KeyRetention)
+	same(t, uint64(1), f.number().Floor)
+	f.clock.Advance(time.Hour) // the ceiling is above what was issued
+	same(t, uint64(2), f.number().Floor)
 }
 
 func keySetHash(t *testing.T, f *feedTest) {
