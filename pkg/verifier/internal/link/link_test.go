@@ -453,6 +453,11 @@ func TestUnknownKidIsLookedForOnceInAWhile(t *testing.T) {
 				t.Fatalf("nobody answers: %v", err)
 			}
 		}
+		s.change(func(a *authority) { a.silent = false })
+		s.pass(failedCoolDown)
+		if err := s.link.RefreshKeys(context.Background()); err != nil {
+			t.Fatalf("somebody answers again: %v", err)
+		}
 	})
 }
 

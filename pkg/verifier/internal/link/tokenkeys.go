@@ -17,7 +17,9 @@ import (
 const (
 	// unknownKidCoolDown is the least time between fetches because of tokens with an unknown kid.
 	unknownKidCoolDown = 10 * time.Second
-	tokenKeysTimeout   = 2 * time.Second
+	// failedCoolDown is the same after one that failed: until then nobody can say whether such a token is bad.
+	failedCoolDown   = time.Second
+	tokenKeysTimeout = 2 * time.Second
 	// tokenKeysAgain is after how long the question is repeated beside the one that has no answer yet.
 	tokenKeysAgain = 250 * time.Millisecond
 )
@@ -69,7 +71,7 @@ func (l *Link) RefreshKeys(ctx context.Context) error {
 	k.mu.Lock()
 	f := k.flight
 	if f == nil {
-		if !k.refresh.IsZero() && time.Since(k.refresh) < unknownKidCoolDown {
+		if !k.refresh.IsZero() && time.Since(k.refresh) < k.coolDown() {
 			defer k.mu.Unlock()
 			return cmp.Or(k.fetched, ErrCoolDown)
 		}
@@ -83,6 +85,14 @@ func (l *Link) RefreshKeys(ctx context.Context) error {
 	case <-ctx.Done():
 		return fmt.Errorf("%w: %w", ErrUnavailable, ctx.Err())
 	}
+}
+
+// coolDown is how long no fetch begins for an unknown kid. tokens.mu is held.
+func (k *tokenKeys) coolDown() time.Duration {
+	if k.fetched != nil {
+		return failedCoolDown
+	}
+	return unknownKidCoolDown
 }
 
 // fetchIfWanted begins a fetch if one was demanded, unless one is in progress: a demand wants one that began after it.
