@@ -219,6 +219,14 @@ func (w *leaps) forget() {
 	}
 }
 
+// forgetWhileOwnIs is a wall clock that is wrong for a moment, in which no credential is judged.
+func (w *leaps) forgetWhileOwnIs(wrong time.Duration) {
+	before := w.ownWrong
+	w.setOwn(wrong)
+	w.forget()
+	w.setOwn(before)
+}
+
 // judged is the oracle at any time: what was revoked before the last proof isn't accepted.
 func (w *leaps) judged() error {
 	for i, c := range w.issued {
@@ -266,6 +274,9 @@ func (w *leaps) actions(wrong, passing []time.Duration) map[string]func(*rapid.T
 			w.revoke(c)
 		}
 	}
+	drawOwn := func(t *rapid.T) time.Duration {
+		return rapid.SampledFrom([]time.Duration{0, 0, -time.Hour, -5 * time.Minute, 5 * time.Minute, time.Hour}).Draw(t, "wrong")
+	}
 	return map[string]func(*rapid.T){
 		"token":    func(*rapid.T) { w.issueToken() },
 		"key":      func(*rapid.T) { w.issueKey() },
@@ -281,9 +292,8 @@ func (w *leaps) actions(wrong, passing []time.Duration) map[string]func(*rapid.T
 			w.hear(w.floor)
 			w.setDatabase(before)
 		},
-		"own wall clock": func(t *rapid.T) {
-			w.setOwn(rapid.SampledFrom([]time.Duration{0, 0, -time.Hour, -5 * time.Minute, 5 * time.Minute, time.Hour}).Draw(t, "wrong"))
-		},
+		"own wall clock": func(t *rapid.T) { w.setOwn(drawOwn(t)) },
+		"forget while the own wall clock is wrong": func(t *rapid.T) { w.forgetWhileOwnIs(drawOwn(t)) },
 		"exchange": func(*rapid.T) { w.exchange(); must(w.exact()) },
 		"forget":   func(*rapid.T) { w.forget() },
 		"":         func(*rapid.T) { must(w.judged()) },
@@ -376,6 +386,29 @@ func TestLeapsOneByOne(t *testing.T) {
 			w.setDatabase(5 * time.Hour)
 			w.exchange()
 			w.forget()
+		}},
+		{"nor does an own wall clock that is ahead for a while", time.Minute, 0, func(w *leaps) {
+			w.use(w.issueKey())
+			w.revoke(w.issued[0])
+			w.exchange()
+			w.setDatabase(29 * time.Minute)
+			w.pass(4 * time.Minute)
+			w.exchange()
+			w.forgetWhileOwnIs(time.Hour)
+		}},
+		{"nor do both, of hours, after the resolution was asked for by another wall time", time.Minute, 0, func(w *leaps) {
+			w.setOwn(5 * time.Minute)
+			w.exchange()
+			w.use(w.issueKey())
+			w.setOwn(-time.Hour)
+			w.exchange()
+			w.revoke(w.issued[0])
+			w.exchange()
+			w.setDatabase(5 * time.Hour)
+			w.exchange()
+			w.setOwn(0)
+			w.forgetWhileOwnIs(time.Hour)
+			w.setDatabase(time.Hour)
 		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

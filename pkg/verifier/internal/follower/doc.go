@@ -57,9 +57,12 @@
 // heard of. If it is set back by more, the third term is at least that, for every T by which this process itself forgot or
 // skipped; only who wasn't there when T was shown can't know it.
 //
-// Resolutions of API keys have no exp; they last [KeyLife] by this process's clocks. An entry that concerns keys is
-// forgotten no sooner than KeyLife after it came, by [Freshness.Past], which rises no faster than those clocks whatever the
-// issuer's does; what is skipped or not kept empties the caches.
+// Resolutions of API keys have no exp; they last [KeyLife] by each of this process's clocks, so by the one that counts since
+// the start. An entry that concerns keys is forgotten no sooner than KeyLife after it came, by [Freshness.Past]: that is
+// this clock and a distance that never grows, whatever the issuer's clock does. So when the entry is forgotten, KeyLife has
+// passed by this clock since it came, and since any resolution was asked for that didn't see it. That clock is never set
+// back, so no such resolution is used again. Of wall time none of this holds: it may be ahead when the entry is forgotten, which
+// ends resolutions only as long as it is ahead. What is skipped or not kept empties the caches.
 //
 // # Memory
 //

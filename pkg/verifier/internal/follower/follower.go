@@ -21,15 +21,8 @@ type Freshness struct {
 	// earlier proof, when that clock was set back.
 	Now int64
 
-	lapsed int64    // the greatest signed time by which a floor was skipped to
-	ahead  distance // the least ever
-}
-
-// distance is by how much the issuer's clock is ahead of each of this machine's, in microseconds.
-type distance struct{ wall, boot int64 }
-
-func ahead(issuer int64, own clock.Reading) distance {
-	return distance{wall: issuer - own.Micros(), boot: issuer - own.Boot/1000}
+	lapsed int64 // the greatest signed time by which a floor was skipped to
+	ahead  int64 // the least by which any proof's time was ahead of the clock that counts since the start, in microseconds
 }
 
 // Within reports whether the proof still stands at now for a bound. It is false for nil: nothing was ever proven.
@@ -44,10 +37,9 @@ func (f *Freshness) Time(now clock.Reading) int64 {
 }
 
 // Past returns the time for forgetting what lapses, in microseconds: what the issuer's clock would show had it never
-// leapt ahead since the first proof. Between two moments it rises by no more than this process's clocks.
-func (f *Freshness) Past(now clock.Reading) int64 {
-	return max(now.Micros()+f.ahead.wall, now.Boot/1000+f.ahead.boot)
-}
+// leapt ahead since the first proof. Between two moments it rises by no more than the clock that counts since the start.
+// Wall time has no part in it: it can be set forward and back, and what was forgotten meanwhile stays forgotten.
+func (f *Freshness) Past(now clock.Reading) int64 { return now.Boot/1000 + f.ahead }
 
 // KeyLife is how long a resolution of an API key may be used, from when it was asked for.
 const KeyLife = events.KeyRetention / 2

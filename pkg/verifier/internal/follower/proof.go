@@ -204,11 +204,10 @@ func (f *Follower) accept(a answer, r *run) {
 
 // freshBy is what an answer says, and what is kept of the proofs before it.
 func (f *Follower) freshBy(a answer) *Freshness {
-	fresh := &Freshness{Since: a.since, Epoch: a.Epoch, Head: a.Head, Term: a.Term, Now: a.Now, ahead: ahead(a.Now, a.since)}
+	fresh := &Freshness{Since: a.since, Epoch: a.Epoch, Head: a.Head, Term: a.Term, Now: a.Now, ahead: a.Now - a.since.Boot/1000}
 	if old := f.fresh.Load(); old != nil {
 		fresh.lapsed = old.lapsed
-		fresh.ahead.wall = min(fresh.ahead.wall, old.ahead.wall)
-		fresh.ahead.boot = min(fresh.ahead.boot, old.ahead.boot)
+		fresh.ahead = min(fresh.ahead, old.ahead)
 	}
 	return fresh
 }

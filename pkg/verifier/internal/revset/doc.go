@@ -33,7 +33,7 @@
 // set forget early. Until then the entry keeps the latest until of all its events, rounded up to the minute: what shares a
 // minute goes together, and its memory with it. Whatever clock was wrong after all:
 // exp is judged by no time before [Set.Horizon] − KeyRetention, so no token comes back to life; and the caller tells how
-// long resolutions made before an event last, by a clock that doesn't leap. The two watermarks are never forgotten: they
+// long resolutions made before an event last, by a clock that isn't set. The two watermarks are never forgotten: they
 // are two words, and what they say stays true.
 //
 // What is said of a user's tokens and keys is one entry; a user's state, a key's end and a key's suspension are one each.
