@@ -20,7 +20,7 @@ var clockKinds = []kind{
 const (
 	// mostWrong is how far a clock is from the right time, either way: a step of the database's is less than KeyRetention.
 	mostWrong = 10 * time.Minute
-	// passing is the time that passes at once for everybody: more than the feed keeps an event that nothing lives for.
+	// passing is the time that passes at once for everybody.
 	passing = 35 * time.Minute
 	// shortest is the life of tokens that no run outlives.
 	shortest = 4 * time.Hour
