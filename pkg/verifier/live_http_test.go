@@ -62,16 +62,18 @@ func read(t *testing.T, body io.Reader, n int) string {
 
 func TestAStreamEndsWithItsCredential(t *testing.T) {
 	r := newRig(t)
-	cause := make(chan error, 1)
+	cause, flushed := make(chan error, 1), make(chan struct{})
 	res := r.serveLong(func(w http.ResponseWriter, q *http.Request) {
 		_, _ = io.WriteString(w, "first")
 		w.(http.Flusher).Flush()
+		close(flushed)
 		<-q.Context().Done()
 		cause <- context.Cause(q.Context())
 	})
 	if got := read(t, res.Body, 5); got != "first" {
 		t.Error(got)
 	}
+	<-flushed // a write that is still in progress would be cut, though all of it has arrived
 	r.revoke()
 	if rest, err := io.ReadAll(res.Body); len(rest) != 0 || err != nil {
 		t.Errorf("%q, %v", rest, err) // what was sent is whole, so the end is a clean one

@@ -147,7 +147,7 @@ func windowsOf(h *History) windows {
 			w.all = append(w.all, window{outage{f.Span, []Fault{f}}, Span{f.Begin, f.End + recovery}, []string{instance}})
 		}
 		for _, instance := range f.Leapt {
-			w.all = append(w.all, window{outage{f.Span, []Fault{f}}, Span{f.Begin, f.End + proofWait}, []string{instance}})
+			w.all = append(w.all, window{outage{f.Span, []Fault{f}}, Span{f.Begin, leapEnd(f, faults)}, []string{instance}})
 		}
 		if (f.Spared || len(f.Down) > 0 && len(f.Apart) == 0) && !overlaps(f, faults) {
 			w.spared = append(w.spared, f)
@@ -164,6 +164,18 @@ func windowsOf(h *History) windows {
 		w.all = append(w.all, window{o, Span{o.Begin + max(0, h.Bound-proofMargin), o.End + recovery}, nil})
 	}
 	return w
+}
+
+// leapEnd is until when a leap may cost calls: until the next proof, which another fault may hold up from its first moment on,
+// since the leap has used the freshness up.
+func leapEnd(leap Fault, faults []Fault) time.Duration {
+	end := leap.End + proofWait
+	for _, o := range faults {
+		if !o.Spared && len(o.Down) == 0 && o.Begin <= leap.End+proofWait && leap.Begin <= o.End+recovery {
+			end = max(end, o.End+recovery)
+		}
+	}
+	return end
 }
 
 // overlaps reports whether a fault that is spared by itself meets one that isn't.
