@@ -218,7 +218,7 @@ func TestNoCollateralIsSeenToBeBroken(t *testing.T) {
 		{"just after another's clock leapt", true, history().with(leap, unavailable(10.5, 10.6, "t").two())},
 		{"a while after its clock leapt", true, history().with(leap, unavailable(10.8, 10.9, "t"))},
 		{"cut off just after its clock leapt", false, history().with(leap, Fault{Span: at(10.1, 13)}, unavailable(10.9, 11, "t"))},
-		{"cut off a while after its clock leapt", true, history().with(leap, Fault{Span: at(10.8, 13)}, unavailable(10.9, 11, "t"))},
+		{"cut off a while after its clock leapt", true, history().with(leap, Fault{Span: at(10.8, 13)}, unavailable(10.85, 10.95, "t"))},
 		{"called expired just after its clock leapt", true, history().with(leap, refused(10.5, 10.6, "t"))},
 		{"a key whose resolution a leap has aged", false, history().with(leap, accepted(3, 3.1, "k"), Fault{Span: at(11, 16)}, unavailable(11.1, 11.2, "k"))},
 		{"a key that was resolved again after it", true, history().with(leap, accepted(18.1, 18.2, "k"), Fault{Span: at(19, 22)}, unavailable(19.1, 19.2, "k"))},
