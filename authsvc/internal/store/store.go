@@ -154,7 +154,11 @@ func (db *DB) run(ctx context.Context, pool *sql.DB, opts *sql.TxOptions, fn fun
 	if tx.failed != nil {
 		return tx.failed
 	}
-	err = db.classify(begun.Commit())
+	err = begun.Commit()
+	if errors.Is(err, sql.ErrTxDone) && ctx.Err() != nil {
+		err = ctx.Err() // whose end has rolled it back already
+	}
+	err = db.classify(err)
 	tx.late.committed(db, err)
 	return err
 }
