@@ -117,6 +117,7 @@ func TestEachChangeOfStateIsLoggedOnce(t *testing.T) {
 		a.Eventually(t, soon, "GET", "/readyz", "", system.Status(503, ""))
 	}
 	p.wait(2, p.logged, "responders withdrawn")
+	p.wait(1, p.verifier, "isn't proven any more") // the state is looked at now and then, each request looks for itself
 	p.probe()
 	p.database.Aim(p.target)
 	p.resource.Eventually(t, soon, "GET", "/v1/whoami", u.Auth(), fresh)
@@ -125,6 +126,7 @@ func TestEachChangeOfStateIsLoggedOnce(t *testing.T) {
 	}
 	p.wait(4, p.logged, "elite: answering")
 	p.wait(2, p.logged, "the dispatcher goes on")
+	p.wait(2, p.verifier, "the feed is proven")
 	p.probe()
 	p.want(2, p.logged, "not ready", "check=database")
 	p.want(2, p.logged, "ready again", "check=database")
