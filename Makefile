@@ -115,8 +115,13 @@ benchmarks: ## run the Go benchmarks of all packages and print the machine and c
 
 .PHONY: propagation
 propagation: ## measure how fast a revocation reaches 1 to 500 verifiers, on both engines (4 minutes; ARGS)
-	@$(GO) test -count=1 -v -timeout 30m ./test/bench/propagation \
+	@$(GO) test -count=1 -v -timeout 30m -run '^TestPropagation$$' ./test/bench/propagation \
 		-args -single 1,10,100,500 -cluster 1,10,100,500 -rounds 5 -revocations 50 -results $(RESULTS) $(ARGS)
+
+.PHONY: propagation-load
+propagation-load: ## measure from the commit to the last request accepted, without load and under 2,000 requests/s, on both engines (4 minutes; ARGS)
+	@$(GO) test -count=1 -v -timeout 30m -run '^TestUnderLoad$$' ./test/bench/propagation \
+		-args -loads 0:0:0,2000:10:1,2000:10:10 -load-rounds 4 -load-revocations 250 -results $(RESULTS) $(ARGS)
 
 .PHONY: recovery
 recovery: ## measure takeover, how soon silence is noticed, and freshness after outages (7 minutes; ARGS)

@@ -4,6 +4,10 @@
 //
 // Each verifier has its own connection, its own set and its own checks of signatures; those of one size live in one process
 // beside authsvc, the database and the bus, on the same CPUs. Sizes alternate, so that what else the machine does meets all.
+//
+//	make propagation-load
+//
+// measures one real resource service over HTTP while it is at work: from the commit to the last request that it accepted.
 package propagation
 
 import (
