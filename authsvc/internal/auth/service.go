@@ -89,7 +89,7 @@ func New(cfg Config) (*Service, error) {
 	case cfg.PasswordMin < 8:
 		return nil, errors.New("auth: the shortest password must have at least 8 characters")
 	}
-	return &Service{cfg: cfg, db: cfg.DB, ring: cfg.Ring, hasher: newHasher(currentParams), log: cfg.Log}, nil
+	return &Service{cfg: cfg, db: cfg.DB, ring: cfg.Ring, hasher: newHasher(hashParams()), log: cfg.Log}, nil
 }
 
 // view runs a read-only transaction.
