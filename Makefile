@@ -13,7 +13,7 @@ CONCURRENT ?= ./pkg/verifier/... ./authsvc/... ./resourcesvc/...
 
 FUZZTIME  ?= 10s
 BENCHTIME ?= 1s
-# Of make bench, propagation and recovery: where the pages and plots go.
+# Of make bench, propagation, recovery and issuing: where the pages and plots go.
 RESULTS  ?= test/bench/results
 # Of make faults; without SEED a fresh one is drawn, and printed.
 DURATION ?= 2m
@@ -128,8 +128,13 @@ recovery: ## measure takeover, how soon silence is noticed, and freshness after 
 	@$(GO) test -count=1 -v -timeout 30m ./test/bench/recovery \
 		-args -kills 50 -holes 10 -outages 10 -results $(RESULTS) $(ARGS)
 
+.PHONY: issuing
+issuing: ## measure login, refresh, register and single revocations with 1 to 64 clients, on both engines (3 minutes; ARGS)
+	@$(GO) test -count=1 -v -timeout 30m ./test/bench/issuing \
+		-args -clients 1,16,64 -each 2s -results $(RESULTS) $(ARGS)
+
 .PHONY: measure
-measure: propagation recovery ## both, one after the other, on a quiet machine; RESULTS=folder
+measure: propagation recovery issuing ## all three, one after the other, on a quiet machine; RESULTS=folder
 
 .PHONY: defects
 defects: ## take each defence away and see that its promise breaks, and that the model notices (SEARCH=1: by random schedules too)
