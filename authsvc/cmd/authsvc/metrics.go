@@ -82,6 +82,7 @@ var feedMetrics = []feedMetric{
 	feedValue(prometheus.CounterValue, "takeovers_total", "Terms begun by this process.", func(s feed.Stats) float64 { return float64(s.Takeovers) }),
 	feedValue(prometheus.CounterValue, "events_total", "Events numbered by this process.", func(s feed.Stats) float64 { return float64(s.Numbered) }),
 	feedValue(prometheus.CounterValue, "proofs_total", "Proofs sent.", func(s feed.Stats) float64 { return float64(s.Answers) }),
+	feedValue(prometheus.CounterValue, "displaced_requests_total", "Proof requests given up unread, because their service had sent too many.", func(s feed.Stats) float64 { return float64(s.Displaced) }),
 	feedValue(prometheus.CounterValue, "late_requests_total", "Proof requests that were too old to answer.", func(s feed.Stats) float64 { return float64(s.LateRequests) }),
 	feedValue(prometheus.CounterValue, "answer_errors_total", "Proofs that could not be sent.", func(s feed.Stats) float64 { return float64(s.AnswerErrors) }),
 	feedValue(prometheus.CounterValue, "stream_failures_total", "Messages that the stream didn't take at once.", func(s feed.Stats) float64 { return float64(s.StreamFailures) }),

@@ -31,8 +31,9 @@ const (
 	// answersPerStep bounds the proofs of one round, and with them how long an event has to wait that is committed just when a
 	// large fleet asks: an answer takes some 30 µs, so these take 4 ms.
 	answersPerStep = 128
-	// pendingProofs bounds the proof requests that the NATS client keeps for us.
-	pendingProofs = 1 << 15
+	// pendingProofs bounds the proof requests that the NATS client keeps for us, of all services together. They wait there
+	// only until they are sorted by service, which takes less than it takes to bring them.
+	pendingProofs = 1 << 17
 )
 
 // Config is what [Start] needs; every field is required unless it says otherwise.
@@ -73,10 +74,11 @@ type Feed struct {
 	dispatcher *Dispatcher // of the goroutine run
 	progress   *progress
 	roll       *rollCall
+	arrivals   arrivals
 	inbox      inbox
 
-	// wake is for events, asked for proof requests, acked for PubAcks.
-	wake, asked, acked chan struct{}
+	// wake is for events, arrived for proof requests to be decoded, asked for those to be answered, acked for PubAcks.
+	wake, arrived, asked, acked chan struct{}
 	observed           chan observation
 	imported           chan imported
 	looked             atomic.Bool // at the stream's end, or in vain
@@ -116,7 +118,7 @@ func Start(ctx context.Context, cfg Config) (*Feed, error) {
 	if err != nil {
 		return nil, fmt.Errorf("feed: %w", err)
 	}
-	f := &Feed{cfg: cfg, bus: bus, wake: make(chan struct{}, 1), asked: make(chan struct{}, 1), acked: make(chan struct{}, 1), observed: make(chan observation, 1),
+	f := &Feed{cfg: cfg, bus: bus, wake: make(chan struct{}, 1), arrived: make(chan struct{}, 1), asked: make(chan struct{}, 1), acked: make(chan struct{}, 1), observed: make(chan observation, 1),
 		imported: make(chan imported, 1)}
 	f.dispatcher = NewDispatcher(DispatcherConfig{
 		Journal: cfg.DB, Bus: bus, Clock: systemClock{}, Signer: cfg.Signer, Issuer: cfg.Issuer, Instance: cfg.Instance,
@@ -136,6 +138,7 @@ func Start(ctx context.Context, cfg Config) (*Feed, error) {
 	running, f.stop = context.WithCancel(context.WithoutCancel(ctx))
 	f.running.Go(func() { f.run(running) })
 	f.running.Go(func() { f.listen(running) })
+	f.running.Go(func() { f.decode(running) })
 	f.running.Go(func() { f.keepHouse(running) })
 	return f, nil
 }
@@ -216,18 +219,45 @@ func (f *Feed) unsubscribe() error {
 	return errors.Join(errs...)
 }
 
-// onProof takes one proof request. Every replica hears all of them, for its fleet; the dispatcher answers.
+// onProof takes one proof request. It does as little as it can, since it is called for those of all services in the order
+// in which they come.
 func (f *Feed) onProof(m *nats.Msg) {
 	service := strings.TrimPrefix(m.Subject, events.ProofSubject(""))
 	if !events.ValidService(service) || !answerable(m.Reply) {
 		return
 	}
-	proof, err := events.DecodeProofRequest(m.Data)
+	if displaced := f.arrivals.add(service, arrival{message: m, at: time.Now()}); displaced > 0 {
+		f.dispatcher.stats.displaced(displaced)
+	}
+	signal(f.arrived)
+}
+
+// decode takes the requests that have arrived, one of each service in turn, until ctx ends.
+func (f *Feed) decode(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-f.arrived:
+		}
+		for ctx.Err() == nil {
+			service, one, ok := f.arrivals.take()
+			if !ok {
+				break
+			}
+			f.onRequest(service, one)
+		}
+	}
+}
+
+// onRequest decodes one. Every replica does so with all of them, for its fleet; the dispatcher answers.
+func (f *Feed) onRequest(service string, one arrival) {
+	proof, err := events.DecodeProofRequest(one.message.Data)
 	if err != nil {
 		f.cfg.Log.Debug("bad proof request", "service", service, "error", err)
 		return
 	}
-	r := Request{Service: service, Body: m.Data, Proof: proof, Arrived: time.Now(), Reply: m}
+	r := Request{Service: service, Body: one.message.Data, Proof: proof, Arrived: one.at, Reply: one.message}
 	if !f.Fleet.Hear(r) {
 		return
 	}

@@ -35,18 +35,22 @@ const (
 type site struct {
 	testing.TB
 	url string
-	// join connects as a user: auth_feed, auth_reply, or the service cars.
+	// join connects as a user: auth_feed, auth_reply, or a service.
 	join func(user string, opts ...nats.Option) (*nats.Conn, error)
 }
 
-// newSite has the embedded NATS with the permission set that ships.
-func newSite(t testing.TB, url string) *site {
+// newSite has the embedded NATS with the permission set that ships, for the service cars and others.
+func newSite(t testing.TB, url string, others ...string) *site {
 	dataDir := t.TempDir()
-	service, err := bus.LocalService(dataDir, "cars")
-	if err != nil {
-		t.Fatal(err)
+	var services []bus.Service
+	for _, name := range append([]string{"cars"}, others...) {
+		service, err := bus.LocalService(dataDir, name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		services = append(services, service)
 	}
-	b, err := bus.Start(t.Context(), bus.Config{DataDir: dataDir, Listen: "127.0.0.1:0", Log: slog.New(slog.DiscardHandler)}, []bus.Service{service})
+	b, err := bus.Start(t.Context(), bus.Config{DataDir: dataDir, Listen: "127.0.0.1:0", Log: slog.New(slog.DiscardHandler)}, services)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -229,15 +229,15 @@ func (f *Feed) hear(ctx context.Context) {
 	}
 }
 
-// goOnHearing confirms that what the bus had has been heard. After a pause of this process it takes the queue to be empty,
-// too; at other times what is in there came just now.
+// goOnHearing confirms that what the bus had has been heard, but for what waits to be decoded. After a pause of this process
+// it takes the queue of the client to be empty, too; at other times what is in there came just now.
 func (f *Feed) goOnHearing(ctx context.Context) {
 	at, behind := time.Now(), f.Fleet.behind()
 	if !f.takeIn(ctx) {
 		return
 	}
 	if waiting, _, err := f.proofs.Pending(); !behind || (err == nil && waiting == 0) {
-		f.Fleet.StillHearing(at)
+		f.Fleet.StillHearing(f.arrivals.since(at))
 	}
 }
 

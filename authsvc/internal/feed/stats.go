@@ -23,6 +23,7 @@ type Stats struct {
 	Numbered       uint64 // events
 	Answers        uint64 // proofs sent
 	LateRequests   uint64 // proof requests dropped because they were too old
+	Displaced      uint64 // proof requests given up unread, because their service had sent too many
 	AnswerErrors   uint64
 	StreamFailures uint64 // messages that the stream didn't take at once
 	Repairs        uint64 // republications of floor…head
@@ -79,6 +80,7 @@ func (c *counters) numbered(n store.Numbered, marked uint64) {
 func (c *counters) published(seq uint64) { c.change(func(s *Stats) { s.Published = seq }) }
 func (c *counters) lost()                { c.change(func(s *Stats) { s.Holding = false }) }
 func (c *counters) late()                { c.change(func(s *Stats) { s.LateRequests++ }) }
+func (c *counters) displaced(n int)      { c.change(func(s *Stats) { s.Displaced += uint64(n) }) }
 func (c *counters) streamFailed()        { c.change(func(s *Stats) { s.StreamFailures++ }) }
 func (c *counters) repaired()            { c.change(func(s *Stats) { s.Repairs++ }) }
 func (c *counters) streamAway(away bool) (changed bool) {
