@@ -60,7 +60,13 @@ func runChild(file string) error {
 
 // settled reports whether this node accepts clients and follows a JetStream leader; the leader waits for its peers.
 func settled(s *server.Server, peers int) bool {
-	if !s.ReadyForConnections(readyPoll) || !s.JetStreamIsCurrent() {
+	if !s.ReadyForConnections(readyPoll) {
+		return false
+	}
+	if !s.JetStreamIsClustered() {
+		return true
+	}
+	if !s.JetStreamIsCurrent() {
 		return false
 	}
 	return !s.JetStreamIsLeader() || len(s.JetStreamClusterPeers()) >= peers

@@ -46,26 +46,32 @@ func startServer(t testing.TB, lines string, services []string) *Server {
 	t.Helper()
 	dir := t.TempDir()
 	s := &Server{file: filepath.Join(dir, "nats.conf"), store: filepath.Join(dir, "jetstream"), port: FreePort(t)}
+	s.keys = writeSingle(t, dir, s.file, s.store, s.port, lines, services)
+	s.Restart(t)
+	t.Cleanup(s.Stop)
+	return s
+}
+
+// writeSingle writes the configuration of a single server and makes the keys of its users.
+func writeSingle(t testing.TB, dir, file, store string, port int, lines string, services []string) (k keys) {
+	t.Helper()
 	text := `server_name: $TOCSIN_NATS_NAME, listen: $TOCSIN_NATS_CLIENT, jetstream { store_dir: $TOCSIN_NATS_STORE }`
 	if len(services) > 0 {
-		s.keys = makeKeys(t, dir, services)
+		k = makeKeys(t, dir, services)
 		text = withoutCluster(t, shipped(t, services))
 	}
 	values := map[string]string{
 		"$TOCSIN_NATS_NAME":   "single",
-		"$TOCSIN_NATS_CLIENT": fmt.Sprintf("%q", fmt.Sprintf("127.0.0.1:%d", s.port)),
-		"$TOCSIN_NATS_STORE":  fmt.Sprintf("%q", s.store),
+		"$TOCSIN_NATS_CLIENT": fmt.Sprintf("%q", fmt.Sprintf("127.0.0.1:%d", port)),
+		"$TOCSIN_NATS_STORE":  fmt.Sprintf("%q", store),
 	}
-	for name, public := range s.env {
+	for name, public := range k.env {
 		values["$"+name] = public
 	}
-	text = fill(text, values) + "\n" + lines
-	if err := os.WriteFile(s.file, []byte(text), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte(fill(text, values)+"\n"+lines), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s.Restart(t)
-	t.Cleanup(s.Stop)
-	return s
+	return k
 }
 
 // Restart starts a stopped server again, on the same port with the same store; a running one is stopped first.

@@ -53,6 +53,12 @@ func (s *Server) signalAll(sig syscall.Signal) error {
 	return nil
 }
 
+// PIDs are the server's processes.
+func (s *Server) PIDs() ([]int, error) {
+	children, err := s.children()
+	return append(children, s.cmd.Process.Pid), err
+}
+
 // children are the processes that the server has begun.
 func (s *Server) children() (all []int, err error) {
 	stats, err := filepath.Glob("/proc/[0-9]*/stat")

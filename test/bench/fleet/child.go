@@ -6,10 +6,15 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"os"
+	"runtime"
+	"runtime/debug"
 	"sync"
+	"syscall"
 	"time"
 
+	"github.com/tocsin-auth/tocsin/pkg/events"
 	"github.com/tocsin-auth/tocsin/pkg/verifier"
 	"github.com/tocsin-auth/tocsin/pkg/verifier/verifiermodel"
 )
@@ -45,8 +50,9 @@ func init() {
 
 // child is the process; its members end with it.
 type child struct {
-	members []*member
-	watch   *watch
+	members  []*member
+	watchers []*member
+	watch    *watch
 }
 
 func (c *child) do(o order) (answer, error) {
@@ -57,6 +63,8 @@ func (c *child) do(o order) (answer, error) {
 		return answer{}, c.begin(o.Watch)
 	case o.Await:
 		return c.await()
+	case o.Usage:
+		return answer{Usage: c.usage(o.Collect)}, nil
 	}
 	var a answer
 	for _, m := range c.members {
@@ -78,7 +86,10 @@ func (c *child) make(cfg Config) error {
 		}
 		m.verifier = v
 		c.members = append(c.members, m)
-		go m.run()
+		if cfg.watches(i) {
+			c.watchers = append(c.watchers, m)
+			go m.run()
+		}
 	}
 	for _, m := range c.members {
 		if err := m.verifier.WaitReady(ctx); err != nil {
@@ -88,17 +99,48 @@ func (c *child) make(cfg Config) error {
 	return nil
 }
 
-// begin has every member accept the token, so that it is in the cache of each, and then look at it after each change.
+// watches reports whether a member is a watcher.
+func (c Config) watches(i int) bool {
+	n := len(c.URLs)
+	return c.Watchers == 0 || c.Watchers >= n || (i+1)*c.Watchers/n > i*c.Watchers/n
+}
+
+func (c *child) usage(collect bool) (u Usage) {
+	if collect {
+		debug.FreeOSMemory()
+	}
+	var r syscall.Rusage
+	if syscall.Getrusage(syscall.RUSAGE_SELF, &r) == nil {
+		u.CPU = time.Duration(r.Utime.Nano() + r.Stime.Nano())
+	}
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	u.Heap, u.Applied = m.HeapAlloc+m.StackInuse, math.MaxUint64
+	for _, one := range c.members {
+		s := one.verifier.Stats()
+		u.Proofs, u.Events, u.Reconnects = u.Proofs+s.Proofs, u.Events+s.Events, u.Reconnects+s.Reconnects
+		for _, n := range s.CatchUps {
+			u.CatchUps += n
+		}
+		if s.State == events.StateFresh {
+			u.Fresh++
+		}
+		u.Applied, u.Revocations = min(u.Applied, s.Applied), max(u.Revocations, s.Revocations)
+	}
+	return u
+}
+
+// begin has every watcher accept the token, so that it is in the cache of each, and then look at it after each change.
 func (c *child) begin(token string) error {
-	w := &watch{credential: verifier.Bearer(token), times: make([]time.Time, len(c.members)), errors: make([]error, len(c.members))}
-	for i, m := range c.members {
+	w := &watch{credential: verifier.Bearer(token), times: make([]time.Time, len(c.watchers)), errors: make([]error, len(c.watchers))}
+	for i, m := range c.watchers {
 		if _, err := m.verifier.Verify(context.Background(), w.credential, nil); err != nil {
 			return fmt.Errorf("verifier %d doesn't accept the token: %w", i+1, err)
 		}
 	}
 	c.watch = w
-	w.left.Add(len(c.members))
-	for i, m := range c.members {
+	w.left.Add(len(c.watchers))
+	for i, m := range c.watchers {
 		m.set(&task{watch: w, place: i})
 	}
 	return nil
@@ -115,7 +157,7 @@ func (c *child) await() (answer, error) {
 	case <-time.After(refuseTimeout):
 		return answer{}, errors.New("a verifier still accepts what was revoked")
 	}
-	return answer{Refused: c.watch.times, Numbered: c.members[0].verifier.Stats().LastEvent}, errors.Join(c.watch.errors...)
+	return answer{Refused: c.watch.times, Numbered: c.watchers[0].verifier.Stats().LastEvent}, errors.Join(c.watch.errors...)
 }
 
 // watch is one token that all members look at; task is one member's part.

@@ -86,6 +86,15 @@ func (f *Fleet) Refusals(t testing.TB) (each []time.Time, numbered time.Time) {
 	return a.Refused, a.Numbered
 }
 
+// Usage returns what the process has used, after a collection of garbage if that is wanted.
+func (f *Fleet) Usage(t testing.TB, collect bool) Usage {
+	t.Helper()
+	return f.tell(t, order{Usage: true, Collect: collect}).Usage
+}
+
+// PID is the process's id.
+func (f *Fleet) PID() int { return f.cmd.Process.Pid }
+
 // Report returns what each member has been through since the start or the last Forget.
 func (f *Fleet) Report(t testing.TB) []Member {
 	t.Helper()

@@ -12,6 +12,19 @@ type Config struct {
 	Bound time.Duration
 	// Proofs makes each member keep a record of its proofs. It costs a look at the verifier's state after each.
 	Proofs bool
+	// Watchers is how many members look whether they refuse, evenly among all; 0 is all. It matters where looking costs too much.
+	Watchers int
+}
+
+// Usage is what the process of a fleet has used and what its members have been through, summed up.
+type Usage struct {
+	CPU time.Duration // user and system
+	// Heap is what its Go heap and stacks hold, after a collection if that was asked for.
+	Heap                                 uint64
+	Proofs, Events, CatchUps, Reconnects uint64
+	Fresh                                int    // members
+	Applied                              uint64 // the least of all members
+	Revocations                          int    // the most of all members
 }
 
 // Proof is one accepted proof: a verifier is fresh from At until Asked + B.
@@ -69,6 +82,8 @@ type order struct {
 	Watch  string
 	Await  bool
 	Report bool
+	// Usage asks what has been used, Collect to collect garbage before that.
+	Usage, Collect bool
 }
 
 type answer struct {
@@ -77,4 +92,5 @@ type answer struct {
 	// Numbered is when the newest event was numbered, as the feed says.
 	Numbered time.Time
 	Members  []Member
+	Usage    Usage
 }

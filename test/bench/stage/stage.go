@@ -1,5 +1,5 @@
-// Package stage sets up the two systems that are measured: one authsvc on SQLite with its embedded bus, and what
-// production looks like, two authsvc on PostgreSQL with a bus of three nodes.
+// Package stage sets up the systems that are measured: one authsvc on SQLite with its embedded bus; what production looks
+// like, two authsvc on PostgreSQL with a bus of three nodes; and one in which each part is a process of its own.
 package stage
 
 import (
@@ -29,11 +29,14 @@ type Stage struct {
 	Credentials string   // of verifiers
 	Bus         []string // host and port of each node
 
-	// Of the cluster only:
+	// Of the cluster, and of Apart, only:
 	Nodes    *natstest.Cluster
+	NATS     *natstest.Process // of Apart only
 	Postgres *pgtest.Server
-	Database *faults.Proxy     // of all authsvc: the server listens elsewhere after a restart
-	AuthBus  [][]*faults.Proxy // of each authsvc to each node, if faults are wanted
+	// DatabaseURL is that of Postgres.
+	DatabaseURL string
+	Database    *faults.Proxy     // of all authsvc: the server listens elsewhere after a restart
+	AuthBus     [][]*faults.Proxy // of each authsvc to each node, if faults are wanted
 }
 
 // environment is that of every authsvc: tokens outlive the run.
@@ -78,6 +81,25 @@ func Cluster(t testing.TB, withFaults bool) *Stage {
 	return s
 }
 
+// Apart starts one authsvc and one node of the bus, each in a process of its own, so that what each costs can be told apart.
+func Apart(t testing.TB, postgres bool) *Stage {
+	t.Helper()
+	s := &Stage{NATS: natstest.StartProcess(t, service)}
+	s.Bus, s.Credentials = []string{s.NATS.Host()}, s.NATS.SeedFile(service)
+	env := environment()
+	maps.Copy(env, map[string]string{
+		"TOCSIN_NATS_URL":         "nats://" + s.NATS.Host(),
+		"TOCSIN_NATS_CREDS":       s.NATS.SeedFile(natstest.AuthFeed),
+		"TOCSIN_NATS_REPLY_CREDS": s.NATS.SeedFile(natstest.AuthReply),
+	})
+	if postgres {
+		env["TOCSIN_SECRETS_KEY"], env["TOCSIN_DATABASE_URL"] = secret(), s.database(t, false)
+	}
+	s.Auth = []*system.Auth{system.StartAuth(t, env)}
+	s.Issuer = s.Auth[0].Issuer
+	return s
+}
+
 func secret() string {
 	b := make([]byte, 32)
 	rand.Read(b)
@@ -108,7 +130,8 @@ func (s *Stage) database(t testing.TB, withFaults bool) string {
 		s.Database = faults.StartProxy(t, u.Host)
 		u.Host = s.Database.Addr()
 	}
-	return u.String()
+	s.DatabaseURL = u.String()
+	return s.DatabaseURL
 }
 
 func (s *Stage) startAuth(t testing.TB, env map[string]string, withFaults bool) {
