@@ -79,12 +79,12 @@ type Feed struct {
 
 	// wake is for events, arrived for proof requests to be decoded, asked for those to be answered, acked for PubAcks.
 	wake, arrived, asked, acked chan struct{}
-	observed           chan observation
-	imported           chan imported
-	looked             atomic.Bool // at the stream's end, or in vain
-	subs               []*nats.Subscription
-	proofs             *nats.Subscription
-	heard              struct { // of Start, then of the goroutine listen
+	observed                    chan observation
+	imported                    chan imported
+	looked                      atomic.Bool // at the stream's end, or in vain
+	subs                        []*nats.Subscription
+	proofs                      *nats.Subscription
+	heard                       struct { // of Start, then of the goroutine listen
 		link   link
 		intact bool
 	}
