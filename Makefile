@@ -81,6 +81,8 @@ lint: bin ## check formatting, go vet, staticcheck, and that each module builds 
 	@heavy="$$(cd pkg/verifier && GOWORK=off $(GO) list -deps ./... | grep -E \
 		'nats-server|database/sql|prometheus|go-chi|huma|/testing$$|goleak|rapid' || true)"; \
 	if [ -n "$$heavy" ]; then echo "lint: pkg/verifier has grown heavy:" $$heavy >&2; exit 1; fi
+	@if cd pkg/verifier && GOWORK=off $(GO) list -deps . | grep -qx testing; then \
+		echo "lint: package verifier imports testing" >&2; exit 1; fi
 	@echo "lint: clean"
 
 .PHONY: fuzz

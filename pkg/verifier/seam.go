@@ -10,6 +10,7 @@ import (
 
 func init() {
 	seam.NewIdle = newIdle
+	seam.NewFed = newFed
 	seam.Changed = func(v any) <-chan struct{} { return v.(*Verifier).news.wait() }
 }
 
@@ -38,3 +39,26 @@ func newIdle(ctx context.Context, cfg seam.Config) (seam.Idle, error) {
 
 // idleCache is small because the model run makes thousands of verifiers.
 const idleCache = 64
+
+// newFed makes a verifier that runs as any does, but for its link and its clock. It is for package verifiertest.
+func newFed(ctx context.Context, cfg seam.FedConfig) (seam.Fed, error) {
+	s, err := newSettings(Config{Issuer: cfg.Issuer, Audience: cfg.Audience, Service: cfg.Service, NATSURL: "none"}, cfg.Options.([]Option))
+	if err != nil {
+		return seam.Fed{}, err
+	}
+	v := newVerifier(ctx, s, cfg.Clock, cfg.Set)
+	v.run(cfg.Link)
+	return seam.Fed{Verifier: v, Mode: s.mode, Bound: s.bound, Look: v.lookNow}, nil
+}
+
+// lookNow judges all long answers, and returns when those that are refused have ended, by whomever.
+func (v *Verifier) lookNow() {
+	v.news.ring()
+	round := v.lives.appendTo(nil)
+	v.lookAt(round)
+	for _, l := range round {
+		if l.refused.Load() != nil {
+			<-l.ctx.Done()
+		}
+	}
+}
