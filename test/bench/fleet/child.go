@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -53,6 +54,7 @@ type child struct {
 	members  []*member
 	watchers []*member
 	watch    *watch
+	loaded   *load
 }
 
 func (c *child) do(o order) (answer, error) {
@@ -65,6 +67,10 @@ func (c *child) do(o order) (answer, error) {
 		return c.await()
 	case o.Usage:
 		return answer{Usage: c.usage(o.Collect)}, nil
+	case o.Load != nil:
+		return answer{}, c.load(*o.Load)
+	case o.Unload:
+		return c.unload()
 	}
 	var a answer
 	for _, m := range c.members {
@@ -79,8 +85,8 @@ func (c *child) make(cfg Config) error {
 	for i, url := range cfg.URLs {
 		m := &member{proofs: cfg.Proofs, nudged: make(chan struct{}, 1)}
 		v, err := verifier.New(ctx, verifier.Config{Issuer: cfg.Issuer, Audience: "tocsin", Service: "resourcesvc", NATSURL: url},
-			verifier.WithNATSCredentials(cfg.Credentials), verifier.WithMaxStaleness(cfg.Bound), verifier.WithInstance(fmt.Sprintf("fleet-%d", i+1)),
-			verifier.WithTokenCacheSize(1<<10), verifier.WithKeyCacheSize(1<<10), verifier.WithLogger(slog.New(m)))
+			verifier.WithNATSCredentials(cfg.Credentials), verifier.WithMaxStaleness(cfg.Bound), verifier.WithInstance(fmt.Sprintf("fleet-%d-%d", os.Getpid(), i+1)),
+			verifier.WithTokenCacheSize(cmp.Or(cfg.Tokens, 1<<10)), verifier.WithKeyCacheSize(1<<10), verifier.WithLogger(slog.New(m)))
 		if err != nil {
 			return err
 		}

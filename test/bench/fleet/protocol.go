@@ -14,6 +14,8 @@ type Config struct {
 	Proofs bool
 	// Watchers is how many members look whether they refuse, evenly among all; 0 is all. It matters where looking costs too much.
 	Watchers int
+	// Tokens is for how many tokens each has room; 0: a thousand.
+	Tokens int
 }
 
 // Usage is what the process of a fleet has used and what its members have been through, summed up.
@@ -84,6 +86,9 @@ type order struct {
 	Report bool
 	// Usage asks what has been used, Collect to collect garbage before that.
 	Usage, Collect bool
+	// Load begins a load, Unload ends it.
+	Load   *Load
+	Unload bool
 }
 
 type answer struct {
@@ -93,4 +98,6 @@ type answer struct {
 	Numbered time.Time
 	Members  []Member
 	Usage    Usage
+	Slices   []Slice
+	Elite    []Call
 }

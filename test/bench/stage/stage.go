@@ -8,6 +8,7 @@ import (
 	"errors"
 	"maps"
 	"net/url"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -28,13 +29,12 @@ type Stage struct {
 	Issuer      string
 	Credentials string   // of verifiers
 	Bus         []string // host and port of each node
+	DatabaseURL string   // as authsvc is given it
 
 	// Of the cluster, and of Apart, only:
 	Nodes    *natstest.Cluster
 	NATS     *natstest.Process // of Apart only
 	Postgres *pgtest.Server
-	// DatabaseURL is that of Postgres.
-	DatabaseURL string
 	Database    *faults.Proxy     // of all authsvc: the server listens elsewhere after a restart
 	AuthBus     [][]*faults.Proxy // of each authsvc to each node, if faults are wanted
 }
@@ -49,7 +49,7 @@ func Single(t testing.TB) *Stage {
 	t.Helper()
 	a := system.StartAuth(t, environment())
 	return &Stage{Auth: []*system.Auth{a}, Issuer: a.Issuer, Credentials: a.ResourceEnv(t)["TOCSIN_NATS_CREDS"],
-		Bus: []string{strings.TrimPrefix(a.NATSURL, "nats://")}}
+		Bus: []string{strings.TrimPrefix(a.NATSURL, "nats://")}, DatabaseURL: "sqlite:" + filepath.Join(a.DataDir, "tocsin.db")}
 }
 
 // Cluster starts two authsvc on PostgreSQL and three nodes. With faults, every connection of authsvc goes through a proxy;

@@ -1,0 +1,103 @@
+package mass
+
+import (
+	"net/http"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/nats-io/nats.go"
+
+	"github.com/tocsin-auth/tocsin/pkg/events"
+	"github.com/tocsin-auth/tocsin/test/bench/fleet"
+	"github.com/tocsin-auth/tocsin/test/bench/stage"
+	"github.com/tocsin-auth/tocsin/test/system"
+)
+
+// caller does one thing again and again, and notes how long each took.
+type caller struct {
+	stop chan struct{}
+	done sync.WaitGroup
+	all  []fleet.Call
+}
+
+// Revocations are few: each changes the version of every set, which checks notice.
+const (
+	callEvery   = 5 * time.Millisecond
+	revokeEvery = 100 * time.Millisecond
+)
+
+func call(every time.Duration, do func()) *caller {
+	c := &caller{stop: make(chan struct{})}
+	c.done.Go(func() {
+		tick := time.NewTicker(every)
+		defer tick.Stop()
+		for {
+			select {
+			case <-c.stop:
+				return
+			case <-tick.C:
+			}
+			began := time.Now()
+			do()
+			c.all = append(c.all, fleet.Call{At: began, Took: time.Since(began)})
+		}
+	})
+	return c
+}
+
+func (c *caller) end() []fleet.Call {
+	close(c.stop)
+	c.done.Wait()
+	return c.all
+}
+
+// refreshing changes a user's tokens for new ones; revoking ends tokens that nobody has, one at a time.
+
+func (b *bench) refreshing(u *system.User) *caller {
+	a := b.Auth[len(b.Auth)-1]
+	return call(callEvery, func() { stage.Refresh(b, a, u) })
+}
+
+func (b *bench) revoking() *caller {
+	a := b.Auth[len(b.Auth)-1]
+	return call(revokeEvery, func() {
+		a.Must(b, http.StatusOK, "POST", "/v1/admin/revocations?wait=none", b.admin.Auth(), map[string]any{"jti": uuid.Must(uuid.NewV7()).String()})
+	})
+}
+
+// wire counts what is sent to every verifier.
+type wire struct{ messages, bytes atomic.Int64 }
+
+func listen(t testing.TB, s *stage.Stage) *wire {
+	t.Helper()
+	nkey, err := nats.NkeyOptionFromSeed(s.Credentials)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := nats.Connect(stage.URL(s.Bus), nkey, nats.CustomInboxPrefix("_INBOX_resourcesvc"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(conn.Close)
+	w := &wire{}
+	if _, err = conn.Subscribe(events.LiveSubjects, func(m *nats.Msg) {
+		w.messages.Add(1)
+		w.bytes.Add(int64(len(m.Data)))
+	}); err == nil {
+		err = conn.Flush()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return w
+}
+
+func (w *wire) String() string {
+	return strconv.FormatInt(w.messages.Load(), 10) + " messages, " + megabytes(w.bytes.Load())
+}
+
+func megabytes(n int64) string { return strconv.FormatFloat(float64(n)/1e6, 'f', 1, 64) + " MB" }

@@ -1,0 +1,192 @@
+package mass
+
+import (
+	"fmt"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/tocsin-auth/tocsin/test/bench/figure"
+	"github.com/tocsin-auth/tocsin/test/bench/fleet"
+	"github.com/tocsin-auth/tocsin/test/bench/stage"
+	"github.com/tocsin-auth/tocsin/test/system"
+)
+
+// bench is one set-up under measurement.
+type bench struct {
+	*testing.T
+	*stage.Stage
+	// everyone applies, loaded is used, single is watched for a revocation that comes after.
+	everyone, loaded, single *fleet.Fleet
+	admin                    system.User
+	// bystander's tokens are checked, refresher's are refreshed; lone's is revoked alone; last's goes with the role.
+	bystander, refresher, lone, last system.User
+	tokens                           []string
+
+	call, each, everywhere, following       figure.Distribution
+	before, during, applying, worst         fleet.Histogram
+	refreshes, revocations, elite           waits
+	fleetCall, beforeCall, beforeEverywhere figure.Distribution
+	oldest                                  time.Duration
+	messages, memory                        string
+	line                                    figure.Timeline
+}
+
+// waits are the longest in the quiet time, and around the call.
+type waits struct{ quiet, around time.Duration }
+
+// moments of one round.
+type moments struct{ quiet, sent, answered, applied, everywhere time.Time }
+
+const tokensInUse = 1000
+
+func (b *bench) run() {
+	b.before, b.during, b.applying, b.worst = fleet.Histogram{}, fleet.Histogram{}, fleet.Histogram{}, fleet.Histogram{}
+	a := b.Auth[0]
+	b.admin = a.Admin(b)
+	b.bystander, b.refresher, b.lone = a.Register(b, "bystander"), a.Register(b, "refresher"), a.Register(b, "lone")
+	for i := range *rounds + 1 {
+		fill(b, b.DatabaseURL, role(i), *holders-1)
+	}
+	for range tokensInUse {
+		stage.Refresh(b, a, &b.bystander)
+		b.tokens = append(b.tokens, b.bystander.Token)
+	}
+	b.last = a.Register(b, "last") // the greatest id, which is last in the last event
+	b.everyone = b.start(*verifiers)
+	b.loaded, b.single = b.start(1), b.start(1)
+	for i := range *rounds {
+		b.round(i)
+	}
+	b.waitForFleet(*rounds)
+	b.revokeBefore()
+	rss, err := a.RSS()
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.memory = megabytes(rss)
+}
+
+func role(i int) string { return fmt.Sprintf("mass%d", i) }
+
+func (b *bench) start(n int) *fleet.Fleet {
+	cfg := fleet.Config{Issuer: b.Issuer, Credentials: b.Credentials, Bound: bound, Proofs: true, Tokens: 4 * tokensInUse}
+	for range n {
+		cfg.URLs = append(cfg.URLs, stage.URL(b.Bus))
+	}
+	return fleet.Start(b, cfg)
+}
+
+// join gives the watched user a role and a new token.
+func (b *bench) join(role string) {
+	a := b.Auth[0]
+	a.Must(b, http.StatusOK, "PUT", "/v1/admin/users/"+b.last.ID+"/roles", b.admin.Auth(), map[string]any{"roles": []string{"user", role}})
+	a.Login(b, &b.last)
+}
+
+func (b *bench) round(i int) {
+	b.Helper()
+	a := b.Auth[0]
+	b.join(role(i))
+	stage.Refresh(b, a, &b.lone)
+	for _, f := range []*fleet.Fleet{b.everyone, b.loaded} {
+		f.Watch(b, b.last.Token)
+		f.Forget(b)
+	}
+	b.single.Watch(b, b.lone.Token)
+	b.loaded.Load(b, fleet.Load{Tokens: b.tokens, Burst: 1000, Pause: time.Millisecond, Elite: callEvery})
+	refreshing, revoking := b.refreshing(&b.refresher), b.revoking()
+	time.Sleep(200 * time.Millisecond) // caches fill
+	heard := listen(b, b.Stage)
+	m := moments{quiet: time.Now()}
+	time.Sleep(*quiet) // what is measured first is that nothing happens
+	m.sent = time.Now()
+	a.Must(b, http.StatusOK, "POST", "/v1/admin/revocations?wait=none", b.admin.Auth(), map[string]any{"role": role(i)})
+	m.answered = time.Now()
+	a.Must(b, http.StatusOK, "POST", "/v1/admin/revocations?wait=none", b.admin.Auth(), map[string]any{"token": b.lone.Token})
+	alone := time.Now()
+	m.everywhere = b.refused(m.answered)
+	gone, _ := b.single.Refusals(b)
+	b.following.Add(gone[0].Sub(alone))
+	time.Sleep(time.Second) // what it has left behind is seen, too
+	slices, elite := b.loaded.Unload(b)
+	gone, _ = b.loaded.Refusals(b)
+	m.applied = gone[0]
+	if gone[0].After(m.everywhere) {
+		m.everywhere = gone[0]
+	}
+	b.each.Add(gone[0].Sub(m.answered))
+	b.everywhere.Add(m.everywhere.Sub(m.answered))
+	b.call.Add(m.answered.Sub(m.sent))
+	b.refreshes.add(m, refreshing.end())
+	b.revocations.add(m, revoking.end())
+	b.elite.add(m, elite)
+	b.noteProofs(m)
+	b.noteChecks(m, slices)
+	b.messages = heard.String()
+}
+
+// refused notes when each verifier refused and returns the last time.
+func (b *bench) refused(answered time.Time) (last time.Time) {
+	all, _ := b.everyone.Refusals(b)
+	for _, at := range all {
+		b.each.Add(at.Sub(answered))
+		if at.After(last) {
+			last = at
+		}
+	}
+	return last
+}
+
+func (w *waits) add(m moments, calls []fleet.Call) {
+	for _, c := range calls {
+		switch {
+		case c.At.After(m.sent) && c.At.Before(m.everywhere):
+			w.around = max(w.around, c.Took)
+		case c.At.After(m.quiet) && c.At.Add(c.Took).Before(m.sent):
+			w.quiet = max(w.quiet, c.Took)
+		}
+	}
+}
+
+// noteProofs takes in how old a proof became before the next one came.
+func (b *bench) noteProofs(m moments) {
+	for _, f := range []*fleet.Fleet{b.everyone, b.loaded} {
+		for _, member := range f.Report(b) {
+			for i := 1; i < len(member.Proofs); i++ {
+				if next := member.Proofs[i]; next.At.After(m.sent) {
+					b.oldest = max(b.oldest, next.At.Sub(member.Proofs[i-1].Asked))
+				}
+			}
+		}
+	}
+}
+
+// waitForFleet measures a call that waits until every verifier has proven to have applied it.
+func (b *bench) waitForFleet(i int) {
+	b.join(role(i))
+	b.everyone.Watch(b, b.last.Token)
+	sent := time.Now()
+	got := b.Auth[0].Must(b, http.StatusOK, "POST", "/v1/admin/revocations?wait=fleet&timeout=20s", b.admin.Auth(), map[string]any{"role": role(i)})
+	b.fleetCall.Add(time.Since(sent))
+	r := got.Receipt(b)
+	if r.Fleet == nil || r.Fleet.Total == nil || r.Fleet.Applied != *r.Fleet.Total || r.Fleet.Applied != *verifiers+2 {
+		b.Errorf("receipt %s", got.Header.Get("Tocsin-Receipt"))
+	}
+	b.everyone.Refusals(b)
+}
+
+// revokeBefore ends everything that was issued, by one event, as long as all those users are there.
+func (b *bench) revokeBefore() {
+	a := b.Auth[0]
+	a.Login(b, &b.last)
+	b.everyone.Watch(b, b.last.Token)
+	sent := time.Now()
+	a.Must(b, http.StatusOK, "POST", "/v1/admin/revocations?wait=none", b.admin.Auth(), map[string]any{"all": true})
+	answered := time.Now()
+	b.beforeCall.Add(answered.Sub(sent))
+	gone, _ := b.everyone.Refusals(b)
+	for _, at := range gone {
+		b.beforeEverywhere.Add(at.Sub(answered))
+	}
+}
