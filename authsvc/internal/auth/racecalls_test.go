@@ -88,6 +88,8 @@ type endingCall struct {
 	byTime bool
 	// beside: it locks none of the user's rows. watermarks: it keeps all issuing calls out.
 	beside, watermarks bool
+	// passes: it waits for those that were issuing, and then competes with the others.
+	passes bool
 }
 
 func endingCalls() []endingCall {
@@ -146,7 +148,7 @@ func endingCalls() []endingCall {
 		{name: "revoked by users", ends: []rests{onA, onKey}, covers: everything, end: revoke(func(s *scene) Revocation {
 			return Revocation{UserIDs: []string{s.user.ID}}
 		})},
-		{name: "revoked by role", watermarks: true, ends: []rests{onA, onKey}, covers: append([]string{"key of another"}, everything...),
+		{name: "revoked by role", watermarks: true, passes: true, ends: []rests{onA, onKey}, covers: append([]string{"key of another"}, everything...),
 			end: revoke(func(*scene) Revocation { return Revocation{Role: ptr(RoleUser)} })},
 		{name: "all revoked", beside: true, watermarks: true, ends: []rests{onA}, covers: everyToken, end: revoke(func(*scene) Revocation { return Revocation{All: true} })},
 		{name: "all revoked with keys", beside: true, watermarks: true, ends: []rests{onA, onKey}, covers: append([]string{"key of another"}, everything...),

@@ -37,11 +37,17 @@ func (s *Service) Revoke(ctx context.Context, c Caller, r Revocation) (Change, e
 	if err := s.RequireAdmin(c); err != nil {
 		return Change{}, err
 	}
+	if r.Role != nil {
+		// What a user has who is being registered with the role must die, too. Nobody else has to wait while a hundred
+		// thousand users are written: who is registered from now on may have come later.
+		if err := s.db.AwaitIssuers(ctx); err != nil {
+			return Change{}, refusal(err)
+		}
+	}
 	var wait int64 // microseconds
 	done, err := s.change(ctx, c, func(w *work) (err error) {
-		if r.IssuedBefore != nil || r.All || r.Role != nil {
-			// Before all other locks, and before the time is read: what is issued while we wait here must die too, and so
-			// must what a user has who is being registered with the role.
+		if r.IssuedBefore != nil || r.All {
+			// Before all other locks, and before the time is read: what is issued while we wait here must die too.
 			if _, err = w.LockAuthority(ctx); err != nil {
 				return err
 			}
@@ -80,12 +86,8 @@ func (w *work) revoke(ctx context.Context, r Revocation) (wait int64, err error)
 	case r.UserIDs != nil:
 		return 0, w.revokeListed(ctx, r.UserIDs, d)
 	case r.Role != nil:
-		users, err := w.LockUsersByRole(ctx, *r.Role)
-		if err != nil {
-			return 0, err
-		}
 		d.detail = map[string]any{"role": *r.Role}
-		return 0, w.revokeUsers(ctx, users, d)
+		return 0, w.revokeRole(ctx, *r.Role, d)
 	case r.APIKeyID != nil:
 		return 0, w.revokeKey(ctx, *r.APIKeyID, d)
 	}
@@ -104,22 +106,27 @@ func (w *work) revokeListed(ctx context.Context, ids []string, d deed) error {
 	if len(users) < len(distinct) {
 		return ErrNotFound
 	}
-	return w.revokeUsers(ctx, users, d)
-}
-
-// revokeUsers kills all credentials of locked users, who share one new version.
-func (w *work) revokeUsers(ctx context.Context, users []store.User, d deed) error {
-	if len(users) == 0 {
-		return nil
-	}
 	tv, err := w.BumpTokens(ctx, users, true)
 	if err != nil {
 		return err
 	}
-	ids := make([]string, 0, len(users))
+	found := make([]string, 0, len(users))
 	for _, u := range users {
-		ids = append(ids, u.ID)
+		found = append(found, u.ID)
 	}
+	return w.recordUsers(ctx, found, tv, d)
+}
+
+func (w *work) revokeRole(ctx context.Context, role string, d deed) error {
+	ids, tv, err := w.BumpTokensByRole(ctx, role)
+	if err != nil || len(ids) == 0 {
+		return err
+	}
+	return w.recordUsers(ctx, ids, tv, d)
+}
+
+// recordUsers tells that all credentials of some users are dead, who share one new version.
+func (w *work) recordUsers(ctx context.Context, ids []string, tv int64, d deed) error {
 	d.target = targetUsers
 	d.events = []events.Payload{events.TokenRevoked{UserIDs: ids, TV: tv, Keys: true}}
 	return w.record(ctx, d)

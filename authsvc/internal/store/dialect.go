@@ -12,6 +12,9 @@ type dialect struct {
 	// shareAuthority and lockAuthority are statements that take the lock which issuers share and revocations of
 	// everything hold alone; empty for SQLite.
 	shareAuthority, lockAuthority string
+	// shareMany and lockMany are statements that take the lock which those share who lock many users in ascending order, and
+	// who locks them in another order holds alone; empty for SQLite.
+	shareMany, lockMany string
 	// lockToken takes the lock of an access token, named by its only parameter; empty for SQLite.
 	lockToken string
 	// settle makes the commit of a transaction that changed nothing wait like one that did; empty for SQLite, where nothing

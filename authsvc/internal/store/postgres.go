@@ -22,6 +22,7 @@ const postgresConns = 20
 const (
 	authorityLock = 0x746f6373_01
 	migrationLock = 0x746f6373_02
+	manyLock      = 0x746f6373_03
 	tokenLock     = 0x746f6373 // with the hash of a jti
 )
 
@@ -57,6 +58,8 @@ func openPostgres(db *DB, url string) error {
 		// revocation of everything, as shared row locks would let it.
 		shareAuthority: fmt.Sprintf("SELECT pg_advisory_xact_lock_shared(%d)", authorityLock),
 		lockAuthority:  fmt.Sprintf("SELECT pg_advisory_xact_lock(%d)", authorityLock),
+		shareMany:      fmt.Sprintf("SELECT pg_advisory_xact_lock_shared(%d)", manyLock),
+		lockMany:       fmt.Sprintf("SELECT pg_advisory_xact_lock(%d)", manyLock),
 		lockToken:      fmt.Sprintf("SELECT pg_advisory_xact_lock(%d, hashtext($1))", tokenLock),
 		settle:         "SELECT pg_logical_emit_message(true, 'tocsin', '')",
 		clock:          "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint",

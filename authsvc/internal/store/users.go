@@ -62,33 +62,40 @@ func (tx *Tx) LockUser(ctx context.Context, id string) (User, error) {
 	return scanUser(tx.queryRow(ctx, `SELECT `+userColumns+` FROM users WHERE id = $1`+tx.db.dialect.forUpdate, id))
 }
 
-// LockUsers reads and locks the users that exist among ids, in ascending order of id.
+// LockUsers reads and locks the users that exist among ids, in ascending order of id. When there may be more than one it
+// first keeps out who locks many in another order, see [Tx.BumpTokensByRole], and has the admins among them.
 func (tx *Tx) LockUsers(ctx context.Context, ids []string) ([]User, error) {
 	sorted := slices.Compact(slices.Sorted(slices.Values(ids)))
-	var all []User
+	if len(sorted) > 1 && tx.db.dialect.shareMany != "" {
+		if _, err := tx.exec(ctx, tx.db.dialect.shareMany); err != nil {
+			return nil, err
+		}
+		if _, err := lockListed(ctx, tx, scanString, activeAdmins+` AND`, sorted); err != nil {
+			return nil, err
+		}
+	}
+	return lockListed(ctx, tx, scanUser, `SELECT `+userColumns+` FROM users WHERE`, sorted)
+}
+
+// lockListed locks the rows that a query finds among users with ids in ascending order.
+func lockListed[T any](ctx context.Context, tx *Tx, scan func(scanner) (T, error), query string, sorted []string) (all []T, err error) {
 	for chunk := range slices.Chunk(sorted, maxParameters) {
-		users, err := queryAll(ctx, tx, scanUser, `SELECT `+userColumns+` FROM users WHERE id IN (`+
-			placeholders(1, len(chunk))+`) ORDER BY id`+tx.db.dialect.forUpdate, anys(chunk)...)
+		some, err := queryAll(ctx, tx, scan, query+` id IN (`+placeholders(1, len(chunk))+`) ORDER BY id`+tx.db.dialect.forUpdate, anys(chunk)...)
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, users...)
+		all = append(all, some...)
 	}
 	return all, nil
-}
-
-// LockUsersByRole reads and locks every user that has a role, in ascending order of id. It looks at every user.
-func (tx *Tx) LockUsersByRole(ctx context.Context, role string) ([]User, error) {
-	return queryAll(ctx, tx, scanUser, `SELECT `+userColumns+` FROM users WHERE roles LIKE $1 ESCAPE '\' ORDER BY id`+
-		tx.db.dialect.forUpdate, rolePattern(role))
 }
 
 // isAdmin is the condition of the index users_admins, word for word: no parameter may stand in it.
 const isAdmin = `roles LIKE '%"admin"%'`
 
 const (
-	lockAdmins  = `SELECT id FROM users WHERE ` + isAdmin + ` AND NOT disabled ORDER BY id`
-	countAdmins = `SELECT count(*) FROM users WHERE ` + isAdmin
+	activeAdmins = `SELECT id FROM users WHERE ` + isAdmin + ` AND NOT disabled`
+	lockAdmins   = activeAdmins + ` ORDER BY id`
+	countAdmins  = `SELECT count(*) FROM users WHERE ` + isAdmin
 )
 
 // LockAdmins locks every enabled admin and returns how many there are. A transaction that takes the role from a user,
@@ -152,6 +159,10 @@ func (tx *Tx) BumpTokens(ctx context.Context, users []User, keys bool) (tv int64
 		tv = max(tv, u.TV+1)
 		ids = append(ids, u.ID)
 	}
+	return tv, tx.setTokens(ctx, ids, tv, keys)
+}
+
+func (tx *Tx) setTokens(ctx context.Context, ids []string, tv int64, keys bool) error {
 	set := "tv = $1"
 	if keys {
 		set = "tv = $1, keys_tv = $1"
@@ -160,10 +171,10 @@ func (tx *Tx) BumpTokens(ctx context.Context, users []User, keys bool) (tv int64
 		_, err := tx.exec(ctx, `UPDATE users SET `+set+` WHERE id IN (`+placeholders(2, len(chunk))+`)`,
 			append([]any{tv}, anys(chunk)...)...)
 		if err != nil {
-			return 0, err
+			return err
 		}
 	}
-	return tv, tx.failed
+	return tx.failed
 }
 
 // DeleteUser deletes a user and all that is the user's: sessions, refresh tokens and API keys.

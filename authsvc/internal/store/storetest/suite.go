@@ -17,7 +17,9 @@ func Run(t *testing.T, engine store.Engine) {
 		{"users are paged and searched", usersArePagedAndSearched},
 		{"versions only rise", versionsOnlyRise},
 		{"admins are counted, disabled ones too", adminsAreCounted},
-		{"users with a role share one version", usersWithARoleShareOneVersion},
+		{"users of a list share one version", usersOfAListShareOneVersion},
+		{"everybody with a role gets one version", everybodyWithARoleGetsOneVersion},
+		{"nobody has a role that isn't there, nor a part of one", nobodyHasARole},
 		{"deleting a user deletes all that is the user's", deletingAUser},
 		{"a session is read as written and ends once", sessionEndsOnce},
 		{"a session lives only while everything lets it", sessionLife},
@@ -54,6 +56,8 @@ func Run(t *testing.T, engine store.Engine) {
 		{"parallel: no issuing straddles a revocation of everything", noIssuingStraddles},
 		{"parallel: revoking everything isn't starved", revokingIsNotStarved},
 		{"parallel: deadlocks are retried", deadlocksAreRetried},
+		{"parallel: locking everybody with a role makes no deadlock", massWaitsForNobodyWhoWaits},
+		{"parallel: issuers are awaited, and not kept out", issuersAreAwaited},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
