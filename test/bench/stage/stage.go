@@ -35,8 +35,8 @@ type Stage struct {
 	Nodes    *natstest.Cluster
 	NATS     *natstest.Process // of Apart only
 	Postgres *pgtest.Server
-	Database    *faults.Proxy     // of all authsvc: the server listens elsewhere after a restart
-	AuthBus     [][]*faults.Proxy // of each authsvc to each node, if faults are wanted
+	Database *faults.Proxy     // of all authsvc: the server listens elsewhere after a restart
+	AuthBus  [][]*faults.Proxy // of each authsvc to each node, if faults are wanted
 }
 
 // environment is that of every authsvc: tokens outlive the run.
