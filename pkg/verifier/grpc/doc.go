@@ -10,6 +10,10 @@
 //	})
 //	…
 //	server := grpc.NewServer(guard.ServerOptions()...)
+//	… // register services
+//	err = guard.Check(server) // is the policy about these services?
+//
+// A method that the policy doesn't name is refused, unless it has a default.
 //
 // The credential comes in the metadata "authorization", as it does in HTTP: "Bearer <token>" or "Api-Key <key>". Handlers
 // ask [verifier.FromContext] who is calling.
@@ -24,6 +28,10 @@
 //
 // What can still arrive is what was judged before: of each stream the one message whose check had just been made, and
 // what gRPC and the kernel hold for a client that reads slowly; gRPC queues at most 64 KiB and a message.
+//
+// An interceptor can't end what waits in gRPC's transport. [Guard.Tap] can, which is among [Guard.ServerOptions]; a server
+// that net/http serves calls no tap, and needs [Guard.Handler]. A stream with neither would wait on when its credential is
+// dead, so it is refused: Internal.
 //
 // # Refusals
 //

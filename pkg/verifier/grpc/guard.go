@@ -28,32 +28,40 @@ func New(v *verifier.Verifier, p Policy) (*Guard, error) {
 }
 
 // ServerOptions are the guard's three parts, each chained after or before those that a server has of its own. A server
-// with a tap of its own calls [Guard.Tap] from it, and takes [Guard.Unary] and [Guard.Stream] by hand.
+// with a tap of its own calls [Guard.Tap] from it, and takes [Guard.Unary] and [Guard.Stream] by hand. A server that net/http
+// serves needs [Guard.Handler] besides.
 func (g *Guard) ServerOptions() []grpc.ServerOption {
 	return []grpc.ServerOption{
 		grpc.InTapHandle(g.Tap), grpc.ChainUnaryInterceptor(g.Unary), grpc.ChainStreamInterceptor(g.Stream),
 	}
 }
 
-// credential finds the one credential of a call, by the rules of HTTP.
-func credential(ctx context.Context) (verifier.Credential, error) {
-	return verifier.FromRequest(&http.Request{Header: http.Header{"Authorization": metadata.ValueFromIncomingContext(ctx, "authorization")}})
+// credential finds the one credential of a call, by the rules of HTTP. A method without a route has none that would do.
+func (e entry) credential(ctx context.Context) (verifier.Credential, error) {
+	if e.route == nil {
+		return verifier.Credential{}, errNoRoute
+	}
+	c, err := verifier.FromRequest(&http.Request{Header: http.Header{"Authorization": metadata.ValueFromIncomingContext(ctx, "authorization")}})
+	if err != nil {
+		return c, Refusal(err)
+	}
+	return c, nil
 }
 
 // Unary is a [grpc.UnaryServerInterceptor].
 func (g *Guard) Unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
-	route := g.routes.of(info.FullMethod)
-	if route == nil {
+	e := g.routes.of(info.FullMethod)
+	if e.public {
 		return handler(ctx, req)
 	}
-	c, err := credential(ctx)
+	c, err := e.credential(ctx)
 	if err != nil {
-		return nil, Refusal(err)
+		return nil, err
 	}
-	if route.Long() {
-		return g.long(ctx, c, route, req, handler)
+	if e.route.Long() {
+		return g.long(ctx, c, e.route, req, handler)
 	}
-	p, err := g.v.Verify(ctx, c, route)
+	p, err := g.v.Verify(ctx, c, e.route)
 	if err != nil {
 		return nil, Refusal(err)
 	}
@@ -76,48 +84,73 @@ func (g *Guard) long(ctx context.Context, c verifier.Credential, route *verifier
 
 // Stream is a [grpc.StreamServerInterceptor].
 func (g *Guard) Stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
-	route := g.routes.of(info.FullMethod)
-	if route == nil {
+	e := g.routes.of(info.FullMethod)
+	if e.public {
 		return handler(srv, ss)
 	}
-	c, err := credential(ss.Context())
+	end, ok := ss.Context().Value(cutKey{}).(func())
+	if !ok {
+		return errEndless
+	}
+	c, err := e.credential(ss.Context())
+	if err != nil {
+		return err
+	}
+	ctx, release, err := g.v.Live(ss.Context(), c, e.route)
 	if err != nil {
 		return Refusal(err)
 	}
-	ctx, end, err := g.v.Live(ss.Context(), c, route)
-	if err != nil {
-		return Refusal(err)
-	}
-	defer end()
-	defer context.AfterFunc(ctx, func() { cut(ss, ctx) })()
+	defer release()
+	over := cutWith(ctx, ss, end)
 	err = handler(srv, &liveStream{ServerStream: ss, ctx: ctx})
-	if dead := verifier.Alive(ctx); dead != nil {
+	dead := verifier.Alive(ctx)
+	over()
+	if dead != nil {
 		return Refusal(dead)
 	}
 	return err
 }
 
+// cutKey is of the func() that ends what waits in a stream. An interceptor has no other way to.
 type cutKey struct{}
 
-// cut ends what waits in a stream whose credential is dead. What waits then writes a status of its own, which can't be
-// changed: so the code goes into the trailer first.
-func cut(ss grpc.ServerStream, ctx context.Context) {
-	if code := verifier.CodeOf(context.Cause(ctx)); code != "" {
+// cutWith ends what waits in a stream when its credential dies. What waits then writes a status of its own, which can't be
+// changed: so the code goes into the trailer first. The function that it returns is to be called when the handler has
+// returned; the status of the stream comes after all this.
+func cutWith(ctx context.Context, ss grpc.ServerStream, end func()) (over func()) {
+	done := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(done)
+		if tell(ctx, ss) {
+			end()
+		}
+	})
+	return func() {
+		if stop() {
+			tell(ctx, ss) // the handler was faster
+		} else {
+			<-done
+		}
+	}
+}
+
+// tell puts the code of the refusal by which a stream has ended into its trailer, and reports whether there is one.
+func tell(ctx context.Context, ss grpc.ServerStream) bool {
+	code := verifier.CodeOf(context.Cause(ctx))
+	if code != "" {
 		ss.SetTrailer(metadata.Pairs(Trailer, string(code)))
 	}
-	if end, ok := ctx.Value(cutKey{}).(context.CancelFunc); ok {
-		end()
-	}
+	return code != ""
 }
 
 // Tap is a [tap.ServerInHandle]. It makes the transport's own context one that can be ended: with that of the credential
 // end a receive that waits for a message, and a send that waits for a slow client.
 func (g *Guard) Tap(ctx context.Context, info *tap.Info) (context.Context, error) {
-	if g.routes.of(info.FullMethodName) == nil {
+	if g.routes.of(info.FullMethodName).public {
 		return ctx, nil
 	}
 	ctx, end := context.WithCancel(ctx)
-	return context.WithValue(ctx, cutKey{}, end), nil // the transport ends the parent with the stream
+	return context.WithValue(ctx, cutKey{}, func() { end() }), nil // the transport ends the parent with the stream
 }
 
 // liveStream judges whatever passes.

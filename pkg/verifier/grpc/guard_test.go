@@ -1,93 +1,197 @@
-package verifiergrpc
+package verifiergrpc_test
 
 import (
 	"context"
-	"errors"
-	"log/slog"
 	"testing"
+	"time"
 
-	"go.uber.org/goleak"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/metadata"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	reflectionpb "google.golang.org/grpc/reflection/grpc_reflection_v1"
 	"google.golang.org/grpc/status"
 
 	"github.com/tocsin-auth/tocsin/pkg/verifier"
+	verifiergrpc "github.com/tocsin-auth/tocsin/pkg/verifier/grpc"
+	"github.com/tocsin-auth/tocsin/pkg/verifier/verifiertest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-// unproven is a verifier that has proven nothing, since nobody listens where its NATS should be.
-func unproven(t *testing.T) *verifier.Verifier {
-	t.Helper()
-	v, err := verifier.New(t.Context(), verifier.Config{
-		Issuer: "https://auth.example.com", Audience: "tocsin", Service: "cars", NATSURL: "nats://127.0.0.1:1",
-	}, verifier.WithLogger(slog.New(slog.DiscardHandler)))
-	if err != nil {
-		t.Fatal(err)
+func TestHandlersHaveThePrincipal(t *testing.T) {
+	for name, carry := range carriers {
+		t.Run(name, func(t *testing.T) {
+			s := newStage(t, policy, carry)
+			s.chat = func(ss grpc.ServerStream) error {
+				p, _ := verifier.FromContext(ss.Context())
+				return status.Error(codes.AlreadyExists, p.Subject)
+			}
+			for _, c := range []verifiertest.Caller{s.issuer.Token(verifier.Principal{}), s.issuer.Key(verifier.Principal{})} {
+				for _, method := range []string{"List", "Buy", "Poll"} {
+					if got, err := s.call("/test.Cars/"+method, c.Authorization()); err != nil || got != c.Subject {
+						t.Errorf("%s: %q, %v", method, got, err)
+					}
+				}
+				if _, err := receive(s.open(c.Authorization())); status.Convert(err).Message() != c.Subject {
+					t.Error(err)
+				}
+			}
+		})
 	}
-	t.Cleanup(func() { v.Close() })
-	return v
 }
 
-func (g *Guard) try(method string, authorization ...string) (codes.Code, bool) {
-	ctx := metadata.NewIncomingContext(context.Background(), metadata.MD{"authorization": authorization})
-	reached := false
-	_, err := g.Unary(ctx, nil, &grpc.UnaryServerInfo{FullMethod: method}, func(context.Context, any) (any, error) {
-		reached = true
-		return nil, nil
-	})
-	return status.Code(err), reached
+// refusals are what a caller may do wrong, on a method and in a stream that require the role user.
+func refusals(i *verifiertest.Issuer) map[string]refusalCase {
+	token, key := i.Token(verifier.Principal{}), i.Key(verifier.Principal{})
+	revoked := i.Token(verifier.Principal{})
+	i.Revoke(revoked)
+	return map[string]refusalCase{
+		"nothing":        {nil, codes.Unauthenticated, verifier.CodeMissingCredential},
+		"another scheme": {[]string{"Basic x"}, codes.Unauthenticated, verifier.CodeMissingCredential},
+		"empty":          {[]string{""}, codes.Unauthenticated, verifier.CodeInvalidRequest},
+		"scheme only":    {[]string{"Bearer"}, codes.Unauthenticated, verifier.CodeInvalidRequest},
+		"repeated":       {[]string{token.Authorization(), token.Authorization()}, codes.Unauthenticated, verifier.CodeInvalidRequest},
+		"good and empty": {[]string{token.Authorization(), ""}, codes.Unauthenticated, verifier.CodeInvalidRequest},
+		"two methods":    {[]string{token.Authorization(), key.Authorization()}, codes.Unauthenticated, verifier.CodeInvalidRequest},
+		"two in one":     {[]string{token.Authorization() + ", " + key.Authorization()}, codes.Unauthenticated, verifier.CodeInvalidRequest},
+		"malformed":      {[]string{"Api-Key short"}, codes.Unauthenticated, verifier.CodeMalformed},
+		"swapped":        {[]string{"Bearer " + key.Secret}, codes.Unauthenticated, verifier.CodeMalformed},
+		"forged":         {[]string{token.Authorization()[:len(token.Authorization())-8] + "AAAAAAAA"}, codes.Unauthenticated, verifier.CodeInvalidToken},
+		"revoked":        {[]string{revoked.Authorization()}, codes.Unauthenticated, verifier.CodeRevoked},
+		"expired": {[]string{i.Token(verifier.Principal{Expires: i.Now().Add(-time.Hour)}).Authorization()},
+			codes.Unauthenticated, verifier.CodeExpired},
+		"other mode": {[]string{i.Token(verifier.Principal{Mode: verifier.ModeTest}).Authorization()},
+			codes.Unauthenticated, verifier.CodeWrongMode},
+		"no role": {[]string{i.Token(verifier.Principal{Roles: []string{"dealer"}}).Authorization()},
+			codes.PermissionDenied, verifier.CodeForbidden},
+	}
 }
 
-func TestOnlyPublicMethodsAreReachedWithoutACredential(t *testing.T) {
-	g, err := New(unproven(t), Policy{
-		Public:  []string{"/grpc.health.v1.Health/", "/cars.Cars/Advert"},
-		Methods: map[string][]verifier.RouteOption{"/cars.Cars/": {verifier.Role("user")}, "/cars.Cars/Buy": {verifier.Elite()}},
-	})
-	if err != nil {
-		t.Fatal(err)
+type refusalCase struct {
+	authorization []string
+	code          codes.Code
+	reason        verifier.Code
+}
+
+func TestCallsAndStreamsAreRefusedAsInHTTP(t *testing.T) {
+	for carried, carry := range carriers {
+		t.Run(carried, func(t *testing.T) {
+			s := newStage(t, policy, carry)
+			s.once = func(context.Context) (string, error) { t.Error("reached"); return "", nil }
+			s.chat = func(grpc.ServerStream) error { t.Error("reached"); return nil }
+			for name, c := range refusals(s.issuer) {
+				t.Run(name, func(t *testing.T) {
+					for _, method := range []string{"List", "Buy"} {
+						_, err := s.call("/test.Cars/"+method, c.authorization...)
+						refused(t, err, c.code, c.reason)
+					}
+					_, err := receive(s.open(c.authorization...))
+					refused(t, err, c.code, c.reason)
+				})
+			}
+		})
 	}
-	for method, public := range map[string]bool{
-		"/grpc.health.v1.Health/Check": true, "/cars.Cars/Advert": true,
-		"/cars.Cars/List": false, "/cars.Cars/Buy": false, "/boats.Boats/List": false, "/cars.Cars/advert": false,
-	} {
-		if code, reached := g.try(method); reached != public || public != (code == codes.OK) {
-			t.Errorf("%s: %v, reached %v", method, code, reached)
+}
+
+func TestWhatWaitingHelpsAgainstSaysSo(t *testing.T) {
+	s := newStage(t, policy, overGRPC)
+	alice := s.issuer.Token(verifier.Principal{}).Authorization()
+	s.issuer.GoStale()
+	_, err := s.call("/test.Cars/List", alice)
+	refused(t, err, codes.Unavailable, verifier.CodeStale)
+	_, err = receive(s.open(alice))
+	refused(t, err, codes.Unavailable, verifier.CodeStale)
+	for _, asking := range []string{"Buy", "Old"} {
+		if _, err := s.call("/test.Cars/"+asking, alice); err != nil {
+			t.Error(err)
 		}
 	}
+	s.issuer.StopAuth()
+	_, err = s.call("/test.Cars/Buy", alice)
+	refused(t, err, codes.Unavailable, verifier.CodeAuthUnavailable)
 }
 
-func TestNothingIsAcceptedBeforeTheFirstProof(t *testing.T) {
-	g, err := New(unproven(t), Policy{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	const key = "Api-Key tcs_live_0000000000000000000000000000000000"
-	if code, reached := g.try("/cars.Cars/List", key); reached || code == codes.OK {
-		t.Errorf("%v, reached %v", code, reached)
-	}
-}
-
-func TestBadPoliciesAreNamed(t *testing.T) {
-	v := unproven(t)
-	for name, p := range map[string]Policy{
-		"a bad role":          {Methods: map[string][]verifier.RouteOption{"/a.B/C": {verifier.Role("No Role")}}},
-		"a bad default":       {Default: []verifier.RouteOption{verifier.Role("")}},
-		"no slash":            {Public: []string{"a.B/C"}},
-		"no service":          {Public: []string{"//C"}},
-		"a path":              {Methods: map[string][]verifier.RouteOption{"/a/b/c": nil}},
-		"public and with one": {Public: []string{"/a.B/C"}, Methods: map[string][]verifier.RouteOption{"/a.B/C": nil}},
-	} {
-		if _, err := New(v, p); !errors.Is(err, verifier.ErrConfig) {
-			t.Errorf("%s: %v", name, err)
+func TestEachMethodHasItsOwnRoute(t *testing.T) {
+	s := newStage(t, policy, overGRPC)
+	user := s.issuer.Token(verifier.Principal{}).Authorization()
+	dealer := s.issuer.Token(verifier.Principal{Roles: []string{"dealer"}}).Authorization()
+	for _, c := range []struct{ method, caller, other string }{{"List", user, dealer}, {"Buy", user, dealer}, {"Sell", dealer, user}} {
+		if _, err := s.call("/test.Cars/"+c.method, c.caller); err != nil {
+			t.Error(c.method, err)
 		}
+		_, err := s.call("/test.Cars/"+c.method, c.other)
+		refused(t, err, codes.PermissionDenied, verifier.CodeForbidden)
 	}
 }
 
-func TestErrorsOfAnotherKindTellNothing(t *testing.T) {
-	err := Refusal(errors.New("a secret"))
-	if s := status.Convert(err); s.Code() != codes.Unavailable || s.Message() != verifier.TextOf(verifier.ErrAuthUnavailable) {
+func TestAMethodThatIsNamedNowhereIsRefusedUnlessThereIsADefault(t *testing.T) {
+	const boats = "/test.Boats/List"
+	s := newStage(t, policy, overGRPC)
+	admin := s.issuer.Token(verifier.Principal{Roles: []string{"user", "admin"}}).Authorization()
+	_, err := s.call(boats, admin)
+	refused(t, err, codes.PermissionDenied, verifier.CodeForbidden)
+	_, err = s.call(boats)
+	refused(t, err, codes.PermissionDenied, verifier.CodeForbidden)
+
+	s = newStage(t, verifiergrpc.Policy{Default: []verifier.RouteOption{}}, overGRPC)
+	if _, err := s.call(boats, s.issuer.Token(verifier.Principal{Roles: []string{}}).Authorization()); err != nil {
 		t.Error(err)
+	}
+	_, err = s.call(boats)
+	refused(t, err, codes.Unauthenticated, verifier.CodeMissingCredential)
+}
+
+func TestHealthAndReflectionArePublicOnlyWhenNamedSo(t *testing.T) {
+	s := newStage(t, policy, overGRPC)
+	if _, err := healthpb.NewHealthClient(s.client).Check(t.Context(), &healthpb.HealthCheckRequest{}); err != nil {
+		t.Error(err)
+	}
+	ctx, end := context.WithCancel(t.Context())
+	defer end()
+	watch, err := healthpb.NewHealthClient(s.client).Watch(ctx, &healthpb.HealthCheckRequest{})
+	if err == nil {
+		_, err = watch.Recv()
+	}
+	if err != nil {
+		t.Error(err)
+	}
+	info, err := reflectionpb.NewServerReflectionClient(s.client).ServerReflectionInfo(t.Context())
+	if err == nil {
+		_, err = info.Recv()
+	}
+	refused(t, err, codes.PermissionDenied, verifier.CodeForbidden)
+
+	s = newStage(t, verifiergrpc.Policy{Default: []verifier.RouteOption{}}, overGRPC)
+	_, err = healthpb.NewHealthClient(s.client).Check(t.Context(), &healthpb.HealthCheckRequest{})
+	refused(t, err, codes.Unauthenticated, verifier.CodeMissingCredential)
+}
+
+func TestAPublicMethodLooksAtNoCredential(t *testing.T) {
+	s := newStage(t, policy, overGRPC)
+	s.once = func(ctx context.Context) (string, error) {
+		if p, ok := verifier.FromContext(ctx); ok {
+			t.Errorf("%+v", p)
+		}
+		return "buy!", nil
+	}
+	for _, authorization := range [][]string{nil, {"Bearer x"}, {"", ""}} {
+		if _, err := s.call("/test.Cars/Advert", authorization...); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestNothingIsAcceptedByALaterName(t *testing.T) {
+	guard, err := verifiergrpc.New(verifiertest.New(t).Verifier, verifiergrpc.Policy{
+		Methods: map[string][]verifier.RouteOption{"/test.Cars/Buy": {verifier.Role("user")}}, Default: []verifier.RouteOption{},
+		Public: []string{"/test.Cars/"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, method := range []string{"test.Cars/Buy", "//test.Cars/Buy", "/test.Cars//Buy", "Buy", "", "/", "/x/test.Cars/Buy"} {
+		_, err := guard.Unary(t.Context(), nil, &grpc.UnaryServerInfo{FullMethod: method}, func(context.Context, any) (any, error) {
+			t.Errorf("%q is reached", method)
+			return nil, nil
+		})
+		refused(t, err, codes.PermissionDenied, verifier.CodeForbidden)
 	}
 }
