@@ -83,8 +83,11 @@ var errNothingWritten = errors.New("nothing written")
 // having no seq, so a row whose id is lower than that of numbered ones is found when it commits. SQLite begins the
 // transaction IMMEDIATE: it is the only writer from then on and reads what was committed before.
 //
-// The bounds in authority are read after the rows: a credential that one of those rows kills was issued, and its exp
-// covered by exp_ceiling, by a commit before that row's.
+// The bounds in authority are read with the rows, from one snapshot, or after them: a credential that one of those rows kills
+// was issued, and its exp covered by exp_ceiling, by a commit before that row's. The time is read after the snapshot was taken.
+//
+// On PostgreSQL each statement is a round trip, for which a revocation, and every proof, has to wait: there are three between
+// BEGIN and COMMIT, which are as few as can be, since the rows' snapshot must be taken after the lock, and their bytes are made here.
 func (db *DB) NumberEvents(ctx context.Context, r NumberRequest) (Numbered, error) {
 	var n Numbered
 	err := db.updateWithPen(ctx, func(tx *Tx) (err error) {
@@ -107,11 +110,7 @@ func (tx *Tx) numberEvents(ctx context.Context, r NumberRequest) (Numbered, erro
 	} else if err != nil {
 		return Numbered{}, err
 	}
-	waiting, more, err := tx.waiting(ctx, s.Epoch, r.CarryOver)
-	if err != nil {
-		return Numbered{}, err
-	}
-	facts, err := tx.feedFacts(ctx)
+	waiting, more, facts, err := tx.waiting(ctx, s.Epoch, r.CarryOver)
 	if err != nil {
 		return Numbered{}, err
 	}
@@ -142,26 +141,58 @@ func (r NumberRequest) check(s feedState) error {
 	return nil
 }
 
-// waiting reads what is to be numbered: live events of earlier epochs, then new ones.
-func (tx *Tx) waiting(ctx context.Context, epoch string, carryOver bool) (all []unnumbered, more bool, err error) {
+// waiting reads what is to be numbered, live events of earlier epochs, then new ones, and what else has to be known then.
+func (tx *Tx) waiting(ctx context.Context, epoch string, carryOver bool) (kept []unnumbered, more bool, f feedFacts, err error) {
+	var all []unnumbered
 	if carryOver {
 		all, err = queryAll(ctx, tx, scanUnnumbered, `SELECT id, type, payload FROM events
 			WHERE epoch < $1 AND until > $2 ORDER BY epoch, seq LIMIT $3`, epoch, tx.Now(), numberLimit+1)
 		if err != nil {
-			return nil, false, err
+			return nil, false, f, err
 		}
 	}
-	if room := numberLimit + 1 - len(all); room > 0 {
-		fresh, err := queryAll(ctx, tx, scanUnnumbered, `SELECT id, type, payload FROM events
-			WHERE seq IS NULL ORDER BY id LIMIT $1`, room)
-		if err != nil {
-			return nil, false, err
-		}
-		all = append(all, fresh...)
+	fresh, f, err := tx.freshWithFacts(ctx)
+	if err != nil {
+		return nil, false, f, err
 	}
-	kept := cutToSize(all)
-	return kept, len(kept) < len(all), nil
+	all = append(all, fresh...)
+	kept = cutToSize(all)
+	return kept, len(kept) < len(all), f, nil
 }
+
+// freshWithFacts reads the events without a number, in one statement with the facts, which stand in each of its rows.
+func (tx *Tx) freshWithFacts(ctx context.Context) (fresh []unnumbered, f feedFacts, err error) {
+	type row struct {
+		unnumbered
+		ceiling, ttl, now int64
+		kids              string
+	}
+	rows, err := queryAll(ctx, tx, func(s scanner) (r row, err error) {
+		err = s.Scan(&r.ceiling, &r.ttl, &r.now, &r.kids, &r.id, &r.typ, &r.payload)
+		return r, err
+	}, fmt.Sprintf(unnumberedWithFacts, tx.db.clock()), numberLimit+1)
+	if err != nil {
+		return nil, f, err
+	}
+	if len(rows) == 0 {
+		return nil, f, fmt.Errorf("database: no row of authority: %w", ErrNotFound)
+	}
+	first := rows[0]
+	f = feedFacts{now: first.now, until: Until(first.now, first.ttl, first.ceiling), keys: events.KeySetHash(strings.Fields(first.kids))}
+	for _, r := range rows {
+		if r.id != "" {
+			fresh = append(fresh, r.unnumbered)
+		}
+	}
+	return fresh, f, nil
+}
+
+// unnumberedWithFacts has one row without an event where none is to be numbered. The time is read once for all of them.
+const unnumberedWithFacts = `WITH facts AS MATERIALIZED (SELECT exp_ceiling, max_access_ttl, %s AS now,
+		(SELECT COALESCE(string_agg(kid, ' '), '') FROM signing_keys WHERE purpose = 'token') AS kids FROM authority WHERE id = 1)
+	SELECT exp_ceiling, max_access_ttl, now, kids, COALESCE(fresh.id, ''), COALESCE(fresh.type, ''), COALESCE(fresh.payload, '')
+	FROM facts LEFT JOIN (SELECT id, type, payload FROM events WHERE seq IS NULL ORDER BY id LIMIT $1) AS fresh ON TRUE
+	ORDER BY fresh.id`
 
 func cutToSize(all []unnumbered) []unnumbered {
 	size := 0
@@ -179,21 +210,10 @@ func scanUnnumbered(s scanner) (u unnumbered, err error) {
 	return u, err
 }
 
-// feedFacts is what else a numbering transaction reads, after the rows.
+// feedFacts is what else a numbering transaction reads.
 type feedFacts struct {
 	now, until int64
 	keys       events.Hash
-}
-
-func (tx *Tx) feedFacts(ctx context.Context) (f feedFacts, err error) {
-	var ceiling, ttl int64
-	var kids string
-	err = tx.queryRow(ctx, `SELECT exp_ceiling, max_access_ttl, `+tx.db.clock()+`,
-		(SELECT COALESCE(string_agg(kid, ' '), '') FROM signing_keys WHERE purpose = 'token')
-		FROM authority WHERE id = 1`).Scan(&ceiling, &ttl, &f.now, &kids)
-	f.until = Until(f.now, ttl, ceiling)
-	f.keys = events.KeySetHash(strings.Fields(kids))
-	return f, err
 }
 
 // Until returns when an event of a time has lapsed: KeyRetention after everything that it concerns has ended, so that a
@@ -219,7 +239,71 @@ func (s feedState) number(waiting []unnumbered, f feedFacts) ([]FeedRow, error) 
 	return rows, nil
 }
 
+// writeNumbered writes what the rows became, which earlier ones are published, and the feed's new state.
 func (tx *Tx) writeNumbered(ctx context.Context, r NumberRequest, n *Numbered, f feedFacts) error {
+	before := n.Head
+	if len(n.Rows) > 0 {
+		last := n.Rows[len(n.Rows)-1]
+		n.Head, n.Chain = last.Seq, last.Chain
+	}
+	var err error
+	if tx.db.dialect.engine == Postgres {
+		err = tx.writeAtOnce(ctx, r, n, before, f)
+	} else {
+		err = tx.writeInTurn(ctx, r, n, f)
+	}
+	if err == nil && len(n.Rows) > 0 {
+		defect.Reach(defect.Numbering)
+	}
+	return err
+}
+
+// writeAtOnce is one statement, because each costs a round trip. All of it sees the table as it was: so the floor is looked for
+// among the events up to the head before, and is the next one at most, which is one of the rows and lives.
+func (tx *Tx) writeAtOnce(ctx context.Context, r NumberRequest, n *Numbered, before uint64, f feedFacts) error {
+	statement, rows := numbering(n.Rows)
+	args := append([]any{f.now, n.Epoch, r.PublishedTo, f.until, n.Head, n.Chain[:], n.Floor, n.Floor + floorStep,
+		min(n.Floor+floorStep, before+1), n.MaxBound, f.now + r.Life.Microseconds(), r.StreamKey}, rows...)
+	var changed int
+	err := tx.queryRow(ctx, statement, args...).Scan(&n.Floor, &changed)
+	if err == nil && changed != len(n.Rows) {
+		return fmt.Errorf("database: %d of %d events numbered", changed, len(n.Rows))
+	}
+	return err
+}
+
+const (
+	numberingBegin = `WITH marked AS (UPDATE events SET published_at = $1 WHERE epoch = $2 AND seq <= $3 AND published_at IS NULL),
+		numbered AS (UPDATE events SET epoch = $2, at = $1, until = $4, published_at = NULL, `
+	numberingEnd = ` RETURNING 1)
+		UPDATE feed_state SET head = $5, chain = $6,
+			floor = COALESCE((SELECT seq FROM events WHERE epoch = $2 AND seq >= $7 AND seq < $8 AND until > $1 ORDER BY seq LIMIT 1), $9),
+			max_bound = $10, lease_until = $11, stream_kid = $12 WHERE id = 1
+		RETURNING floor, (SELECT count(*) FROM numbered)`
+	// numberOne has a text of its own: for an unknown number of rows the server may plan to read the whole table.
+	numberOne  = numberingBegin + `seq = $14, body = $15, chain = $16 WHERE id = $13` + numberingEnd
+	numberMany = numberingBegin + `seq = v.seq, body = v.body, chain = v.chain
+		FROM unnest($13::text[], $14::bigint[], $15::bytea[], $16::bytea[]) AS v (id, seq, body, chain) WHERE events.id = v.id` + numberingEnd
+)
+
+// numbering returns the statement that writes some rows, and its last arguments.
+func numbering(all []FeedRow) (statement string, rows []any) {
+	switch len(all) {
+	case 0:
+		return numberOne, []any{"", 0, []byte{}, []byte{}} // no event has that id
+	case 1:
+		return numberOne, []any{all[0].ID, all[0].Seq, all[0].Body, all[0].Chain[:]}
+	}
+	ids, seqs := make([]string, len(all)), make([]int64, len(all))
+	bodies, chains := make([][]byte, len(all)), make([][]byte, len(all))
+	for i := range all {
+		ids[i], seqs[i], bodies[i], chains[i] = all[i].ID, int64(all[i].Seq), all[i].Body, all[i].Chain[:]
+	}
+	return numberMany, []any{ids, seqs, bodies, chains}
+}
+
+// writeInTurn is the same by several statements, where they cost little.
+func (tx *Tx) writeInTurn(ctx context.Context, r NumberRequest, n *Numbered, f feedFacts) error {
 	if r.PublishedTo > 0 {
 		_, err := tx.exec(ctx, `UPDATE events SET published_at = $1
 			WHERE epoch = $2 AND seq <= $3 AND published_at IS NULL`, f.now, n.Epoch, r.PublishedTo)
@@ -227,13 +311,12 @@ func (tx *Tx) writeNumbered(ctx context.Context, r NumberRequest, n *Numbered, f
 			return err
 		}
 	}
-	if err := tx.setNumbers(ctx, n.Epoch, n.Rows, f); err != nil {
-		return err
-	}
-	if len(n.Rows) > 0 {
-		last := n.Rows[len(n.Rows)-1]
-		n.Head, n.Chain = last.Seq, last.Chain
-		defect.Reach(defect.Numbering)
+	for _, row := range n.Rows {
+		err := tx.execOne(ctx, `UPDATE events SET epoch = $1, at = $2, until = $3, published_at = NULL, seq = $4, body = $5, chain = $6
+			WHERE id = $7`, n.Epoch, f.now, f.until, row.Seq, row.Body, row.Chain[:], row.ID)
+		if err != nil {
+			return err
+		}
 	}
 	floor, err := tx.raisedFloor(ctx, n.FeedPosition, n.Floor, f.now)
 	if err != nil {
@@ -255,36 +338,4 @@ func (tx *Tx) raisedFloor(ctx context.Context, p FeedPosition, floor uint64, now
 		return min(floor+floorStep, p.Head+1), nil
 	}
 	return live, err
-}
-
-const setNumber = `UPDATE events SET epoch = $1, at = $2, until = $3, published_at = NULL`
-
-// setNumbers writes what the rows became. PostgreSQL gets them in one statement, because each costs a round trip.
-func (tx *Tx) setNumbers(ctx context.Context, epoch string, rows []FeedRow, f feedFacts) error {
-	if tx.db.dialect.engine == Postgres && len(rows) > 1 {
-		return tx.setNumbersAtOnce(ctx, epoch, rows, f)
-	}
-	for _, row := range rows {
-		err := tx.execOne(ctx, setNumber+`, seq = $4, body = $5, chain = $6 WHERE id = $7`,
-			epoch, f.now, f.until, row.Seq, row.Body, row.Chain[:], row.ID)
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (tx *Tx) setNumbersAtOnce(ctx context.Context, epoch string, rows []FeedRow, f feedFacts) error {
-	ids, seqs := make([]string, len(rows)), make([]int64, len(rows))
-	bodies, chains := make([][]byte, len(rows)), make([][]byte, len(rows))
-	for i := range rows {
-		ids[i], seqs[i], bodies[i], chains[i] = rows[i].ID, int64(rows[i].Seq), rows[i].Body, rows[i].Chain[:]
-	}
-	changed, err := tx.exec(ctx, setNumber+`, seq = v.seq, body = v.body, chain = v.chain
-		FROM unnest($4::text[], $5::bigint[], $6::bytea[], $7::bytea[]) AS v (id, seq, body, chain) WHERE events.id = v.id`,
-		epoch, f.now, f.until, ids, seqs, bodies, chains)
-	if err == nil && changed != int64(len(rows)) {
-		return fmt.Errorf("database: %d of %d events numbered", changed, len(rows))
-	}
-	return err
 }
