@@ -106,7 +106,7 @@ func (w *world) lists(t *testing.T, p *parser, l polled) []contender {
 		{ownCache, true, w.ownCache(t, p, l)},
 		{pollSmall, false, times(func() error { return other.poll(l.url + "/small") })},
 		{pollLarge, false, times(func() error { return other.poll(l.url + "/large") })},
-		{plainHTTP, false, times(get)},
+		w.waits.asking(plainHTTP, 1, get),
 		{plain64, false, inFlight(64, get)},
 	}
 }

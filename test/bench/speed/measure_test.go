@@ -30,8 +30,8 @@ type measured struct {
 type session []*measured
 
 // measure runs all contenders in turns, round by round, and every other round backwards, so that what else the machine does
-// meets all of them.
-func measure(t *testing.T, all []contender) session {
+// meets all of them. It calls begin when all have run for the first time.
+func measure(t *testing.T, all []contender, begin func()) session {
 	t.Helper()
 	var s session
 	for _, c := range all {
@@ -42,6 +42,7 @@ func measure(t *testing.T, all []contender) session {
 		s = append(s, m)
 	}
 	t.Logf("calibrated")
+	begin()
 	for range *rounds {
 		for _, m := range s {
 			took, err := m.time(m.n)

@@ -1,12 +1,14 @@
 package speed
 
 import (
+	"context"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"io"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -28,16 +30,17 @@ const (
 
 // network are checks that ask authsvc each time, and the least that asking can cost.
 func (w *world) network(t *testing.T) []contender {
-	all := []contender{{plainNATS, false, plainRequest(t)}}
-	all = append(all, w.asking(t, w.auth, w.user, elite, elite64, introspect, introspect64)...)
+	all := []contender{w.waits.asking(plainNATS, 1, plainRequest(t))}
+	all = append(all, w.asking(t, w.auth, w.user, elite, elite64, introspect, introspect64, firstKey)...)
 	if w.postgres != nil {
 		user := w.postgres.Register(t, "speed")
-		all = append(all, w.asking(t, w.postgres, user, elitePG, elitePG64, introspectPG, introspectPG64)...)
+		all = append(all, w.asking(t, w.postgres, user, elitePG, elitePG64, introspectPG, introspectPG64, firstKeyPG)...)
 	}
 	return all
 }
 
-// asking measures one authsvc under four names: elite alone and 64 at once, introspection alone and 64 at once.
+// asking measures one authsvc under five names: elite alone and 64 at once, introspection alone and 64 at once, and the first
+// use of an API key.
 func (w *world) asking(t *testing.T, a *system.Auth, user system.User, names ...string) []contender {
 	v := w.verifier(t, a)
 	checked := route(t, v, verifier.Elite())
@@ -49,9 +52,39 @@ func (w *world) asking(t *testing.T, a *system.Auth, user system.User, names ...
 	t.Cleanup(transport.CloseIdleConnections)
 	call := introspection(&http.Client{Transport: transport}, a, user)
 	return []contender{
-		{names[0], false, times(ask)}, {names[1], false, inFlight(64, ask)},
-		{names[2], false, times(call)}, {names[3], false, inFlight(64, call)},
+		w.waits.asking(names[0], 1, ask), w.waits.asking(names[1], 64, ask),
+		w.waits.asking(names[2], 1, call), w.waits.asking(names[3], 64, call),
+		w.waits.asking(names[4], 1, w.firstUse(t, a, user)),
 	}
+}
+
+// firstUse shows API keys in turn to a verifier that can hold few of them, so that each is asked about anew.
+func (w *world) firstUse(t *testing.T, a *system.Auth, user system.User) func() error {
+	v := w.verifier(t, a, verifier.WithKeyCacheSize(1))
+	ordinary, keys := route(t, v), makeKeys(t, a, user)
+	next := 0
+	return func() error {
+		next = (next + 1) % len(keys)
+		asked := v.Stats().Resolves
+		_, err := v.Verify(context.Background(), keys[next], ordinary)
+		if err == nil && v.Stats().Resolves == asked {
+			return errors.New("an API key wasn't asked about")
+		}
+		return err
+	}
+}
+
+// makeKeys makes about as many API keys as a user may have.
+func makeKeys(t *testing.T, a *system.Auth, user system.User) (all []verifier.Credential) {
+	t.Helper()
+	for i := range 90 {
+		var made struct {
+			APIKey struct{ Key string } `json:"api_key"`
+		}
+		a.Must(t, 201, "POST", "/v1/me/api-keys", user.Auth(), map[string]string{"name": "key " + strconv.Itoa(i), "mode": "live"}).Into(t, &made)
+		all = append(all, verifier.APIKey(made.APIKey.Key))
+	}
+	return all
 }
 
 // introspection asks by RFC 7662 whether the user's token is alive.
@@ -83,7 +116,7 @@ func introspection(client *http.Client, a *system.Auth, user system.User) func()
 }
 
 // plainRequest asks a responder in this process through a server in this process.
-func plainRequest(t *testing.T) func(n int) error {
+func plainRequest(t *testing.T) func() error {
 	t.Helper()
 	s := natstest.Start(t)
 	answers, asks := s.Connect(t, "answers"), s.Connect(t, "asks")
@@ -94,8 +127,8 @@ func plainRequest(t *testing.T) func(n int) error {
 		t.Fatal(err)
 	}
 	question := make([]byte, 256) // an elite question is about as long
-	return times(func() error {
+	return func() error {
 		_, err := asks.Request("speed", question, time.Second)
 		return err
-	})
+	}
 }

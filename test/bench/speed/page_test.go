@@ -23,6 +23,9 @@ const explanation = "Each figure is the time of one operation, from a run of man
 	"one after the other; the many are signed by the measuring process, with the same claims, since to have them of authsvc would take longer than the run. *64 at once*: the time divided by how many were answered. HTTP and NATS without anything behind them are served by the measuring process itself; " +
 	"authsvc, PostgreSQL and Redis are processes of their own on the same machine. Redis syncs each write to the disk (`appendfsync always`), PostgreSQL and SQLite each commit."
 
+const explainedWaits = "Of those that ask somebody: what each took, of all rounds. *64 at once*: how long one of them waited. The first use of an API key is one " +
+	"request to authsvc, which reads its database; the verifier can hold a few of 90 keys, so each is new to it again."
+
 const explainedRatios = "The median of the ratios of the rounds: above 1 the first is faster. `make bench-check` fails when a short run is worse than this " +
 	"by more than the tolerance, a factor."
 
@@ -42,6 +45,9 @@ func (s session) page(where string, w *world) string {
 	page.Table(s.ratios()...)
 	page.Add("## Figures")
 	page.Table(s.rows()...)
+	page.Add("## How long single ones take")
+	page.Add("%s", explainedWaits)
+	page.Table(s.waits(w.waits)...)
 	for _, p := range s.plots() {
 		page.Add("![%s](%s)", p.Title, p.file)
 	}
@@ -66,7 +72,7 @@ func (s session) rows() [][]string {
 // unmeasured are rows that others compare with but this machine couldn't run.
 func (s session) unmeasured() (rows [][]string) {
 	for _, name := range []string{redisExists, redisPipelined, jwtRedis, jwtRedisPiped, optIn, optInMany, optInTouch, broadcast, broadcastTouch, jwtOptIn,
-		elitePG, elitePG64, introspectPG, introspectPG64} {
+		elitePG, elitePG64, introspectPG, introspectPG64, firstKeyPG} {
 		if s.of(name) == nil {
 			rows = append(rows, []string{name, "not measured", "", "", ""})
 		}

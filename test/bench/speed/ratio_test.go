@@ -94,5 +94,6 @@ var losses = []loss{
 	{elite, redisExists, "authsvc reads a database, not memory"},
 	{elite, plainNATS, "the database, two signatures and their verification come on top of the bus"},
 	{elite, plainHTTP, "the same; a plain HTTP request asks nobody anything"},
+	{firstKey, optInTouch, "the first use of a key asks authsvc, which reads its database and signs; the first touch of a client-side cache asks memory"},
 	{introspect, redisExists, "HTTP, the caller's own credential and the database"},
 }

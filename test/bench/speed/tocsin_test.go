@@ -19,6 +19,8 @@ const (
 	hotKey     = "Tocsin, an API key"
 	cold       = "Tocsin, never seen"
 	coldDead   = "Tocsin, never seen, revoked"
+	firstKey   = "Tocsin, an API key, first use (SQLite)"
+	firstKeyPG = "Tocsin, an API key, first use (PostgreSQL)"
 	elite      = "Tocsin, elite (SQLite)"
 	elite64    = "Tocsin, elite (SQLite), 64 at once"
 	elitePG    = "Tocsin, elite (PostgreSQL)"

@@ -34,11 +34,12 @@ type world struct {
 	postgres *system.Auth
 	redis    string            // its address, or ""
 	why      map[string]string // why something isn't measured, by what it needs
+	waits    waits
 }
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{why: map[string]string{}}
+	w := &world{why: map[string]string{}, waits: waits{}}
 	w.redis = startRedis(t, w.why) // first: if it has to be there and isn't, one learns that at once
 	w.postgres = startPostgres(t, w.why)
 	w.auth = system.StartAuth(t, environment(nil))
