@@ -28,10 +28,7 @@ func init() {
 		if o.Start == nil {
 			a.Report = c.report()
 		} else {
-			var err error
-			if c, err = start(*o.Start); err != nil {
-				a.Error = err.Error()
-			}
+			c = start(*o.Start)
 		}
 		if out.Encode(a) != nil {
 			os.Exit(1)
@@ -64,7 +61,7 @@ type tally struct {
 	refused map[string]int
 }
 
-func start(cfg Config) (*child, error) {
+func start(cfg Config) *child {
 	c := &child{cfg: cfg, tokens: cfg.Tokens, sessions: cfg.Sessions, began: time.Now()}
 	for _, kind := range []struct {
 		rate  float64
@@ -82,15 +79,11 @@ func start(cfg Config) (*child, error) {
 		}
 		due := make(chan job, 1<<16)
 		for i := range kind.width {
-			line, err := Dial(kind.hosts[i%len(kind.hosts)])
-			if err != nil {
-				return nil, err
-			}
-			go c.work(line, due, kind.call, kind.tally)
+			go c.work(NewLine(kind.hosts[i%len(kind.hosts)]), due, kind.call, kind.tally)
 		}
 		go pace(kind.rate, due, nil)
 	}
-	return c, nil
+	return c
 }
 
 // job is one call, numbered, and when it is due.

@@ -17,10 +17,7 @@ func TestALineKeepsItsConnectionAndShowsTheToken(t *testing.T) {
 		w.Write([]byte(r.Method + r.URL.Path + r.Header.Get("Authorization")))
 	}))
 	defer server.Close()
-	line, err := Dial(strings.TrimPrefix(server.URL, "http://"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	line := NewLine(strings.TrimPrefix(server.URL, "http://"))
 	defer line.Close()
 	if status, body, err := line.Get("/a", "token"); err != nil || status != 200 || string(body) != "GET/aBearer token" {
 		t.Errorf("%d %s %v", status, body, err)

@@ -51,7 +51,7 @@ func setScene(t *testing.T, s *stage.Stage) *scene {
 	c := &scene{Stage: s, admin: s.Auth[0].Admin(t), user: s.Auth[0].Register(t, "revoked")}
 	c.resource = system.StartResource(t, s.Auth[0], map[string]string{"TOCSIN_NATS_URL": stage.URL(s.Bus), "TOCSIN_NATS_CREDS": s.Credentials})
 	host := strings.TrimPrefix(c.resource.Base, "http://")
-	c.line, c.state = dial(t, host), dial(t, host)
+	c.line, c.state = newLine(t, host), newLine(t, host)
 	c.work = load.Config{Resource: host, Path: ordinary, Connections: loadConnections}
 	for _, a := range s.Auth {
 		c.work.Auths = append(c.work.Auths, strings.TrimPrefix(a.Base, "http://"))
@@ -59,11 +59,8 @@ func setScene(t *testing.T, s *stage.Stage) *scene {
 	return c
 }
 
-func dial(t *testing.T, host string) *load.Line {
-	line, err := load.Dial(host)
-	if err != nil {
-		t.Fatal(err)
-	}
+func newLine(t *testing.T, host string) *load.Line {
+	line := load.NewLine(host)
 	t.Cleanup(func() { line.Close() })
 	return line
 }
