@@ -75,20 +75,6 @@ type (
 	keyRoom   = [apikey.Length]byte
 )
 
-// standing is where a holding stands by the set and the key set.
-type standing struct {
-	refusal   error // nil: alive
-	principal *Principal
-	expires   int64 // microseconds: its own end, or that of an API key which it rests on
-}
-
-// sight is a standing at one version of both. It never changes.
-type sight struct {
-	version uint64
-	keys    *link.TokenKeys
-	standing
-}
-
 // holdToken makes a holding of verified claims.
 func holdToken(c *token.Claims) *heldToken {
 	f := &facts{

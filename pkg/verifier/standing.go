@@ -1,0 +1,98 @@
+package verifier
+
+import (
+	"github.com/tocsin-auth/tocsin/pkg/events"
+	"github.com/tocsin-auth/tocsin/pkg/verifier/internal/defect"
+	"github.com/tocsin-auth/tocsin/pkg/verifier/internal/link"
+	"github.com/tocsin-auth/tocsin/pkg/verifier/internal/revset"
+)
+
+// standing is where a holding stands by the set and the key set.
+type standing struct {
+	refusal   error // nil: alive
+	principal *Principal
+	expires   int64 // microseconds: its own end, or that of an API key which it rests on
+}
+
+// sight is a standing at one version of both. It never changes.
+type sight struct {
+	version uint64
+	keys    *link.TokenKeys
+	standing
+}
+
+// look asks the set and the key set about a holding. While neither has changed since it last asked, the answer is the
+// same: that is the only short cut. The version is read before the content, so an answer is never newer than its stamp.
+func (v *Verifier) look(h *holding) standing {
+	version, keys := v.set.Version(), v.link.Keys()
+	if h.clean.Load() == version && h.cleanFor.Load() == keys {
+		return standing{nil, &h.principal, h.expires}
+	}
+	if s := h.seen.Load(); s != nil && s.version == version && s.keys == keys {
+		return s.standing
+	}
+	return v.lookAnew(h, version, keys)
+}
+
+// lookAnew asks. What is found is put down for the next time: as a stamp, if it is nothing.
+func (v *Verifier) lookAnew(h *holding, version uint64, keys *link.TokenKeys) standing {
+	s := standing{principal: &h.principal, expires: h.expires}
+	s.refusal = v.stand(h, keys, &s)
+	if defect.Stamp {
+		defect.Meanwhile()
+		version = v.set.Version()
+	}
+	if s == (standing{nil, &h.principal, h.expires}) {
+		h.clean.Store(version)
+		h.cleanFor.Store(keys)
+	} else {
+		h.seen.Store(&sight{version, keys, s})
+	}
+	return s
+}
+
+// stand fills a standing, and returns why the credential is dead or strange here, if it is.
+func (v *Verifier) stand(h *holding, keys *link.TokenKeys, s *standing) error {
+	if _, ok := keys.ByKID[h.kid]; !ok && !h.isKey {
+		return errUnknownKid
+	}
+	for i := range h.chain {
+		if !s.survives(v.set.Token(h.chain[i])) {
+			return ErrRevoked
+		}
+	}
+	if h.isKey && !s.survives(v.set.Key(*h.key)) {
+		return ErrRevoked
+	}
+	if v.parentDisabled(h) {
+		return ErrRevoked
+	}
+	disabled := h.disabled
+	if u, ok := v.set.User(h.subject); ok && u.RV >= h.rv {
+		s.principal, disabled = h.as(u.Roles, u.Plan), u.Disabled
+	}
+	switch {
+	case disabled:
+		return ErrRevoked
+	case h.principal.Mode != v.mode:
+		return ErrWrongMode
+	}
+	return nil
+}
+
+func (s *standing) survives(verdict revset.Verdict) bool {
+	s.expires = min(s.expires, verdict.NotAfter)
+	return !verdict.Revoked
+}
+
+// parentDisabled reports whether the user of a parent was disabled. The token's own user is judged with its versions.
+func (v *Verifier) parentDisabled(h *holding) bool {
+	for i := range h.chain {
+		if parent := h.chain[i].Subject; parent != h.subject && parent != (events.ID{}) {
+			if u, ok := v.set.User(parent); ok && u.Disabled {
+				return true
+			}
+		}
+	}
+	return false
+}
