@@ -20,6 +20,10 @@ func (v *Verifier) Verify(ctx context.Context, c Credential, route *Route) (*Pri
 	return p, nil
 }
 
+// Refused counts a refusal that a transport made by itself before it had anything to verify, as with the errors of
+// [FromRequest], so that [Verifier.Stats] tells of it. [Verifier.Require] does so.
+func (v *Verifier) Refused(err error) { v.counters.refused(tally{}, err) }
+
 // verify also returns how to count it.
 func (v *Verifier) verify(ctx context.Context, c Credential, route *Route) (*Principal, tally, error) {
 	switch {

@@ -37,12 +37,14 @@ func (g *Guard) ServerOptions() []grpc.ServerOption {
 }
 
 // credential finds the one credential of a call, by the rules of HTTP. A method without a route has none that would do.
-func (e entry) credential(ctx context.Context) (verifier.Credential, error) {
+func (g *Guard) credential(ctx context.Context, e entry) (verifier.Credential, error) {
 	if e.route == nil {
+		g.v.Refused(verifier.ErrForbidden)
 		return verifier.Credential{}, errNoRoute
 	}
 	c, err := verifier.FromRequest(&http.Request{Header: http.Header{"Authorization": metadata.ValueFromIncomingContext(ctx, "authorization")}})
 	if err != nil {
+		g.v.Refused(err)
 		return c, Refusal(err)
 	}
 	return c, nil
@@ -54,7 +56,7 @@ func (g *Guard) Unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, 
 	if e.public {
 		return handler(ctx, req)
 	}
-	c, err := e.credential(ctx)
+	c, err := g.credential(ctx, e)
 	if err != nil {
 		return nil, err
 	}
@@ -92,7 +94,7 @@ func (g *Guard) Stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInf
 	if !ok {
 		return errEndless
 	}
-	c, err := e.credential(ss.Context())
+	c, err := g.credential(ss.Context(), e)
 	if err != nil {
 		return err
 	}

@@ -91,6 +91,20 @@ func TestCallsAndStreamsAreRefusedAsInHTTP(t *testing.T) {
 	}
 }
 
+func TestEveryRefusalIsCounted(t *testing.T) {
+	s := newStage(t, policy, overGRPC)
+	s.call("/test.Cars/List")
+	s.call("/test.Cars/List", "Bearer")
+	s.call("/test.Boats/List")
+	receive(s.open("Api-Key short"))
+	got := s.issuer.Verifier.Stats().Refused
+	for _, code := range []verifier.Code{verifier.CodeMissingCredential, verifier.CodeInvalidRequest, verifier.CodeForbidden, verifier.CodeMalformed} {
+		if got[code] != 1 {
+			t.Errorf("%s: %d", code, got[code])
+		}
+	}
+}
+
 func TestWhatWaitingHelpsAgainstSaysSo(t *testing.T) {
 	s := newStage(t, policy, overGRPC)
 	alice := s.issuer.Token(verifier.Principal{}).Authorization()
