@@ -19,9 +19,9 @@ func (b *bench) sweep(t testing.TB, clients []int) (all []reading, growth [][]st
 	database, stream, heap := b.databaseSize(t), b.streamSize(t), fleets[0].Usage(t, true)
 	for _, n := range clients {
 		r := b.measure(t, fleets, eager(b.auth, b.admin, n))
-		r.verifiers, r.rate = 1, n
+		r.verifiers, r.rate, r.together = 1, n, 1
 		all = append(all, r)
-		t.Logf("%d callers: %+v", n, r)
+		t.Logf("%d callers: %d calls in %v", n, r.calls.Len(), r.elapsed)
 	}
 	after := fleets[0].Usage(t, true)
 	n := float64(after.Events - heap.Events)

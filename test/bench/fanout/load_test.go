@@ -13,10 +13,11 @@ import (
 	"github.com/tocsin-auth/tocsin/test/system"
 )
 
-// load revokes tokens that nobody has, each by a call of its own, until stopped.
+// load revokes until stopped: tokens that nobody has, each by a call of its own, or with each call the tokens of some users.
 type load struct {
 	auth  *system.Auth
 	admin string
+	users []string // none: a token
 	stop  func()
 
 	mu    sync.Mutex
@@ -28,8 +29,8 @@ type load struct {
 const callers = 64
 
 // paced starts calls at a rate, whether or not those before are answered, as long as fewer than callers wait.
-func paced(a *system.Auth, admin string, rate int) *load {
-	l := &load{auth: a, admin: admin}
+func paced(a *system.Auth, admin string, rate int, users []string) *load {
+	l := &load{auth: a, admin: admin, users: users}
 	due := make(chan struct{}, callers)
 	running := l.run(callers, due)
 	done := make(chan struct{})
@@ -89,7 +90,7 @@ func (l *load) run(n int, due <-chan struct{}) *sync.WaitGroup {
 
 func (l *load) revoke() {
 	begun := time.Now()
-	got, err := l.auth.Try(context.Background(), http.MethodPost, "/v1/admin/revocations?wait=none", l.admin, map[string]any{"jti": newID()})
+	got, err := l.auth.Try(context.Background(), http.MethodPost, "/v1/admin/revocations?wait=none", l.admin, l.selector())
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err != nil || got.Status != http.StatusOK {
@@ -97,6 +98,13 @@ func (l *load) revoke() {
 		return
 	}
 	l.calls.Add(time.Since(begun))
+}
+
+func (l *load) selector() map[string]any {
+	if len(l.users) > 0 {
+		return map[string]any{"user_ids": l.users}
+	}
+	return map[string]any{"jti": newID()}
 }
 
 func newID() string { return uuid.Must(uuid.NewV7()).String() }

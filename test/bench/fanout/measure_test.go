@@ -1,6 +1,7 @@
 package fanout
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -15,6 +16,11 @@ const (
 	perProcess, watchers = 250, 4
 	// settle lets the start of a fleet or of a load be over.
 	settle = time.Second
+	// deliveries is how many messages a second all verifiers together are given at most: each costs one of them some 60 µs, and
+	// they share this machine. To revoke more, calls name several users at once.
+	deliveries = 10_000
+	// mostUsers are in one call.
+	mostUsers = 100
 	// sampleEvery is how often the way of one revocation is measured meanwhile.
 	sampleEvery = 100 * time.Millisecond
 )
@@ -25,6 +31,7 @@ type bench struct {
 	auth   *system.Auth
 	admin  string
 	sample system.User
+	users  []string
 }
 
 func newBench(t testing.TB, s *stage.Stage) *bench {
@@ -34,9 +41,31 @@ func newBench(t testing.TB, s *stage.Stage) *bench {
 	return b
 }
 
+// someUsers returns that many users; they are made when they are first needed.
+func (b *bench) someUsers(t testing.TB, n int) []string {
+	for len(b.users) < n {
+		var made struct{ User struct{ ID string } }
+		name := fmt.Sprintf("one-of-many-%d", len(b.users))
+		b.auth.Must(t, 201, "POST", "/v1/register", "", map[string]string{"username": name, "password": "as long as it has to be"}).Into(t, &made)
+		b.users = append(b.users, made.User.ID)
+	}
+	return b.users[:n]
+}
+
+// load makes a number of revocations a second out of as many calls as the verifiers can be given, and returns how many
+// one call makes.
+func (b *bench) load(t testing.TB, verifiers, rate int) (l *load, together int) {
+	calls := min(rate, max(1, deliveries/max(1, verifiers)))
+	if together = min(rate/calls, mostUsers); together == 1 {
+		return paced(b.auth, b.admin, rate, nil), 1
+	}
+	return paced(b.auth, b.admin, rate/together, b.someUsers(t, together)), together
+}
+
 // reading is what was measured with one fleet under one load.
 type reading struct {
 	verifiers, rate      int // rate: revocations a second, as wanted
+	together             int // revocations in a call
 	elapsed              time.Duration
 	auth, nats, database time.Duration // CPU
 	fleet                time.Duration // of all verifiers
@@ -64,13 +93,14 @@ func (b *bench) fleet(t testing.TB, n int, rates []int) (all []reading) {
 	fleets := b.start(t, n)
 	for _, rate := range append([]int{0}, rates...) {
 		var l *load
+		together := 1
 		if rate > 0 {
-			l = paced(b.auth, b.admin, rate)
+			l, together = b.load(t, n, rate)
 		}
 		r := b.measure(t, fleets, l)
-		r.verifiers, r.rate = n, rate
+		r.verifiers, r.rate, r.together = n, rate, together
 		all = append(all, r)
-		t.Logf("%d verifiers, %d/s: %+v", n, rate, r)
+		t.Logf("%d verifiers, %d/s: %d calls in %v, CPU of authsvc %v, NATS %v, verifiers %v", n, rate, r.calls.Len(), r.elapsed, r.auth, r.nats, r.fleet)
 	}
 	for _, f := range fleets {
 		f.Close()

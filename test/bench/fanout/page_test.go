@@ -59,7 +59,7 @@ func rate(n uint64, elapsed time.Duration) string {
 
 // loadTable tells of each revocation what it costs beyond the same fleet at rest.
 func loadTable(all []reading) [][]string {
-	rows := [][]string{{"verifiers", "revocations/s: wanted", "made", "events a message", "authsvc, µs each", "NATS, µs each", "a verifier, µs each", "bytes out of NATS, each verifier", "arrival p50", "p99", "max, ms", "all had it after, ms", "machine"}}
+	rows := [][]string{{"verifiers", "revocations/s: wanted", "made", "in a call", "calls a message", "authsvc, µs a call", "NATS, µs a call", "a verifier, µs a call", "bytes out of NATS a call, each verifier", "arrival p50", "p99", "max, ms", "all had it after, ms", "machine"}}
 	var rest reading
 	for _, r := range all {
 		if r.rate == 0 {
@@ -74,14 +74,14 @@ func loadTable(all []reading) [][]string {
 			resting := float64(rest.bus.OutBytes) * r.elapsed.Seconds() / rest.elapsed.Seconds()
 			bytes = fmt.Sprintf("%.0f", (float64(r.bus.OutBytes)-resting)/float64(r.events))
 		}
-		rows = append(rows, []string{strconv.Itoa(r.verifiers), strconv.Itoa(r.rate), rate(n, r.elapsed), r.together(), above(r.auth, rest.auth), above(r.nats, rest.nats), verifier, bytes,
+		rows = append(rows, []string{strconv.Itoa(r.verifiers), strconv.Itoa(r.rate), rate(n*uint64(r.together), r.elapsed), strconv.Itoa(r.together), r.shared(), above(r.auth, rest.auth), above(r.nats, rest.nats), verifier, bytes,
 			arrival(r, 0.5), arrival(r, 0.99), arrival(r, 1), figure.Millis(r.caughtUp), r.machine()})
 	}
 	return rows
 }
 
-// together is how many events a message had.
-func (r reading) together() string {
+// shared is how many events a message had.
+func (r reading) shared() string {
 	if r.messages == 0 {
 		return "–"
 	}
@@ -108,7 +108,7 @@ func sweepTable(all []reading) [][]string {
 		if r.database > 0 {
 			database = micros(r.database, n)
 		}
-		rows = append(rows, []string{strconv.Itoa(r.rate), rate(n, r.elapsed), figure.Millis(r.calls.At(0.5)), figure.Millis(r.calls.At(0.99)), r.together(), micros(r.auth, n), micros(r.nats, n), database,
+		rows = append(rows, []string{strconv.Itoa(r.rate), rate(n, r.elapsed), figure.Millis(r.calls.At(0.5)), figure.Millis(r.calls.At(0.99)), r.shared(), micros(r.auth, n), micros(r.nats, n), database,
 			micros(r.fleet, r.events), arrival(r, 0.5), arrival(r, 0.99), figure.Millis(r.caughtUp), r.machine()})
 	}
 	return rows
