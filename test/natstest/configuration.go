@@ -24,7 +24,7 @@ const shippedService = "resourcesvc"
 // shipped returns deploy/nats.conf with a copy of its service block for each service, its variables untouched.
 func shipped(t testing.TB, services []string) string {
 	t.Helper()
-	text := readShipped(t)
+	text := readShipped(t, "nats.conf")
 	before, rest := cut(t, text, "  # begin service "+shippedService+"\n")
 	block, after := cut(t, rest, "  # end service "+shippedService+"\n")
 	var blocks strings.Builder
@@ -63,20 +63,21 @@ func cut(t testing.TB, text, mark string) (before, after string) {
 	return before, after
 }
 
-func readShipped(t testing.TB) string {
+// readShipped returns a file of the folder deploy.
+func readShipped(t testing.TB, name string) string {
 	t.Helper()
 	dir, err := os.Getwd()
 	if err != nil {
 		t.Fatal(err)
 	}
 	for {
-		raw, err := os.ReadFile(filepath.Join(dir, "deploy", "nats.conf"))
+		raw, err := os.ReadFile(filepath.Join(dir, "deploy", name))
 		if err == nil {
 			return string(raw)
 		}
 		parent := filepath.Dir(dir)
 		if parent == dir {
-			t.Fatal("deploy/nats.conf is in no folder above this test")
+			t.Fatalf("deploy/%s is in no folder above this test", name)
 		}
 		dir = parent
 	}
