@@ -72,7 +72,7 @@ type settledStore struct {
 
 // Readable implements [elite.Store].
 func (s settledStore) Readable(ctx context.Context) error {
-	if s.feed.Stats().Withheld {
+	if s.feed.Withheld() {
 		return errImporting
 	}
 	return s.Store.Readable(ctx)

@@ -22,8 +22,11 @@ const (
 	tickEvery = 250 * time.Millisecond
 	// retryEvery is when a round that failed is tried again: the fleet waits for it, and while the bus is away it costs nothing.
 	retryEvery = 100 * time.Millisecond
-	// roundEvery is how long proof requests may wait for others to share a round with. Events never wait.
-	roundEvery = 5 * time.Millisecond
+	// roundEvery is how long proof requests may wait for others to share a round with, whose transaction costs as much as some
+	// ten answers. A verifier counts from its question, so it loses nothing by waiting; events never wait.
+	roundEvery = 20 * time.Millisecond
+	// moreEvery is when the next round comes for those that found no place in one: a flood mustn't take all of a core.
+	moreEvery = 5 * time.Millisecond
 	// inspectEvery is how often the stream is looked at.
 	inspectEvery = time.Second
 	// housekeepingEvery is how often lapsed events are pruned.
@@ -177,7 +180,10 @@ func (f *Feed) Settled() bool {
 	return f.looked.Load() && s.Epoch != "" && !s.Withheld
 }
 
-// Stats returns a look at the dispatcher.
+// Withheld reports whether proofs wait for an import.
+func (f *Feed) Withheld() bool { return f.dispatcher.Stats().Withheld }
+
+// Stats returns a look at the dispatcher, and counts the fleet.
 func (f *Feed) Stats() Stats {
 	s := f.dispatcher.Stats()
 	s.Verifiers, s.Waiting = f.Fleet.byState(), int(f.Receipts.waiting.Load())

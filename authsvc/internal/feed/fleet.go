@@ -239,12 +239,17 @@ func (f *Fleet) Verifiers() []Verifier {
 
 // byState counts the instances that were heard of lately.
 func (f *Fleet) byState() map[string]map[events.State]int {
-	counts := map[string]map[events.State]int{}
-	for _, v := range f.Verifiers() {
-		if counts[v.Service] == nil {
-			counts[v.Service] = map[events.State]int{events.StateStarting: 0, events.StateFresh: 0, events.StateStale: 0}
+	s := f.progress.standing()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	now := f.clock.Now()
+	f.sweep(now)
+	counts := make(map[string]map[events.State]int, len(f.services))
+	for name, service := range f.services {
+		counts[name] = map[events.State]int{events.StateStarting: 0, events.StateFresh: 0, events.StateStale: 0}
+		for from, m := range service {
+			counts[name][m.verifier(from, s, now).State]++
 		}
-		counts[v.Service][v.State]++
 	}
 	return counts
 }

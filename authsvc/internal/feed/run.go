@@ -79,12 +79,12 @@ func (l *loop) step(ctx context.Context) {
 			next = min(next, max(l.dispatcher.heldFor, 5*time.Millisecond))
 		}
 		l.check(ctx, err)
-		if l.failing {
+		switch {
+		case l.failing:
 			next = retryEvery
+		case err == nil && more:
+			next = moreEvery
 		}
-	}
-	if more {
-		signal(l.asked)
 	}
 	l.stepped = time.Now()
 	l.next = l.stepped.Add(next)

@@ -121,11 +121,11 @@ func (b *bench) measure(t testing.TB, fleets []*fleet.Fleet, l *load) (r reading
 		}
 		time.Sleep(min(sampleEvery, max(0, *each-time.Since(began))))
 	}
-	r.elapsed = time.Since(began)
 	if l != nil {
 		r.calls = l.count(t)
 	}
 	r.add(before, b.usage(t, fleets))
+	r.elapsed = time.Since(began)
 	if l != nil {
 		l.stop()
 		r.caughtUp = b.caughtUp(t, fleets)
