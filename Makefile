@@ -136,9 +136,9 @@ issuing: ## measure login, refresh, register and single revocations with 1 to 64
 		-args -clients 1,16,64 -each 2s -results $(RESULTS) $(ARGS)
 
 .PHONY: fanout
-fanout: ## measure what verifiers, proofs and revocations cost, with 1 to 1,000 verifiers (5 minutes; ARGS)
+fanout: ## measure what verifiers, proofs and revocations cost, with 1 to 1,000 verifiers (4 minutes; ARGS)
 	@$(GO) test -count=1 -v -timeout 30m ./test/bench/fanout \
-		-args -verifiers 1,10,100,300,1000 -rates 100,1000 -clients 1,4,16,64,256 -each 5s -logins 200 -results $(RESULTS) $(ARGS)
+		-args -verifiers 1,10,100,300,1000 -rates 100,1000 -clients 1,4,16,64,256 -each 4s -logins 100 -results $(RESULTS) $(ARGS)
 
 .PHONY: measure
 measure: propagation recovery issuing fanout ## all of them, one after the other, on a quiet machine; RESULTS=folder
