@@ -4,6 +4,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"runtime"
+	"slices"
+	"sync"
 
 	"github.com/tocsin-auth/tocsin/authsvc/internal/store"
 	"github.com/tocsin-auth/tocsin/pkg/events"
@@ -68,19 +71,42 @@ func sign(signer *events.Signer, kind events.Kind, body []byte) Message {
 // answer tells each request how far the feed is, by a numbering transaction that began after they had all arrived and
 // whose events are all out on core.
 func (d *Dispatcher) answer(n store.Numbered, requests []Request) {
-	signer, now := d.cfg.Signer(), d.cfg.Clock.Now()
-	for _, r := range requests {
-		if now.Sub(r.Arrived) > requestLife {
-			d.stats.late()
-			continue
-		}
-		body, err := json.Marshal(events.ProofAnswer{
-			Nonce: r.Proof.Nonce, Request: events.HashOf(r.Body), Epoch: n.Epoch, Term: d.term.number,
-			Floor: n.Floor, Head: n.Head, Chain: n.Chain, Keys: n.Keys, Now: n.Now,
-		})
-		if err == nil {
-			err = d.cfg.Bus.Answer(r, sign(signer, events.KindProof, body))
-		}
-		d.stats.answered(err)
+	now := d.cfg.Clock.Now()
+	timely := slices.DeleteFunc(slices.Clone(requests), func(r Request) bool { return now.Sub(r.Arrived) > requestLife })
+	d.stats.late(len(requests) - len(timely))
+	answers := d.signAnswers(n, timely)
+	for i, r := range timely {
+		d.stats.answered(d.cfg.Bus.Answer(r, answers[i]))
 	}
+}
+
+// signAnswers uses several CPUs, as the signatures are most of what it costs to answer a large fleet; none of its goroutines
+// outlives it.
+func (d *Dispatcher) signAnswers(n store.Numbered, requests []Request) []Message {
+	signer, term, answers := d.cfg.Signer(), d.term.number, make([]Message, len(requests))
+	share := max(minShare, (len(requests)+runtime.GOMAXPROCS(0)-1)/runtime.GOMAXPROCS(0))
+	var running sync.WaitGroup
+	for from := 0; from < len(requests); from += share {
+		running.Go(func() {
+			for i := from; i < min(from+share, len(requests)); i++ {
+				answers[i] = answerTo(requests[i], n, term, signer)
+			}
+		})
+	}
+	running.Wait()
+	return answers
+}
+
+// minShare is how many answers are worth a goroutine.
+const minShare = 8
+
+func answerTo(r Request, n store.Numbered, term int64, signer *events.Signer) Message {
+	body, err := json.Marshal(events.ProofAnswer{
+		Nonce: r.Proof.Nonce, Request: events.HashOf(r.Body), Epoch: n.Epoch, Term: term,
+		Floor: n.Floor, Head: n.Head, Chain: n.Chain, Keys: n.Keys, Now: n.Now,
+	})
+	if err != nil {
+		panic(err) // it has nothing that has no JSON
+	}
+	return sign(signer, events.KindProof, body)
 }

@@ -79,7 +79,7 @@ func (c *counters) numbered(n store.Numbered, marked uint64) {
 
 func (c *counters) published(seq uint64) { c.change(func(s *Stats) { s.Published = seq }) }
 func (c *counters) lost()                { c.change(func(s *Stats) { s.Holding = false }) }
-func (c *counters) late()                { c.change(func(s *Stats) { s.LateRequests++ }) }
+func (c *counters) late(n int)           { c.change(func(s *Stats) { s.LateRequests += uint64(n) }) }
 func (c *counters) displaced(n int)      { c.change(func(s *Stats) { s.Displaced += uint64(n) }) }
 func (c *counters) streamFailed()        { c.change(func(s *Stats) { s.StreamFailures++ }) }
 func (c *counters) repaired()            { c.change(func(s *Stats) { s.Repairs++ }) }

@@ -16,11 +16,11 @@ const (
 	perProcess, watchers = 250, 4
 	// settle lets the start of a fleet or of a load be over.
 	settle = time.Second
-	// deliveries is how many messages a second all verifiers together are given at most: each costs one of them some 60 µs, and
+	// deliveries is how many messages a second all verifiers together are given at most: each costs one of them 50 to 100 µs, and
 	// they share this machine. To revoke more, calls name several users at once.
-	deliveries = 10_000
+	deliveries = 5_000
 	// mostUsers are in one call: with more, the largest fleet would have to be given more bytes than this machine can copy.
-	mostUsers = 30
+	mostUsers = 100
 	// sampleEvery is how often the way of one revocation is measured meanwhile.
 	sampleEvery = 100 * time.Millisecond
 )
