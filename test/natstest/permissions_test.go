@@ -414,3 +414,31 @@ func drainErrors(errs <-chan error) {
 		}
 	}
 }
+
+func TestIntegrityWithoutTrustUnansweredQuestionsAreForgottenWithinSeconds(t *testing.T) {
+	s := natstest.Start(t, "cars")
+	reply, cars := s.Connect(t, natstest.AuthReply), s.Connect(t, "cars")
+	if _, err := reply.Subscribe(events.ProofSubject("*"), func(*nats.Msg) {}); err != nil { // which answers nothing
+		t.Fatal(err)
+	}
+	if _, err := cars.SubscribeSync("_INBOX_cars.>"); err != nil {
+		t.Fatal(err)
+	}
+	flush(t, reply)
+	flush(t, cars)
+	const questions = 100
+	for i := range questions {
+		if err := cars.PublishRequest(events.ProofSubject("cars"), fmt.Sprintf("_INBOX_cars.%d", i), []byte("{}")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	flush(t, cars)
+	if n := s.Unanswered(t); n != questions {
+		t.Fatalf("%d unanswered, want %d", n, questions)
+	}
+	for deadline := time.Now().Add(3 * within); s.Unanswered(t) > 0; time.Sleep(10 * time.Millisecond) { // a real server's timer; two minutes by default
+		if time.Now().After(deadline) {
+			t.Fatalf("%d are still remembered after %v", s.Unanswered(t), 3*within)
+		}
+	}
+}

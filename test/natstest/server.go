@@ -95,6 +95,16 @@ func (s *Server) Restart(t testing.TB) {
 // SlowConsumers is how many connections the server has cut off since it started because they didn't read fast enough.
 func (s *Server) SlowConsumers() int64 { return s.server.NumSlowConsumers() }
 
+// Unanswered is how many questions to authsvc's account the server remembers.
+func (s *Server) Unanswered(t testing.TB) int {
+	t.Helper()
+	account, err := s.server.LookupAccount("AUTH")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return account.NumPendingAllResponses()
+}
+
 // Wipe deletes the store of a stopped server.
 func (s *Server) Wipe(t testing.TB) {
 	t.Helper()
