@@ -9,7 +9,8 @@ PROGRAMS := authsvc/cmd/authsvc authsvc/cmd/authctl resourcesvc
 # Every module of the workspace, as a pattern of all its packages.
 PACKAGES ?= $(shell $(GO) list -m -f '{{.Path}}/...')
 # Where goroutines meet; what `make race` runs.
-CONCURRENT ?= ./pkg/verifier/... ./authsvc/... ./resourcesvc/...
+# A pattern ends at a nested module, so they are named.
+CONCURRENT ?= ./pkg/verifier/... ./pkg/verifier/grpc/... ./pkg/verifier/prometheus/... ./authsvc/... ./resourcesvc/...
 
 FUZZTIME  ?= 10s
 BENCHTIME ?= 1s
