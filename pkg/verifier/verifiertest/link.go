@@ -14,7 +14,9 @@ import (
 	verifierlink "github.com/tocsin-auth/tocsin/pkg/verifier/internal/link"
 )
 
-// link stands where the verifier's connection is. It has no goroutine and is safe for concurrent use.
+// link stands where the verifier's connection is. It has no goroutine and is safe for concurrent use. The real one, over signed messages in
+// memory, would test the feed once more, and cost what tests of handlers need: that a change holds when its call returns, and
+// that to go stale no time has to pass.
 type link struct {
 	issuer *Issuer
 	keys   *verifierlink.TokenKeys
