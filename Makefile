@@ -5,12 +5,12 @@ SHELL       := /bin/bash
 
 GO       ?= go
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
-PROGRAMS := authsvc/cmd/authsvc authsvc/cmd/authctl resourcesvc
+PROGRAMS := authsvc/cmd/authsvc authsvc/cmd/authctl resourcesvc forwardauth
 # Every module of the workspace, as a pattern of all its packages.
 PACKAGES ?= $(shell $(GO) list -m -f '{{.Path}}/...')
 # Where goroutines meet; what `make race` runs.
 # A pattern ends at a nested module, so they are named.
-CONCURRENT ?= ./pkg/verifier/... ./pkg/verifier/grpc/... ./pkg/verifier/prometheus/... ./authsvc/... ./resourcesvc/...
+CONCURRENT ?= ./pkg/verifier/... ./pkg/verifier/grpc/... ./pkg/verifier/prometheus/... ./authsvc/... ./resourcesvc/... ./forwardauth/...
 
 FUZZTIME  ?= 10s
 BENCHTIME ?= 1s
@@ -30,11 +30,11 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: build
-build: bin ## build bin/authsvc, bin/authctl and bin/resourcesvc, static
+build: bin ## build bin/authsvc, bin/authctl, bin/resourcesvc and bin/forwardauth, static
 	@for program in $(PROGRAMS); do \
 		CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/ ./$$program; \
 	done
-	@echo "built: bin/authsvc bin/authctl bin/resourcesvc ($(VERSION))"
+	@echo "built: bin/authsvc bin/authctl bin/resourcesvc bin/forwardauth ($(VERSION))"
 
 bin:
 	@mkdir -p bin && echo '*' >bin/.gitignore

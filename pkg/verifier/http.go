@@ -80,6 +80,12 @@ func (v *Verifier) Refuse(w http.ResponseWriter, r *http.Request, err error) {
 	v.refuse(w, r, err, &v.base)
 }
 
+// RefuseFor is [Verifier.Refuse] for a route of [Verifier.Route], so that a caller who lacks a role is told which. Of the request
+// it uses the method and the Authorization header.
+func (v *Verifier) RefuseFor(w http.ResponseWriter, r *http.Request, err error, route *Route) {
+	v.refuse(w, r, err, route)
+}
+
 func (v *Verifier) refuse(w http.ResponseWriter, r *http.Request, err error, route *Route) {
 	refused := refusalOf(err)
 	if refused == nil {

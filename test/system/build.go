@@ -19,6 +19,7 @@ var Programs = map[string]string{
 	"authsvc":     "./authsvc/cmd/authsvc",
 	"authctl":     "./authsvc/cmd/authctl",
 	"resourcesvc": "./resourcesvc",
+	"forwardauth": "./forwardauth",
 }
 
 // DefectsTag makes programs whose defences can be taken away, and which can be stopped at chosen points.

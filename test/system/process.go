@@ -47,8 +47,8 @@ func (l *lockedBuffer) String() string {
 	return l.b.String()
 }
 
-// command prepares a program with only the variables given, PATH, HOME and TMPDIR.
-func command(t testing.TB, name string, env map[string]string, args ...string) *Process {
+// Command prepares a program with only the variables given, PATH, HOME and TMPDIR.
+func Command(t testing.TB, name string, env map[string]string, args ...string) *Process {
 	t.Helper()
 	dir, err := Build(t.Context())
 	if err != nil {
@@ -67,7 +67,7 @@ func command(t testing.TB, name string, env map[string]string, args ...string) *
 // Run starts a program that ends by itself and returns its exit code and what it printed.
 func Run(t testing.TB, name string, env map[string]string, args ...string) (int, string) {
 	t.Helper()
-	p := command(t, name, env, args...)
+	p := Command(t, name, env, args...)
 	p.Start(t)
 	select {
 	case <-p.done:

@@ -47,7 +47,7 @@ func PrepareAuth(t testing.TB, env map[string]string) *Auth {
 	}
 	maps.Copy(all, env)
 	a := &Auth{
-		Process: command(t, "authsvc", all, "serve"),
+		Process: Command(t, "authsvc", all, "serve"),
 		API:     API{Base: "http://" + all["TOCSIN_HTTP_ADDR"]},
 		Issuer:  all["TOCSIN_ISSUER"],
 		NATSURL: all["TOCSIN_NATS_URL"],
@@ -95,7 +95,7 @@ func PrepareResource(t testing.TB, a *Auth, env map[string]string) *Resource {
 	t.Helper()
 	all := a.ResourceEnv(t)
 	maps.Copy(all, env)
-	return &Resource{Process: command(t, "resourcesvc", all, "serve"), API: API{Base: "http://" + all["TOCSIN_HTTP_ADDR"]}}
+	return &Resource{Process: Command(t, "resourcesvc", all, "serve"), API: API{Base: "http://" + all["TOCSIN_HTTP_ADDR"]}}
 }
 
 // Secret reads a file that a program wrote, such as DATA_DIR/admin-password.
