@@ -36,6 +36,10 @@ build: bin ## build bin/authsvc, bin/authctl, bin/resourcesvc and bin/forwardaut
 	done
 	@echo "built: bin/authsvc bin/authctl bin/resourcesvc bin/forwardauth ($(VERSION))"
 
+.PHONY: caddy
+caddy: bin ## build bin/caddy, for the tests of forwardauth behind it (a minute the first time)
+	@cd tools/caddy && GOWORK=off CGO_ENABLED=0 $(GO) build -o ../../bin/caddy .
+
 bin:
 	@mkdir -p bin && echo '*' >bin/.gitignore
 

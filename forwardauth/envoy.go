@@ -58,12 +58,15 @@ func (e envoy) Check(ctx context.Context, r *authv3.CheckRequest) (*authv3.Check
 	if from, ok := peer.FromContext(ctx); !ok || !e.isProxy(from.Addr.String()) {
 		return nil, status.Error(codes.PermissionDenied, "only the proxy may ask (TOCSIN_PROXY_ADDRS)")
 	}
-	asked := r.GetAttributes().GetRequest().GetHttp()
-	headers, refused := e.decide(ctx, question{asked.GetMethod(), asked.GetHost(), asked.GetPath(), headerOf(asked)})
+	headers, refused := e.decide(ctx, questionOf(r.GetAttributes().GetRequest().GetHttp()))
 	if refused != nil {
 		return denied(refused), nil
 	}
 	return accepted(headers), nil
+}
+
+func questionOf(asked *authv3.AttributeContext_HttpRequest) question {
+	return question{asked.GetMethod(), asked.GetHost(), asked.GetPath(), headerOf(asked)}
 }
 
 // headerOf reads the map, in which Envoy has joined repeated headers by commas, or the list of raw headers. Envoy's own, whose names

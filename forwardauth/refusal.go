@@ -102,5 +102,6 @@ func decodeRefusal(text string) (*refusal, error) {
 	if json.Unmarshal(content, &r) != nil || !slices.Contains([]int{400, 401, 403, 404, 429, 503}, r.Status) || len(r.Challenges) > 2 {
 		return nil, errRefusal
 	}
+	r.Body = append(r.Body, '\n') // which JSON in JSON loses
 	return &r, nil
 }

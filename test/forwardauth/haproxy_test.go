@@ -6,11 +6,12 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/tocsin-auth/tocsin/test/proxytest"
 	"github.com/tocsin-auth/tocsin/test/system"
 )
 
 func TestBehindHAProxy(t *testing.T) {
-	program := installed(t, "haproxy")
+	program := proxytest.Installed(t, "haproxy")
 	s := startScene(t, "haproxy", short)
 	text, addr := s.configure(t, "haproxy/haproxy.cfg")
 	root, err := system.Root()

@@ -5,19 +5,15 @@ import (
 	"encoding/json"
 	"io"
 	"maps"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
-	"time"
 
+	"github.com/tocsin-auth/tocsin/test/proxytest"
 	"github.com/tocsin-auth/tocsin/test/system"
 )
 
@@ -127,82 +123,13 @@ func startScene(t *testing.T, style string, env map[string]string) *scene {
 // configure takes a file of deploy/forwardauth with the scene's addresses, and returns the proxy's.
 func (s *scene) configure(t *testing.T, name string) (text, addr string) {
 	t.Helper()
-	root, err := system.Root()
-	if err != nil {
-		t.Fatal(err)
-	}
-	content, err := os.ReadFile(filepath.Join(root, "deploy", "forwardauth", name))
-	if err != nil {
-		t.Fatal(err)
-	}
 	addr = system.FreeAddr(t)
-	text = string(content)
-	for shipped, here := range map[string]string{
-		"127.0.0.1:8000": addr, "127.0.0.1:8082": strings.TrimPrefix(s.check, "http://"), "127.0.0.1:9000": s.backend.addr(),
-	} {
-		if !strings.Contains(text, shipped) {
-			continue
-		}
-		text = strings.ReplaceAll(text, shipped, here)
-	}
-	return text, addr
-}
-
-// installed finds a program, or skips; with its name in TOCSIN_REQUIRE it fails.
-func installed(t *testing.T, name string) string {
-	t.Helper()
-	root, _ := system.Root()
-	for _, path := range []string{name, "/usr/sbin/" + name, filepath.Join(root, "bin", name)} {
-		if found, err := exec.LookPath(path); err == nil {
-			return found
-		}
-	}
-	if slices.Contains(strings.Split(os.Getenv("TOCSIN_REQUIRE"), ","), name) {
-		t.Fatalf("no %s on this machine", name)
-	}
-	t.Skipf("no %s on this machine", name)
-	return ""
+	return proxytest.Configuration(t, name, addr, strings.TrimPrefix(s.check, "http://"), s.backend.addr()), addr
 }
 
 // start runs a proxy until the test ends, and waits until it listens.
 func (s *scene) start(t *testing.T, addr string, program string, args ...string) {
 	t.Helper()
-	log, err := os.Create(filepath.Join(t.TempDir(), "log"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command(program, args...)
-	cmd.Stdout, cmd.Stderr = log, log
-	cmd.Dir = t.TempDir()
-	cmd.Env = append(os.Environ(), "HOME="+cmd.Dir, "XDG_DATA_HOME="+cmd.Dir, "XDG_CONFIG_HOME="+cmd.Dir)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	ended := make(chan struct{})
-	go func() { cmd.Wait(); close(ended) }()
-	t.Cleanup(func() {
-		cmd.Process.Signal(syscall.SIGTERM)
-		<-ended
-		if t.Failed() {
-			text, _ := os.ReadFile(log.Name())
-			t.Logf("%s printed:\n%s", program, text[max(0, len(text)-4000):])
-		}
-		log.Close()
-	})
-	for deadline := time.Now().Add(20 * time.Second); ; {
-		if c, err := net.Dial("tcp", addr); err == nil {
-			c.Close()
-			break
-		}
-		select {
-		case <-ended:
-			t.Fatalf("%s has ended", program)
-		case <-time.After(10 * time.Millisecond): // a real process: nothing else tells when it listens
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("%s doesn't listen", program)
-		}
-	}
+	proxytest.Start(t, addr, program, args...)
 	s.proxy = system.API{Base: "http://" + addr}
 }

@@ -1,0 +1,115 @@
+// Package forwardauth measures what forwardauth behind nginx costs beside an auth_request to a handler that does nothing, and
+// beside one that asks authsvc about each request.
+package forwardauth
+
+import (
+	"bufio"
+	"flag"
+	"fmt"
+	"net"
+	"net/http"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/tocsin-auth/tocsin/test/bench/figure"
+	"github.com/tocsin-auth/tocsin/test/system"
+)
+
+var (
+	rounds  = flag.Int("rounds", 2, "how often each contender is measured, in turn")
+	each    = flag.Duration("each", 200*time.Millisecond, "how long, each time")
+	clients = flag.Int("clients", 16, "connections at once, for throughput")
+	results = flag.String("results", "", "folder to write the page to")
+)
+
+// figures are those of one contender.
+type figures struct {
+	latency figure.Distribution // one connection, one request after the other
+	medians []float64           // of each round, in ns
+	rates   []float64           // requests per second with many connections, of each round
+	load    figure.Distribution // latency then
+}
+
+func TestForwardauth(t *testing.T) {
+	all, user := contenders(t)
+	measured := make([]figures, len(all))
+	n := 0
+	for _, c := range all { // caches and connections are there before it counts
+		c.run(t, user, *clients, min(*each, 500*time.Millisecond), &n)
+	}
+	for range *rounds {
+		for i, c := range all {
+			one := c.run(t, user, 1, *each, &n)
+			measured[i].latency.Add(one...)
+			measured[i].medians = append(measured[i].medians, median(one))
+			many := c.run(t, user, *clients, *each, &n)
+			measured[i].load.Add(many...)
+			measured[i].rates = append(measured[i].rates, float64(len(many))/each.Seconds())
+		}
+	}
+	page := makePage(all, measured)
+	t.Log("\n" + page)
+	if *results != "" {
+		figure.Write(t, *results, figure.Today()+"-forwardauth.md", page)
+	}
+}
+
+func median(all []time.Duration) float64 {
+	slices.Sort(all)
+	return float64(all[len(all)/2])
+}
+
+// run has some connections send one request after the other for a while; n makes paths that weren't asked for before.
+func (c contender) run(t *testing.T, user system.User, connections int, d time.Duration, n *int) []time.Duration {
+	t.Helper()
+	var mu sync.Mutex
+	var all []time.Duration
+	var done sync.WaitGroup
+	end := time.Now().Add(d)
+	for range connections {
+		first := *n
+		*n += 10_000_000
+		done.Go(func() {
+			took, err := c.session(user, end, first)
+			mu.Lock()
+			defer mu.Unlock()
+			if all = append(all, took...); err != nil {
+				t.Errorf("%s: %v", c.name, err)
+			}
+		})
+	}
+	done.Wait()
+	if len(all) == 0 {
+		t.Fatalf("%s: no answer", c.name)
+	}
+	return all
+}
+
+// session is one connection. It writes bytes and reads them itself, so that what measures costs little.
+func (c contender) session(user system.User, end time.Time, first int) (took []time.Duration, err error) {
+	conn, err := net.Dial("tcp", c.addr)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	answers := bufio.NewReader(conn)
+	for n := first; ; n++ {
+		began := time.Now()
+		if began.After(end) {
+			return took, nil
+		}
+		if _, err := fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: api.example.com\r\nUser-Agent: bench\r\nAccept: */*\r\nAuthorization: %s\r\n\r\n", c.path(n), user.Auth()); err != nil {
+			return took, err
+		}
+		res, err := http.ReadResponse(answers, nil)
+		if err != nil {
+			return took, err
+		}
+		if _, err := answers.Discard(int(res.ContentLength)); err != nil || res.StatusCode != 200 {
+			return took, fmt.Errorf("%s, %v", res.Status, err)
+		}
+		took = append(took, time.Since(began))
+	}
+}
