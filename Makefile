@@ -145,6 +145,10 @@ fanout: ## measure what verifiers, proofs and revocations cost, with 1 to 1,000 
 	@$(GO) test -count=1 -v -timeout 30m ./test/bench/fanout \
 		-args -verifiers 1,10,100,300,1000 -rates 100,1000 -clients 1,4,16,64,256 -each 4s -logins 100 -results $(RESULTS) $(ARGS)
 
+.PHONY: forwardauth
+forwardauth: build ## measure forwardauth behind nginx beside an empty handler and introspection (2 minutes; needs nginx; ARGS)
+	@TOCSIN_BIN=bin $(GO) test -count=1 -v -timeout 30m ./test/bench/forwardauth -args -rounds 15 -each 500ms -results $(RESULTS) $(ARGS)
+
 .PHONY: measure
 measure: propagation recovery issuing fanout ## all of them, one after the other, on a quiet machine; RESULTS=folder
 

@@ -21,9 +21,6 @@ type api struct {
 
 func (a *api) routes() http.Handler {
 	mux := http.NewServeMux()
-	if a.style.URI != "" {
-		mux.HandleFunc("/check", a.fromProxy(a.check))
-	}
 	if a.style.Only403 {
 		mux.HandleFunc("/refusal", a.fromProxy(a.refusal))
 	}
@@ -35,7 +32,17 @@ func (a *api) routes() http.Handler {
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
 		newRefusal(http.StatusNotFound, "not_found", "there is no such path").write(w)
 	})
-	return mux
+	if a.style.URI == "" {
+		return mux
+	}
+	check := a.fromProxy(a.check)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { // before the mux, since nearly all are of this kind
+		if r.URL.Path == "/check" {
+			check(w, r)
+			return
+		}
+		mux.ServeHTTP(w, r)
+	})
 }
 
 // fromProxy lets the listed proxies ask, and takes no bodies: a proxy that sends the client's has been told wrongly.

@@ -15,6 +15,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 	"time"
 
@@ -57,7 +58,14 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	return 0
 }
 
+// gcPercent: each question is a few KiB of garbage on a heap of a few MiB, which would be collected some thirty times a second.
+// What this costs is bounded by the caches: at most some hundred MiB with all of them full.
+const gcPercent = 400
+
 func serve(ctx context.Context, cfg config, stdout io.Writer, log *slog.Logger) error {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
+	}
 	v, err := verifier.New(ctx, cfg.verifier(), cfg.verifierOptions(log)...)
 	if err != nil {
 		return err

@@ -7,7 +7,6 @@ package identity
 import (
 	"crypto/ed25519"
 	"crypto/rand"
-	"crypto/sha256"
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
@@ -15,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strconv"
 	"sync"
 	"time"
 
@@ -40,8 +40,8 @@ type Signer struct {
 	// A JWT is given out again for a request that would get the same one, for half of its life, since a signature costs more than all
 	// the rest of a decision.
 	mu    sync.Mutex
-	made  map[[sha256.Size]byte]string // GUARDED_BY mu
-	began time.Time                    // GUARDED_BY mu: when made was empty
+	made  map[string]string // GUARDED_BY mu; by what is in them, without the times
+	began time.Time         // GUARDED_BY mu: when made was empty
 }
 
 // maxMade bounds how many JWTs are kept.
@@ -59,32 +59,48 @@ func kidOf(key ed25519.PrivateKey) string {
 
 // Token returns a JWT for this request of this principal.
 func (s *Signer) Token(backend string, asked *target.Target, p *verifier.Principal) string {
-	now, c := s.now(), newClaims(s.issuer, backend, asked, p)
-	if !p.Expires.IsZero() {
-		c.Expires = p.Expires.Unix() // so that one of a longer-lived credential is never given to a shorter-lived one
-	}
-	content := sha256.Sum256(c.encode())
+	now := s.now()
+	var buffer [512]byte
+	content := appendContent(buffer[:0], backend, asked, p)
 	if token := s.kept(content, now); token != "" {
 		return token
 	}
+	c := newClaims(s.issuer, backend, asked, p)
 	c.lasting(now, p.Expires, s.life)
 	token := s.sign(c.encode())
-	s.keep(content, token)
+	s.keep(string(content), token)
 	return token
+}
+
+// appendContent writes all that a JWT tells but the times, and the credential's end, so that a JWT made for a longer-lived
+// credential is never given to a shorter-lived one. None of the texts holds the byte that parts them: [Headers] has refused those that do.
+func appendContent(b []byte, backend string, asked *target.Target, p *verifier.Principal) []byte {
+	for _, text := range [...]string{
+		backend, asked.Method, asked.Host, asked.Path, p.Subject, string(p.Mode), string(p.Method), p.SessionID, p.KeyID, p.Plan, p.Actor,
+	} {
+		b = append(append(b, text...), 0)
+	}
+	for _, role := range p.Roles {
+		b = append(append(b, role...), 0)
+	}
+	if p.Expires.IsZero() {
+		return b
+	}
+	return strconv.AppendInt(append(b, 1), p.Expires.Unix(), 10)
 }
 
 // kept forgets everything when half a life is over since it kept the first, or when it is full. A wall clock that was set back
 // makes it forget too.
-func (s *Signer) kept(content [sha256.Size]byte, now time.Time) string {
+func (s *Signer) kept(content []byte, now time.Time) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if age := now.Sub(s.began); s.made == nil || len(s.made) >= maxMade || age < 0 || age >= s.life/2 || now.Unix() < s.began.Unix() {
-		s.made, s.began = make(map[[sha256.Size]byte]string), now
+		s.made, s.began = make(map[string]string), now
 	}
-	return s.made[content]
+	return s.made[string(content)]
 }
 
-func (s *Signer) keep(content [sha256.Size]byte, token string) {
+func (s *Signer) keep(content, token string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.made) < maxMade {

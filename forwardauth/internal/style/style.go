@@ -79,14 +79,14 @@ func (s Style) checkName(name string) error {
 	if name == "" {
 		return ErrSteering
 	}
-	if first := name[0] | 0x20; first != 't' && first != 'x' {
+	if first := name[0] | 0x20; first != 't' && first != 'x' || s.isOwn(name) {
 		return nil
 	}
 	normal := identity.Normal(name)
 	if strings.HasPrefix(normal, identity.Prefix) {
 		return ErrIdentity
 	}
-	if steering[normal] && !s.isOwn(name) {
+	if steering[normal] {
 		return ErrSteering
 	}
 	return nil
