@@ -85,7 +85,9 @@ func (w *leaps) start() {
 	keys := w.link.Keys().Hash
 	w.follower = follower.New(follower.Config{
 		Instance: "test", StartNonce: events.NewNonce(), Bound: s.bound, KeySetHash: func() events.Hash { return keys }, Skipped: w.forgetKeys,
-		Apply: func(e events.Event) bool { return set.Apply(e, w.link.Fresh().KeysUntil(w.own.Now())) },
+		Apply: func(all []events.Event) []uint64 {
+			return set.ApplyAll(all, func() int64 { return w.link.Fresh().KeysUntil(w.own.Now()) })
+		},
 	})
 	w.route = &w.base
 }

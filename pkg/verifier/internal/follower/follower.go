@@ -59,9 +59,9 @@ type Config struct {
 	StartNonce string
 	// Bound is the largest staleness bound of any route, told in questions; see [Follower.SetBound].
 	Bound time.Duration
-	// Apply puts an event into the set; it MUST have taken effect for every reader when it returns. It reports whether the
-	// set didn't keep an event that could concern API keys.
-	Apply func(events.Event) (missed bool)
+	// Apply puts the events of a message into the set; they MUST have taken effect for every reader when it returns. It
+	// returns the seqs of those that could concern API keys and that the set didn't keep.
+	Apply func([]events.Event) (missed []uint64)
 	// KeySetHash returns the hash of the token key set that readers see now.
 	KeySetHash func() events.Hash
 	// Skipped is called before a proof is accepted whose run doesn't continue the proven one, so that events past until
@@ -121,12 +121,7 @@ type Applied struct {
 func (f *Follower) Batch(b events.Batch, now clock.Reading) Applied {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	var missed []uint64
-	for _, e := range b.Events {
-		if f.cfg.Apply(e) {
-			missed = append(missed, e.Seq)
-		}
-	}
+	missed := f.cfg.Apply(b.Events)
 	f.stats.Events += uint64(len(b.Events))
 	t := f.track(b.Epoch)
 	if t == nil {

@@ -624,7 +624,7 @@ func FuzzMessages(f *testing.F) {
 	w.answer(w.requests[0])
 	f.Fuzz(func(t *testing.T, a, b []byte) {
 		w := newWorld()
-		w.f.cfg.Apply = func(events.Event) bool { return false }
+		w.f.cfg.Apply = func([]events.Event) []uint64 { return nil }
 		for _, body := range [][]byte{a, b} {
 			if batch, err := events.DecodeBatch(body); err == nil {
 				w.f.Batch(batch, w.clock.Now())

@@ -88,11 +88,20 @@ func (w *world) start() {
 	w.heldKeys, w.lastFresh = events.Hash{}, nil
 	w.f = New(Config{
 		Instance: "test", StartNonce: events.NewNonce(), Bound: 30 * time.Second,
-		Apply:      w.apply,
+		Apply:      w.applyAll,
 		KeySetHash: func() events.Hash { return w.heldKeys },
 		Skipped:    func() { w.skips++ },
 		Arrived:    func(at int64) { w.arrived = append(w.arrived, at) },
 	})
+}
+
+func (w *world) applyAll(all []events.Event) (missed []uint64) {
+	for _, e := range all {
+		if w.apply(e) {
+			missed = append(missed, e.Seq)
+		}
+	}
+	return missed
 }
 
 func (w *world) apply(e events.Event) (missed bool) {

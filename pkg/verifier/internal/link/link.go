@@ -108,7 +108,9 @@ func newLink(cfg Config, source source) *Link {
 	l.cadence.setBounds(cfg.Smallest)
 	l.follower = follower.New(follower.Config{
 		Instance: cfg.Instance, StartNonce: events.NewNonce(), Bound: cfg.Largest,
-		Apply:      func(e events.Event) bool { return cfg.Set.Apply(e, l.Fresh().KeysUntil(cfg.Clock.Now())) },
+		Apply: func(all []events.Event) []uint64 {
+			return cfg.Set.ApplyAll(all, func() int64 { return l.Fresh().KeysUntil(cfg.Clock.Now()) })
+		},
 		KeySetHash: func() events.Hash { return l.Keys().Hash },
 		Skipped:    cfg.Skipped,
 		Arrived:    func(at int64) { l.propagated.arrived(at, cfg.Clock.Now()) },

@@ -16,13 +16,41 @@ import (
 func (s *Set) Apply(e events.Event, keysUntil int64) (missed bool) {
 	s.writing.Lock()
 	defer s.writing.Unlock()
+	changed, missed := s.take(e, keysUntil)
+	if changed {
+		s.version.Add(1) // after the content: a reader that sees the version sees the content
+	}
+	return missed
+}
+
+// ApplyAll is [Set.Apply] for the events of one message, and returns the seqs of those for which that would report true.
+// They are one change of the version, because each has readers look every credential up again. keysUntil is asked before
+// each event.
+func (s *Set) ApplyAll(all []events.Event, keysUntil func() int64) (missed []uint64) {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	changed := false
+	for _, e := range all {
+		told, passed := s.take(e, keysUntil())
+		changed = changed || told
+		if passed {
+			missed = append(missed, e.Seq)
+		}
+	}
+	if changed {
+		s.version.Add(1)
+	}
+	return missed
+}
+
+// take reports whether readers can see a difference, and what Apply reports.
+func (s *Set) take(e events.Event, keysUntil int64) (changed, missed bool) {
 	if !s.live(e.Until) && !isWatermark(e.Payload) {
-		return concernsKeys(e.Payload)
+		return false, concernsKeys(e.Payload)
 	}
 	if concernsKeys(e.Payload) {
 		e.Until = max(e.Until, keysUntil)
 	}
-	changed := false
 	switch p := e.Payload.(type) {
 	case events.TokenRevoked:
 		changed = s.applyRevoked(p, bucketOf(e.Until))
@@ -31,10 +59,7 @@ func (s *Set) Apply(e events.Event, keysUntil int64) (missed bool) {
 	case events.APIKeyRotated:
 		changed = s.applyKey(p, e.At, bucketOf(e.Until))
 	}
-	if changed {
-		s.version.Add(1) // after the content: a reader that sees the version sees the content
-	}
-	return false
+	return changed, false
 }
 
 // isWatermark: they are never forgotten, so there is no question of until.

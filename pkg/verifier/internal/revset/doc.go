@@ -7,8 +7,8 @@
 //
 //  1. Monotone. Versions (tv, rv, kv) and watermarks only rise, a key's not_after only falls, and an ended token or
 //     session stays ended. So every permutation of the same events, with any repetition, ends in the same verdicts.
-//  2. Visible before versioned. [Set.Apply] returns after every reader sees the event and after [Set.Version] has
-//     changed for it. Writers are serialised, so this holds for the caller that repeats an event, too: it can't return
+//  2. Visible before versioned. [Set.Apply] and [Set.ApplyAll] return after every reader sees the events and after
+//     [Set.Version] has changed for them. Writers are serialised, so this holds for the caller that repeats an event, too: it can't return
 //     between another writer's content and that writer's version.
 //  3. Readers take no lock, never wait for a writer, and allocate nothing. They search a table while it is added to, and
 //     while it is replaced; the proofs are beside the table and the index.
@@ -21,8 +21,8 @@
 // event that the look-up missed became visible after it, and its version after that, so it differs from the stamp.
 // Loaded after the look-up, a stamp could be the version of an event that the look-up missed.
 //
-// In the moment between an event's content and its version a reader may still rely on its stamp. That is harmless: the
-// event's Apply hasn't returned, so no proof that covers it was accepted, and the acceptance rests on an older proof.
+// In the moment between an event's content and its version, some milliseconds for a message of thousands of users, a reader
+// may still rely on its stamp. That is harmless: the event's Apply hasn't returned, so no proof that covers it was accepted, and the acceptance rests on an older proof.
 // A reader that loads freshness first and the version second sees every event under that proof.
 //
 // # Forgetting

@@ -70,6 +70,36 @@ func TestMonotoneAnyOrderEndsInTheSameContent(t *testing.T) {
 	})
 }
 
+// A message is what its events are, and one change of the version at most: each change has readers look everything up again.
+func TestAMessageIsItsEventsAndOneChangeOfTheVersion(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		history := drawEvents(t)
+		horizon := int64(rapid.IntRange(0, 60*bucketWidth).Draw(t, "horizon"))
+		one, whole := New(), New()
+		one.Forget(horizon, horizon)
+		whole.Forget(horizon, horizon)
+		var missed []uint64
+		before := one.Version()
+		for _, e := range history {
+			if one.Apply(e, 0) {
+				missed = append(missed, e.Seq)
+			}
+		}
+		changes := min(1, one.Version()-before)
+		for range 2 { // the second time nothing changes
+			before = whole.Version()
+			got := whole.ApplyAll(history, func() int64 { return 0 })
+			if diff := cmp.Diff(contentOf(one), contentOf(whole)) + cmp.Diff(missed, got); diff != "" {
+				t.Fatal(diff)
+			}
+			if n := whole.Version() - before; n != changes {
+				t.Fatalf("%d changes of the version, want %d", n, changes)
+			}
+			changes = 0
+		}
+	})
+}
+
 func TestRepetitionKeepsTheVersion(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		history := drawEvents(t)
