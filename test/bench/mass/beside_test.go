@@ -4,7 +4,6 @@ import (
 	"net/http"
 	"strconv"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -69,8 +68,27 @@ func (b *bench) revoking() *caller {
 	})
 }
 
-// wire counts what is sent to every verifier.
-type wire struct{ messages, bytes atomic.Int64 }
+// wire counts what is sent to every verifier, and when the large messages came.
+type wire struct {
+	mu              sync.Mutex
+	messages, bytes int
+	first, last     time.Time
+}
+
+const large = 4 << 10
+
+func (w *wire) hear(m *nats.Msg) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.messages, w.bytes = w.messages+1, w.bytes+len(m.Data)
+	if len(m.Data) < large {
+		return
+	}
+	w.last = time.Now()
+	if w.first.IsZero() {
+		w.first = w.last
+	}
+}
 
 func listen(t testing.TB, s *stage.Stage) *wire {
 	t.Helper()
@@ -84,10 +102,7 @@ func listen(t testing.TB, s *stage.Stage) *wire {
 	}
 	t.Cleanup(conn.Close)
 	w := &wire{}
-	if _, err = conn.Subscribe(events.LiveSubjects, func(m *nats.Msg) {
-		w.messages.Add(1)
-		w.bytes.Add(int64(len(m.Data)))
-	}); err == nil {
+	if _, err = conn.Subscribe(events.LiveSubjects, w.hear); err == nil {
 		err = conn.Flush()
 	}
 	if err != nil {
@@ -97,7 +112,9 @@ func listen(t testing.TB, s *stage.Stage) *wire {
 }
 
 func (w *wire) String() string {
-	return strconv.FormatInt(w.messages.Load(), 10) + " messages, " + megabytes(w.bytes.Load())
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return strconv.Itoa(w.messages) + " messages, " + megabytes(int64(w.bytes))
 }
 
 func megabytes(n int64) string { return strconv.FormatFloat(float64(n)/1e6, 'f', 1, 64) + " MB" }

@@ -24,6 +24,7 @@ type bench struct {
 	tokens                           []string
 
 	call, each, everywhere, following       figure.Distribution
+	firstSent, lastSent                     figure.Distribution
 	before, during, applying, worst         fleet.Histogram
 	refreshes, revocations, elite           waits
 	fleetCall, beforeCall, beforeEverywhere figure.Distribution
@@ -124,6 +125,8 @@ func (b *bench) round(i int) {
 	b.noteProofs(m)
 	b.noteChecks(m, slices)
 	b.messages = heard.String()
+	b.firstSent.Add(heard.first.Sub(m.answered))
+	b.lastSent.Add(heard.last.Sub(m.answered))
 }
 
 // refused notes when each verifier refused and returns the last time.

@@ -94,7 +94,8 @@ func (b *bench) times() [][]string {
 	for _, one := range []struct {
 		name string
 		*figure.Distribution
-	}{{"the call, `wait=none`", &b.call}, {"commit → a verifier refuses the last user", &b.each}, {"commit → everywhere", &b.everywhere},
+	}{{"the call, `wait=none`", &b.call}, {"commit → its first message arrives somewhere", &b.firstSent}, {"commit → its last message arrives", &b.lastSent},
+		{"commit → a verifier refuses the last user", &b.each}, {"commit → everywhere", &b.everywhere},
 		{"a single revocation right after it: its answer → refused", &b.following}, {"the call, `wait=fleet`", &b.fleetCall},
 		{"`all`: the call", &b.beforeCall}, {"`all`: commit → a verifier refuses", &b.beforeEverywhere}} {
 		rows = append(rows, []string{one.name, strconv.Itoa(one.Len()), figure.Millis(one.At(0.5)), figure.Millis(one.At(1))})

@@ -44,7 +44,7 @@
 // # Memory
 //
 // An entry is an id, a byte of its hash, four bytes of until, and at most eight more, in flat columns; tables grow by an
-// eighth, one of 256 parts of an index at a time. All included, that is at most 40 bytes from a million entries on, and
+// eighth, small ones by half, one of 256 parts of an index at a time. All included, that is at most 40 bytes from a million entries on, and
 // the garbage collector has nothing to scan. Only a user's state takes more, and holds pointers; and a user whose keys are cut off
 // at a lower version than the tokens is there twice.
 package revset

@@ -40,11 +40,18 @@ const groupSize = 7
 const (
 	loadNumerator, loadDenominator = 9, 10
 	growthShare                    = 8
+	// A table of fewer entries grows by half: while a mass revocation fills an empty set, each entry would be copied eight
+	// times otherwise, and twice so. What is wasted is little, a few megabytes for all tables together.
+	smallTable, smallShare = 2048, 2
 )
 
-// newTable has room for n entries and an eighth of that, and one.
+// newTable has room for n entries and a share of that, and one.
 func newTable[T, V any, P cell[T, V]](n int) *table[T, V, P] {
-	slots := ((n+n/growthShare+1)*loadDenominator + loadNumerator - 1) / loadNumerator
+	share := growthShare
+	if n < smallTable {
+		share = smallShare
+	}
+	slots := ((n+n/share+1)*loadDenominator + loadNumerator - 1) / loadNumerator
 	groups := (slots + groupSize - 1) / groupSize
 	slots = groups * groupSize
 	return &table[T, V, P]{
