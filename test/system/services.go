@@ -18,6 +18,8 @@ type Auth struct {
 	Issuer  string
 	NATSURL string
 	DataDir string
+	// DatabaseURL is that of its own database.
+	DatabaseURL string
 }
 
 // Resource is a running resourcesvc.
@@ -52,6 +54,11 @@ func PrepareAuth(t testing.TB, env map[string]string) *Auth {
 		Issuer:  all["TOCSIN_ISSUER"],
 		NATSURL: all["TOCSIN_NATS_URL"],
 		DataDir: all["TOCSIN_DATA_DIR"],
+
+		DatabaseURL: all["TOCSIN_DATABASE_URL"],
+	}
+	if a.DatabaseURL == "" {
+		a.DatabaseURL = "sqlite:" + filepath.Join(a.DataDir, "tocsin.db")
 	}
 	if a.Issuer == "" {
 		a.Issuer = a.Base

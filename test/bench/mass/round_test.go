@@ -47,7 +47,7 @@ func (b *bench) run() {
 	b.admin = a.Admin(b)
 	b.bystander, b.refresher, b.lone = a.Register(b, "bystander"), a.Register(b, "refresher"), a.Register(b, "lone")
 	for i := range *rounds + 1 {
-		fill(b, b.DatabaseURL, role(i), *holders-1)
+		system.Crowd(b, b.DatabaseURL, role(i), *holders-1)
 	}
 	for range tokensInUse {
 		stage.Refresh(b, a, &b.bystander)

@@ -1,8 +1,7 @@
-package mass
+package system
 
 import (
 	"context"
-	"crypto/rand"
 	"database/sql"
 	"encoding/json"
 	"fmt"
@@ -16,14 +15,15 @@ import (
 	_ "modernc.org/sqlite"             // registers sqlite
 )
 
-var columns = []string{"id", "username", "password_hash", "roles", "plan", "disabled", "tv", "keys_tv", "rv", "created_at"}
+var crowdColumns = []string{"id", "username", "password_hash", "roles", "plan", "disabled", "tv", "keys_tv", "rv", "created_at"}
 
-// fill puts users with a role straight into the database: to register each of them would take an hour. They can't log in.
-func fill(t testing.TB, url, role string, n int) {
+// Crowd puts users with a role straight into authsvc's database and returns their ids, which ascend: to register a hundred
+// thousand would take an hour. They can't log in.
+func Crowd(t testing.TB, url, role string, n int) (ids []string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
-	rows := users(t, role, n)
+	rows := crowd(t, role, n)
 	var err error
 	if path, ok := strings.CutPrefix(url, "sqlite:"); ok {
 		err = fillSQLite(ctx, path, rows)
@@ -33,12 +33,17 @@ func fill(t testing.TB, url, role string, n int) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	for _, row := range rows {
+		ids = append(ids, row[0].(string))
+	}
+	return ids
 }
 
-// hash has the length of a real one, and is nobody's.
-var hash = "$argon2id$v=19$m=19456,t=2,p=1$" + strings.Repeat("A", 22) + "$" + strings.Repeat("B", 43)
+// nobodysHash has the length of a real one, and is nobody's.
+var nobodysHash = "$argon2id$v=19$m=19456,t=2,p=1$" + strings.Repeat("A", 22) + "$" + strings.Repeat("B", 43)
 
-func users(t testing.TB, role string, n int) [][]any {
+func crowd(t testing.TB, role string, n int) [][]any {
+	t.Helper()
 	roles, err := json.Marshal([]string{"user", role})
 	if err != nil {
 		t.Fatal(err)
@@ -46,8 +51,8 @@ func users(t testing.TB, role string, n int) [][]any {
 	now := time.Now().UnixMicro()
 	rows := make([][]any, 0, n)
 	for i := range n {
-		id := uuid.Must(uuid.NewV7FromReader(rand.Reader))
-		rows = append(rows, []any{id.String(), fmt.Sprintf("%s-%d", role, i), hash, string(roles), "free", false, now, int64(0), now, now})
+		id := uuid.Must(uuid.NewV7())
+		rows = append(rows, []any{id.String(), fmt.Sprintf("%s-%d", role, i), nobodysHash, string(roles), "free", false, now, int64(0), now, now})
 	}
 	return rows
 }
@@ -61,7 +66,7 @@ func fillSQLite(ctx context.Context, path string, rows [][]any) error {
 	const atOnce = 5000 // authsvc writes in between
 	for len(rows) > 0 {
 		n := min(atOnce, len(rows))
-		if err := insert(ctx, db, rows[:n]); err != nil {
+		if err := insertCrowd(ctx, db, rows[:n]); err != nil {
 			return err
 		}
 		rows = rows[n:]
@@ -69,13 +74,13 @@ func fillSQLite(ctx context.Context, path string, rows [][]any) error {
 	return nil
 }
 
-func insert(ctx context.Context, db *sql.DB, rows [][]any) error {
+func insertCrowd(ctx context.Context, db *sql.DB, rows [][]any) error {
 	tx, err := db.BeginTx(ctx, nil)
 	if err != nil {
 		return err
 	}
 	defer tx.Rollback()
-	one, err := tx.PrepareContext(ctx, `INSERT INTO users (`+strings.Join(columns, ", ")+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`)
+	one, err := tx.PrepareContext(ctx, `INSERT INTO users (`+strings.Join(crowdColumns, ", ")+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`)
 	if err != nil {
 		return err
 	}
@@ -94,7 +99,7 @@ func fillPostgres(ctx context.Context, url string, rows [][]any) error {
 		return err
 	}
 	defer conn.Close(ctx)
-	if _, err = conn.CopyFrom(ctx, pgx.Identifier{"users"}, columns, pgx.CopyFromRows(rows)); err != nil {
+	if _, err = conn.CopyFrom(ctx, pgx.Identifier{"users"}, crowdColumns, pgx.CopyFromRows(rows)); err != nil {
 		return err
 	}
 	_, err = conn.Exec(ctx, "VACUUM ANALYZE users") // what autovacuum would have done by then
