@@ -149,8 +149,13 @@ fanout: ## measure what verifiers, proofs and revocations cost, with 1 to 1,000 
 forwardauth: build ## measure forwardauth behind nginx beside an empty handler and introspection (2 minutes; needs nginx; ARGS)
 	@TOCSIN_BIN=bin $(GO) test -count=1 -v -timeout 30m ./test/bench/forwardauth -args -rounds 15 -each 500ms -results $(RESULTS) $(ARGS)
 
+.PHONY: mass
+mass: ## measure the revocation of a role of 100,000 users in one call, on both engines (2 minutes; ARGS)
+	@$(GO) test -count=1 -v -timeout 30m ./test/bench/mass \
+		-args -holders 100000 -rounds 3 -verifiers 10 -quiet 2s -tokens 1000 -one-by-one 1000 -results $(RESULTS) $(ARGS)
+
 .PHONY: measure
-measure: propagation recovery issuing fanout ## all of them, one after the other, on a quiet machine; RESULTS=folder
+measure: propagation recovery issuing fanout mass ## all of them, one after the other, on a quiet machine; RESULTS=folder
 
 .PHONY: defects
 defects: ## take each defence away and see that its promise breaks, and that the model notices (SEARCH=1: by random schedules too)

@@ -21,6 +21,9 @@ func (d *Distribution) Add(durations ...time.Duration) {
 	d.sorted = false
 }
 
+// Merge takes all of another distribution in.
+func (d *Distribution) Merge(other *Distribution) { d.Add(other.all...) }
+
 // Len returns how many there are.
 func (d *Distribution) Len() int { return len(d.all) }
 

@@ -23,11 +23,13 @@ import (
 )
 
 var (
-	holders   = flag.Int("holders", 200, "users with each role that is revoked")
-	rounds    = flag.Int("rounds", 1, "how many roles are revoked, one after the other")
-	verifiers = flag.Int("verifiers", 2, "verifiers that apply it, besides the one that is measured")
-	quiet     = flag.Duration("quiet", 300*time.Millisecond, "how long everything is measured before each call")
-	results   = flag.String("results", "", "folder for the page and the plots; none by default")
+	holders     = flag.Int("holders", 200, "users with each role that is revoked")
+	rounds      = flag.Int("rounds", 1, "how many roles are revoked, one after the other")
+	verifiers   = flag.Int("verifiers", 2, "verifiers that apply it, besides the one that is measured")
+	tokensInUse = flag.Int("tokens", 50, "tokens that the verifier under load checks")
+	quiet       = flag.Duration("quiet", 300*time.Millisecond, "how long everything is measured before each call")
+	oneByOne    = flag.Int("one-by-one", 20, "how many users are disabled, each by a call of its own")
+	results     = flag.String("results", "", "folder for the page and the plots; none by default")
 )
 
 func TestMain(m *testing.M) {

@@ -3,6 +3,7 @@ package mass
 import (
 	"fmt"
 	"net/http"
+	"sync"
 	"testing"
 	"time"
 
@@ -21,13 +22,15 @@ type bench struct {
 	admin                    system.User
 	// bystander's tokens are checked, refresher's are refreshed; lone's is revoked alone; last's goes with the role.
 	bystander, refresher, lone, last system.User
-	tokens                           []string
+	tokens, ids                      []string
 
 	call, each, everywhere, following       figure.Distribution
 	firstSent, lastSent                     figure.Distribution
 	before, during, applying, worst         fleet.Histogram
 	refreshes, revocations, elite           waits
 	fleetCall, beforeCall, beforeEverywhere figure.Distribution
+	one, oneEverywhere                      figure.Distribution
+	oneByOne                                time.Duration // all of them
 	oldest                                  time.Duration
 	messages, memory                        string
 	line                                    figure.Timeline
@@ -39,17 +42,15 @@ type waits struct{ quiet, around time.Duration }
 // moments of one round.
 type moments struct{ quiet, sent, answered, applied, everywhere time.Time }
 
-const tokensInUse = 1000
-
 func (b *bench) run() {
 	b.before, b.during, b.applying, b.worst = fleet.Histogram{}, fleet.Histogram{}, fleet.Histogram{}, fleet.Histogram{}
 	a := b.Auth[0]
 	b.admin = a.Admin(b)
 	b.bystander, b.refresher, b.lone = a.Register(b, "bystander"), a.Register(b, "refresher"), a.Register(b, "lone")
 	for i := range *rounds + 1 {
-		system.Crowd(b, b.DatabaseURL, role(i), *holders-1)
+		b.ids = system.Crowd(b, b.DatabaseURL, role(i), *holders-1)
 	}
-	for range tokensInUse {
+	for range *tokensInUse {
 		stage.Refresh(b, a, &b.bystander)
 		b.tokens = append(b.tokens, b.bystander.Token)
 	}
@@ -60,6 +61,7 @@ func (b *bench) run() {
 		b.round(i)
 	}
 	b.waitForFleet(*rounds)
+	b.disable()
 	b.revokeBefore()
 	rss, err := a.RSS()
 	if err != nil {
@@ -71,7 +73,7 @@ func (b *bench) run() {
 func role(i int) string { return fmt.Sprintf("mass%d", i) }
 
 func (b *bench) start(n int) *fleet.Fleet {
-	cfg := fleet.Config{Issuer: b.Issuer, Credentials: b.Credentials, Bound: bound, Proofs: true, Tokens: 4 * tokensInUse}
+	cfg := fleet.Config{Issuer: b.Issuer, Credentials: b.Credentials, Bound: bound, Proofs: true, Tokens: 4 * *tokensInUse}
 	for range n {
 		cfg.URLs = append(cfg.URLs, stage.URL(b.Bus))
 	}
@@ -119,8 +121,8 @@ func (b *bench) round(i int) {
 	b.each.Add(gone[0].Sub(m.answered))
 	b.everywhere.Add(m.everywhere.Sub(m.answered))
 	b.call.Add(m.answered.Sub(m.sent))
-	b.refreshes.add(m, refreshing.end())
-	b.revocations.add(m, revoking.end())
+	b.refreshes.add(m, refreshing.end(b))
+	b.revocations.add(m, revoking.end(b))
 	b.elite.add(m, elite)
 	b.noteProofs(m)
 	b.noteChecks(m, slices)
@@ -192,4 +194,54 @@ func (b *bench) revokeBefore() {
 	for _, at := range gone {
 		b.beforeEverywhere.Add(at.Sub(answered))
 	}
+}
+
+// clients is how many calls run at once when there is one for each user.
+const clients = 8
+
+// disable ends users by a call for each, the watched one at last.
+func (b *bench) disable() {
+	a := b.Auth[0]
+	a.Login(b, &b.last)
+	b.everyone.Watch(b, b.last.Token)
+	ids := make(chan string)
+	var calls sync.WaitGroup
+	var took [clients]figure.Distribution
+	began := time.Now()
+	for i := range clients {
+		calls.Go(func() {
+			for id := range ids {
+				sent := time.Now()
+				if err := b.setDisabled(id, true); err != nil {
+					b.Error(err)
+				}
+				took[i].Add(time.Since(sent))
+			}
+		})
+	}
+	for i := range *oneByOne {
+		ids <- b.ids[i%len(b.ids)]
+	}
+	close(ids)
+	calls.Wait()
+	b.oneByOne = time.Since(began)
+	if err := b.setDisabled(b.last.ID, true); err != nil {
+		b.Fatal(err)
+	}
+	answered := time.Now()
+	gone, _ := b.everyone.Refusals(b)
+	for _, at := range gone {
+		b.oneEverywhere.Add(at.Sub(answered))
+	}
+	for i := range took {
+		b.one.Merge(&took[i])
+	}
+	if err := b.setDisabled(b.last.ID, false); err != nil {
+		b.Fatal(err)
+	}
+}
+
+func (b *bench) setDisabled(id string, disabled bool) error {
+	_, err := b.try("PUT", "/v1/admin/users/"+id+"/status?wait=none", b.admin.Auth(), map[string]any{"disabled": disabled})
+	return err
 }

@@ -97,6 +97,7 @@ func (b *bench) times() [][]string {
 	}{{"the call, `wait=none`", &b.call}, {"commit → its first message arrives somewhere", &b.firstSent}, {"commit → its last message arrives", &b.lastSent},
 		{"commit → a verifier refuses the last user", &b.each}, {"commit → everywhere", &b.everywhere},
 		{"a single revocation right after it: its answer → refused", &b.following}, {"the call, `wait=fleet`", &b.fleetCall},
+		{"one user disabled by a call of its own, 8 at once", &b.one}, {"the last of those: commit → a verifier refuses", &b.oneEverywhere},
 		{"`all`: the call", &b.beforeCall}, {"`all`: commit → a verifier refuses", &b.beforeEverywhere}} {
 		rows = append(rows, []string{one.name, strconv.Itoa(one.Len()), figure.Millis(one.At(0.5)), figure.Millis(one.At(1))})
 	}
@@ -110,6 +111,10 @@ func (b *bench) costs() [][]string {
 		waits
 	}{{"refresh", b.refreshes}, {"elite check", b.elite}, {"single revocation", b.revocations}} {
 		rows = append(rows, []string{one.name, figure.Millis(one.quiet), figure.Millis(one.around)})
+	}
+	if *oneByOne > 0 {
+		per := b.oneByOne / time.Duration(*oneByOne)
+		rows = append(rows, []string{fmt.Sprintf("%d users disabled one by one", *oneByOne), "", fmt.Sprintf("%s; 100,000 would take %.0f s", figure.Millis(b.oneByOne), (100_000 * per).Seconds())})
 	}
 	return append(rows, []string{"oldest proof", "", figure.Millis(b.oldest)}, []string{"live feed to each verifier", "", b.messages},
 		[]string{"authsvc's memory in the end", "", b.memory})
