@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -165,6 +166,9 @@ func (f *Feed) Nudge() {
 	defect.Reach(defect.Committed)
 	if f.Holding() {
 		signal(f.wake)
+		// Or the dispatcher begins only when the caller waits for something: on SQLite, which runs in this process, 0.1 ms later,
+		// and several when it is at work.
+		runtime.Gosched()
 		return
 	}
 	f.tell(nudge{Ack: f.progress.fleetAwaited()})
