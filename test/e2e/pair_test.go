@@ -3,7 +3,6 @@ package e2e
 import (
 	"crypto/rand"
 	"encoding/hex"
-	"errors"
 	"maps"
 	"net/url"
 	"testing"
@@ -56,25 +55,17 @@ func (p *pair) startResource(t *testing.T) *system.Resource {
 		"TOCSIN_MAX_STALENESS": failoverBound.String()})
 }
 
-func (p *pair) startPostgres(t *testing.T) *url.URL {
+func (p *pair) startPostgres(t *testing.T) (database *url.URL) {
 	t.Helper()
-	var err error
-	if p.primary, err = pgtest.StartPrivate(t.Context()); errors.Is(err, pgtest.ErrMissing) && !pgtest.Required() {
-		t.Skip(err)
-	}
-	must(t, err)
+	p.primary, database = pgtest.Private(t)
 	t.Cleanup(func() {
 		p.primary.Stop() // whichever it is by then
 		if p.standby != nil {
 			p.standby.Stop()
 		}
 	})
-	database, err := p.primary.CreateDatabase(t.Context())
-	must(t, err)
 	p.follow(t)
-	u, err := url.Parse(database)
-	must(t, err)
-	return u
+	return database
 }
 
 // follow makes a synchronous standby.

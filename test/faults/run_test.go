@@ -9,8 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/tocsin-auth/tocsin/test/pgtest"
 	"github.com/tocsin-auth/tocsin/test/system"
 )
@@ -25,16 +23,7 @@ var (
 	keep     = flag.String("history", "", "file to which histories are appended even when nothing is broken")
 )
 
-func TestMain(m *testing.M) {
-	code := pgtest.Run(m) // and natstest, when this process is one of its nodes
-	system.CloseIdle()
-	system.RemoveBuild()
-	if err := goleak.Find(); code == 0 && err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		code = 1
-	}
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { system.Exit(pgtest.Run(m)) } // and natstest, when this process is one of its nodes
 
 func TestFaults(t *testing.T) {
 	if *duration == 0 {

@@ -3,7 +3,6 @@ package faults
 import (
 	"crypto/rand"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"maps"
 	"net/url"
@@ -103,16 +102,9 @@ func (s *System) cluster(t testing.TB) {
 }
 
 // startPostgres starts a server of this run alone, since it will be restarted, and returns its database's URL.
-func (s *System) startPostgres(t testing.TB) *url.URL {
+func (s *System) startPostgres(t testing.TB) (database *url.URL) {
 	t.Helper()
-	server, err := pgtest.StartPrivate(t.Context())
-	if errors.Is(err, pgtest.ErrMissing) && !pgtest.Required() {
-		t.Skip(err)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.postgres = server
+	s.postgres, database = pgtest.Private(t)
 	t.Cleanup(func() {
 		for _, one := range []*pgtest.Server{s.postgres, s.standby, s.former} {
 			if one != nil {
@@ -120,16 +112,8 @@ func (s *System) startPostgres(t testing.TB) *url.URL {
 			}
 		}
 	})
-	database, err := server.CreateDatabase(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	u, err := url.Parse(database)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.path = u.Path
-	return u
+	s.path = database.Path
+	return database
 }
 
 // databaseURL leads to authsvc's database without a proxy.

@@ -14,6 +14,7 @@ package pgtest
 import (
 	"context"
 	"errors"
+	"net/url"
 	"os"
 	"slices"
 	"strings"
@@ -89,6 +90,28 @@ func URL(t testing.TB) string {
 		}
 	})
 	return database
+}
+
+// Private starts a server of this test alone, as one that is restarted must be, and makes a database in it. The caller MUST call
+// [Server.Stop]. It skips or fails the test when there is no PostgreSQL.
+func Private(t testing.TB) (*Server, *url.URL) {
+	t.Helper()
+	server, err := StartPrivate(t.Context())
+	if errors.Is(err, ErrMissing) && !Required() {
+		t.Skip(err)
+	}
+	if err != nil {
+		t.Fatalf("pgtest: %v", err)
+	}
+	database, err := server.CreateDatabase(t.Context())
+	if err != nil {
+		t.Fatal(errors.Join(err, server.Stop()))
+	}
+	u, err := url.Parse(database)
+	if err != nil {
+		t.Fatal(errors.Join(err, server.Stop()))
+	}
+	return server, u
 }
 
 // Required reports whether a missing PostgreSQL must fail tests.

@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+
+	"go.uber.org/goleak"
 )
 
 // Programs are the binaries that Build makes.
@@ -53,6 +55,17 @@ func BuildDefective(ctx context.Context) (string, error) {
 		defective.dir, defective.err = compile(ctx, []string{"authsvc", "resourcesvc"}, "-tags", DefectsTag)
 	})
 	return defective.dir, defective.err
+}
+
+// Exit ends the test program with a code, from TestMain: it leaves nothing behind, and fails if a goroutine is left.
+func Exit(code int) {
+	CloseIdle()
+	RemoveBuild()
+	if err := goleak.Find(); code == 0 && err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
 }
 
 // RemoveBuild deletes what was compiled. TestMain calls it last.

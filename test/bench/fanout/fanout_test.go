@@ -9,14 +9,9 @@ package fanout
 
 import (
 	"flag"
-	"fmt"
-	"os"
 	"strconv"
-	"strings"
 	"testing"
 	"time"
-
-	"go.uber.org/goleak"
 
 	"github.com/tocsin-auth/tocsin/test/bench/figure"
 	"github.com/tocsin-auth/tocsin/test/bench/stage"
@@ -33,16 +28,7 @@ var (
 	results   = flag.String("results", "", "folder for the page and the plots; none by default")
 )
 
-func TestMain(m *testing.M) {
-	code := pgtest.Run(m)
-	system.CloseIdle()
-	system.RemoveBuild()
-	if err := goleak.Find(); code == 0 && err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		code = 1
-	}
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { system.Exit(pgtest.Run(m)) }
 
 // bound is the shipped default: with it verifiers ask for a proof twice a second.
 const bound = 30 * time.Second
@@ -68,10 +54,10 @@ func TestFanOut(t *testing.T) {
 
 func fleets(t *testing.T, page *figure.Page) {
 	var all []reading
-	for _, n := range append([]int{0}, numbers(t, *verifiers)...) {
+	for _, n := range append([]int{0}, stage.Numbers(t, "verifiers", *verifiers)...) {
 		// Each has a system of its own: a thousand that start would read for minutes what was revoked for those before.
 		t.Run(strconv.Itoa(n), func(t *testing.T) {
-			all = append(all, newBench(t, stage.Apart(t, false)).fleet(t, n, numbers(t, *rates))...)
+			all = append(all, newBench(t, stage.Apart(t, false)).fleet(t, n, stage.Numbers(t, "rates", *rates))...)
 		})
 	}
 	page.Add("## Cost by the number of verifiers")
@@ -88,19 +74,8 @@ func fleets(t *testing.T, page *figure.Page) {
 func sweep(t *testing.T, page *figure.Page, engine string, postgres bool) {
 	b := newBench(t, stage.Apart(t, postgres))
 	page.Add("## The greatest number of revocations a second, one verifier, %s", engine)
-	all, growth := b.sweep(t, numbers(t, *clients))
+	all, growth := b.sweep(t, stage.Numbers(t, "clients", *clients))
 	page.Table(sweepTable(all)...)
 	page.Add("## What a revocation and a session leave behind, %s", engine)
 	page.Table(append(growth, b.sessions(t, *logins)...)...)
-}
-
-func numbers(t testing.TB, list string) (all []int) {
-	for field := range strings.SplitSeq(list, ",") {
-		n, err := strconv.Atoi(field)
-		if err != nil || n < 1 {
-			t.Fatalf("%q is no number above 0", field)
-		}
-		all = append(all, n)
-	}
-	return all
 }

@@ -98,7 +98,7 @@ func (b *bench) restart(dir string, env string) {
 func (b *bench) prepare() {
 	b.Helper()
 	const hands = 8
-	b.until(hands, (*client).register, func() bool { return b.users.len() >= slices.Max(sizes(b.T)) })
+	b.until(hands, (*client).register, func() bool { return b.users.len() >= slices.Max(stage.Numbers(b, "clients", *clients)) })
 	want := 0
 	for _, c := range shipped {
 		if c.ends && chosen(c.name) {
@@ -126,7 +126,7 @@ func chosen(name string) bool {
 
 func (b *bench) all(calls []call) {
 	for _, c := range calls {
-		for _, n := range sizes(b.T) {
+		for _, n := range stage.Numbers(b, "clients", *clients) {
 			if chosen(c.name) {
 				b.one(c, n)
 			}

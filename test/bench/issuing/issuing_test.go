@@ -10,13 +10,10 @@ package issuing
 import (
 	"flag"
 	"fmt"
-	"os"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
-
-	"go.uber.org/goleak"
 
 	"github.com/tocsin-auth/tocsin/test/bench/figure"
 	"github.com/tocsin-auth/tocsin/test/bench/stage"
@@ -33,16 +30,7 @@ var (
 	results = flag.String("results", "", "folder for the page; none by default")
 )
 
-func TestMain(m *testing.M) {
-	code := pgtest.Run(m)
-	system.CloseIdle()
-	system.RemoveBuild()
-	if err := goleak.Find(); code == 0 && err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		code = 1
-	}
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { system.Exit(pgtest.Run(m)) }
 
 // Without arguments it is a small run that shows that the program works; make issuing gives the figures.
 func TestIssuing(t *testing.T) {
@@ -98,15 +86,4 @@ func (b *bench) table() [][]string {
 			strconv.FormatInt(s.cpu.Microseconds()/int64(s.Len()), 10)})
 	}
 	return rows
-}
-
-func sizes(t *testing.T) (all []int) {
-	for field := range strings.SplitSeq(*clients, ",") {
-		n, err := strconv.Atoi(field)
-		if err != nil || n < 1 {
-			t.Fatalf("%q is no number of clients", field)
-		}
-		all = append(all, n)
-	}
-	return all
 }

@@ -10,11 +10,8 @@ package mass
 import (
 	"flag"
 	"fmt"
-	"os"
 	"testing"
 	"time"
-
-	"go.uber.org/goleak"
 
 	"github.com/tocsin-auth/tocsin/test/bench/figure"
 	"github.com/tocsin-auth/tocsin/test/bench/stage"
@@ -32,16 +29,7 @@ var (
 	results     = flag.String("results", "", "folder for the page and the plots; none by default")
 )
 
-func TestMain(m *testing.M) {
-	code := pgtest.Run(m)
-	system.CloseIdle()
-	system.RemoveBuild()
-	if err := goleak.Find(); code == 0 && err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		code = 1
-	}
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { system.Exit(pgtest.Run(m)) }
 
 // bound is the shipped default: with it verifiers ask for a proof twice a second.
 const bound = 30 * time.Second

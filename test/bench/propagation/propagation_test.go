@@ -13,13 +13,9 @@ package propagation
 import (
 	"flag"
 	"fmt"
-	"os"
 	"strconv"
-	"strings"
 	"testing"
 	"time"
-
-	"go.uber.org/goleak"
 
 	"github.com/tocsin-auth/tocsin/test/bench/figure"
 	"github.com/tocsin-auth/tocsin/test/bench/stage"
@@ -36,16 +32,7 @@ var (
 	results     = flag.String("results", "", "folder for the page and the plots; none by default")
 )
 
-func TestMain(m *testing.M) {
-	code := pgtest.Run(m)
-	system.CloseIdle()
-	system.RemoveBuild()
-	if err := goleak.Find(); code == 0 && err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		code = 1
-	}
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { system.Exit(pgtest.Run(m)) }
 
 // bound is the shipped default: with it verifiers ask for a proof twice a second.
 const bound = 30 * time.Second
@@ -60,14 +47,14 @@ func TestPropagation(t *testing.T) {
 	page.Add("%s", figure.Where())
 	page.Add("`make propagation`: %d rounds of all sizes in turn, %d revocations each, `wait=%s`. Milliseconds. %s", *rounds, *revocations, *wait, explanation)
 	for _, s := range []struct {
-		name, title, sizes string
-		start              func(testing.TB) *stage.Stage
+		name, title, flag, sizes string
+		start                    func(testing.TB) *stage.Stage
 	}{
-		{"sqlite", "one authsvc, SQLite", *single, stage.Single},
-		{"postgresql", "two authsvc, PostgreSQL, three NATS nodes", *cluster, func(t testing.TB) *stage.Stage { return stage.Cluster(t, false) }},
+		{"sqlite", "one authsvc, SQLite", "single", *single, stage.Single},
+		{"postgresql", "two authsvc, PostgreSQL, three NATS nodes", "cluster", *cluster, func(t testing.TB) *stage.Stage { return stage.Cluster(t, false) }},
 	} {
 		t.Run(s.name, func(t *testing.T) {
-			all := measure(t, s.start(t), sizes(t, s.sizes))
+			all := measure(t, s.start(t), stage.Numbers(t, s.flag, s.sizes))
 			picture := fmt.Sprintf("%s-propagation-%s.svg", figure.Today(), s.name)
 			page.Add("## %s", s.title)
 			page.Table(table(all)...)
@@ -88,17 +75,6 @@ const explanation = "The clock ends when a verifier has refused the token for th
 	"was read by its caller; what came before it counts as 0. *From the sending*: the call and its commit are in it. *From the numbering*: from the time that the event bears, " +
 	"read in the dispatcher's numbering transaction, before that is committed. The truth about the commit lies between the first two. *Everywhere*: the slowest verifier of each revocation; " +
 	"without that, all verifiers of all revocations. Of fewer than 1,000 samples p99.9 is the maximum."
-
-func sizes(t *testing.T, list string) (all []int) {
-	for field := range strings.SplitSeq(list, ",") {
-		n, err := strconv.Atoi(field)
-		if err != nil || n < 1 {
-			t.Fatalf("%q is no number of verifiers", field)
-		}
-		all = append(all, n)
-	}
-	return all
-}
 
 // seen is what was measured with one number of verifiers.
 type seen struct {

@@ -8,15 +8,11 @@ package recovery
 
 import (
 	"flag"
-	"fmt"
 	"math/rand/v2"
-	"os"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
-
-	"go.uber.org/goleak"
 
 	"github.com/tocsin-auth/tocsin/test/bench/figure"
 	"github.com/tocsin-auth/tocsin/test/bench/fleet"
@@ -34,16 +30,7 @@ var (
 	results = flag.String("results", "", "folder for the page; none by default")
 )
 
-func TestMain(m *testing.M) {
-	code := pgtest.Run(m) // and natstest or fleet, when this process is one of theirs
-	system.CloseIdle()
-	system.RemoveBuild()
-	if err := goleak.Find(); code == 0 && err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		code = 1
-	}
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { system.Exit(pgtest.Run(m)) } // and natstest or fleet, when this process is one of theirs
 
 const (
 	bound = 3 * time.Second

@@ -9,12 +9,8 @@ package speed
 
 import (
 	"flag"
-	"fmt"
-	"os"
 	"testing"
 	"time"
-
-	"go.uber.org/goleak"
 
 	"github.com/tocsin-auth/tocsin/test/bench/figure"
 	"github.com/tocsin-auth/tocsin/test/pgtest"
@@ -30,16 +26,7 @@ var (
 	check   = flag.String("check", "", "folder of pages; the newest is what this run is compared with")
 )
 
-func TestMain(m *testing.M) {
-	code := pgtest.Run(m)
-	system.CloseIdle()
-	system.RemoveBuild()
-	if err := goleak.Find(); code == 0 && err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		code = 1
-	}
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { system.Exit(pgtest.Run(m)) }
 
 // Without arguments it is a small run that shows that the program works; make bench gives the sizes.
 func TestSpeed(t *testing.T) {

@@ -5,9 +5,7 @@ package stage
 import (
 	"crypto/rand"
 	"encoding/hex"
-	"errors"
 	"maps"
-	"net/url"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -109,23 +107,9 @@ func secret() string {
 // database starts a server of this run alone.
 func (s *Stage) database(t testing.TB, withFaults bool) string {
 	t.Helper()
-	server, err := pgtest.StartPrivate(t.Context())
-	if errors.Is(err, pgtest.ErrMissing) && !pgtest.Required() {
-		t.Skip(err)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	server, u := pgtest.Private(t)
 	t.Cleanup(func() { server.Stop() })
 	s.Postgres = server
-	database, err := server.CreateDatabase(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	u, err := url.Parse(database)
-	if err != nil {
-		t.Fatal(err)
-	}
 	if withFaults {
 		s.Database = faults.StartProxy(t, u.Host)
 		u.Host = s.Database.Addr()
