@@ -128,7 +128,7 @@ propagation: ## measure how fast a revocation reaches 1 to 500 verifiers, on bot
 .PHONY: propagation-load
 propagation-load: ## measure from the commit to the last request accepted, without load and under 2,000 requests/s, on both engines (4 minutes; ARGS)
 	@$(GO) test -count=1 -v -timeout 30m -run '^TestUnderLoad$$' ./test/bench/propagation \
-		-args -loads 0:0:0,2000:10:1,2000:10:10 -load-rounds 4 -load-revocations 250 -results $(RESULTS) $(ARGS)
+		-args -loads 0:0:0,2000:10:1,2000:10:10 -load-rounds 3 -load-revocations 200 -people 20 -results $(RESULTS) $(ARGS)
 
 .PHONY: recovery
 recovery: ## measure takeover, how soon silence is noticed, and freshness after outages (7 minutes; ARGS)

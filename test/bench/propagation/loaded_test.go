@@ -20,12 +20,12 @@ import (
 var (
 	loads           = flag.String("loads", "0:0:0,200:5:1", "requests:refreshes:logins in a second, of each load")
 	loadRounds      = flag.Int("load-rounds", 1, "how often each load comes")
+	people          = flag.Int("people", 2, "how many people are at work under each load")
 	loadRevocations = flag.Int("load-revocations", 5, "revocations under each load in a round")
 )
 
 const (
-	// Who is at work: so many people, each with so many access tokens of one session.
-	people          = 20
+	// tokensOfPerson is how many access tokens of one session each has who is at work.
 	tokensOfPerson  = 25
 	loadConnections = 64
 	// warmUp lets a new load come to its pace.
@@ -69,7 +69,7 @@ func newLine(t *testing.T, host string) *load.Line {
 func (c *scene) employ(t *testing.T, w work) load.Config {
 	cfg := c.work
 	cfg.Rate, cfg.Refreshes, cfg.Logins = w.rate, w.refreshes, w.logins
-	for i := range people {
+	for i := range *people {
 		a := c.Auth[i%len(c.Auth)]
 		u := a.Register(t, fmt.Sprintf("person-%d", c.registered))
 		c.registered++

@@ -14,7 +14,7 @@ import (
 )
 
 const explainedLoad = "A prober shows one token to the resource service again and again, on a connection of its own, from shortly before it is revoked until it was refused " +
-	"three times; between an answer and its next request it rests 0.1 ms. Meanwhile a process of its own sends requests with other tokens (500 of 20 people, on 64 connections) " +
+	"three times; between an answer and its next request it rests 0.1 ms. Meanwhile a process of its own sends requests with other tokens (25 of each person, on 64 connections) " +
 	"at a fixed rate, whether or not earlier ones are answered, and refreshes and logs in (argon2, 19 MiB, 20 ms of CPU each) at the authsvc in turn; each refreshed token is used, too. Revocations are 25 to 50 ms " +
 	"apart, and each is preceded by a refresh, which makes the token that it ends. *Last acceptance*: when the answer to the last accepted request was read; *first refusal*: when that to the first refused one " +
 	"was, so whatever is decided later is refused; the truth lies between the two. The moment of the commit isn't seen from outside, but it lies between *the change*, the time " +
@@ -28,7 +28,8 @@ func TestUnderLoad(t *testing.T) {
 	page := &figure.Page{}
 	page.Add("# How fast a revocation arrives under load, %s", figure.Today())
 	page.Add("%s", figure.Where())
-	page.Add("`make propagation-load`: %d rounds of all loads in turn, %d revocations each, of one token each, `wait=none`. Milliseconds. %s", *loadRounds, *loadRevocations, explainedLoad)
+	page.Add("`make propagation-load`: %d rounds of all loads in turn, %d revocations each, of one token each, `wait=none`; %d people are at work. Milliseconds. %s",
+		*loadRounds, *loadRevocations, *people, explainedLoad)
 	for _, s := range []struct {
 		name, title string
 		start       func(testing.TB) *stage.Stage
