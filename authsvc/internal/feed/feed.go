@@ -85,6 +85,7 @@ type Feed struct {
 	wake, arrived, asked, acked chan struct{}
 	observed                    chan observation
 	imported                    chan imported
+	floodTold                   time.Time   // of the callback onProof
 	looked                      atomic.Bool // at the stream's end, or in vain
 	subs                        []*nats.Subscription
 	proofs                      *nats.Subscription
@@ -238,8 +239,17 @@ func (f *Feed) onProof(m *nats.Msg) {
 	}
 	if displaced := f.arrivals.add(service, arrival{message: m, at: time.Now()}); displaced > 0 {
 		f.dispatcher.stats.displaced(displaced)
+		f.tellFlood(service)
 	}
 	signal(f.arrived)
+}
+
+// tellFlood names who floods, at most once a minute. It belongs to onProof, whose calls come one after the other.
+func (f *Feed) tellFlood(service string) {
+	if now := time.Now(); now.Sub(f.floodTold) > time.Minute {
+		f.floodTold = now
+		f.cfg.Log.Warn("a service sends more proof requests than its queue holds; its own are given up", "service", service)
+	}
 }
 
 // decode takes the requests that have arrived, one of each service in turn, until ctx ends.
