@@ -37,6 +37,7 @@ func healthy() series {
 			name("tocsin_feed_repairs_total", a):                                 "0x120",
 			name("tocsin_feed_epoch_timestamp_seconds", a):                       "1700000000.123x120",
 			name("tocsin_feed_late_requests_total", a):                           "0x120",
+			name("tocsin_feed_displaced_requests_total", a):                      "0x120",
 			name("tocsin_feed_proofs_total", a):                                  fmt.Sprintf("0+%dx120", 20*held),
 			name("tocsin_feed_verifiers", a, stale, cars):                        "0x120",
 			name("tocsin_elite_questions_total", a, check, `outcome="answered"`): "0+50x120",
@@ -226,6 +227,10 @@ var scenarios = map[string]scenario{
 			name("tocsin_elite_questions_total", auth2, check, `outcome="failed"`): "0x60 1+1x58",
 		},
 		map[string]map[string]int{"5m15s": quiet, "6m30s": {"TocsinProofsLate": 1, "TocsinEliteUnanswered": 1}},
+	},
+	"a service floods with proof requests": {
+		series{name("tocsin_feed_displaced_requests_total", auth1): "0x60 500+500x58"},
+		map[string]map[string]int{"5m30s": quiet, "7m": {"TocsinProofRequestsDisplaced": 1}},
 	},
 	"a service that nobody scrapes says that it is stale": {
 		both("tocsin_feed_verifiers", "0x60 1x59", stale, cars),
