@@ -40,10 +40,8 @@ func TestForwardauth(t *testing.T) {
 		c.run(t, user, *clients, min(*each, 500*time.Millisecond), &n)
 	}
 	for range *rounds {
+		inTurn(t, all, measured, user, *each, &n)
 		for i, c := range all {
-			one := c.run(t, user, 1, *each, &n)
-			measured[i].latency.Add(one...)
-			measured[i].medians = append(measured[i].medians, median(one))
 			many := c.run(t, user, *clients, *each, &n)
 			measured[i].load.Add(many...)
 			measured[i].rates = append(measured[i].rates, float64(len(many))/each.Seconds())
@@ -87,29 +85,77 @@ func (c contender) run(t *testing.T, user system.User, connections int, d time.D
 	return all
 }
 
-// session is one connection. It writes bytes and reads them itself, so that what measures costs little.
-func (c contender) session(user system.User, end time.Time, first int) (took []time.Duration, err error) {
+// inTurn measures latencies: one request to each contender, then the next to each, so that whatever disturbs the machine disturbs all.
+func inTurn(t *testing.T, all []contender, measured []figures, user system.User, d time.Duration, n *int) {
+	t.Helper()
+	lines, took := make([]*line, len(all)), make([][]time.Duration, len(all))
+	for i, c := range all {
+		var err error
+		if lines[i], err = c.dial(user); err != nil {
+			t.Fatal(err)
+		}
+		defer lines[i].conn.Close()
+	}
+	for end := time.Now().Add(d * time.Duration(len(all))); time.Now().Before(end); *n++ {
+		for i := range all {
+			one, err := lines[i].ask(*n)
+			if err != nil {
+				t.Fatalf("%s: %v", all[i].name, err)
+			}
+			took[i] = append(took[i], one)
+		}
+	}
+	for i := range all {
+		measured[i].latency.Add(took[i]...)
+		measured[i].medians = append(measured[i].medians, median(took[i]))
+	}
+}
+
+// line is one connection. It writes bytes and reads them itself, so that what measures costs little.
+type line struct {
+	contender
+	authorization string
+	conn          net.Conn
+	answers       *bufio.Reader
+}
+
+func (c contender) dial(user system.User) (*line, error) {
 	conn, err := net.Dial("tcp", c.addr)
 	if err != nil {
 		return nil, err
 	}
-	defer conn.Close()
-	answers := bufio.NewReader(conn)
-	for n := first; ; n++ {
-		began := time.Now()
-		if began.After(end) {
-			return took, nil
-		}
-		if _, err := fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: api.example.com\r\nUser-Agent: bench\r\nAccept: */*\r\nAuthorization: %s\r\n\r\n", c.path(n), user.Auth()); err != nil {
-			return took, err
-		}
-		res, err := http.ReadResponse(answers, nil)
+	return &line{c, user.Auth(), conn, bufio.NewReader(conn)}, nil
+}
+
+// ask returns how long one request took.
+func (l *line) ask(n int) (time.Duration, error) {
+	began := time.Now()
+	if _, err := fmt.Fprintf(l.conn, "GET %s HTTP/1.1\r\nHost: api.example.com\r\nUser-Agent: bench\r\nAccept: */*\r\nAuthorization: %s\r\n\r\n", l.path(n), l.authorization); err != nil {
+		return 0, err
+	}
+	res, err := http.ReadResponse(l.answers, nil)
+	if err != nil {
+		return 0, err
+	}
+	if _, err := l.answers.Discard(int(res.ContentLength)); err != nil || res.StatusCode != 200 {
+		return 0, fmt.Errorf("%s, %v", res.Status, err)
+	}
+	return time.Since(began), nil
+}
+
+// session asks over one connection until the end.
+func (c contender) session(user system.User, end time.Time, n int) (took []time.Duration, err error) {
+	l, err := c.dial(user)
+	if err != nil {
+		return nil, err
+	}
+	defer l.conn.Close()
+	for ; time.Now().Before(end); n++ {
+		one, err := l.ask(n)
 		if err != nil {
 			return took, err
 		}
-		if _, err := answers.Discard(int(res.ContentLength)); err != nil || res.StatusCode != 200 {
-			return took, fmt.Errorf("%s, %v", res.Status, err)
-		}
-		took = append(took, time.Since(began))
+		took = append(took, one)
 	}
+	return took, nil
 }
