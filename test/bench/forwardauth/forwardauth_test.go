@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"flag"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"slices"
@@ -85,7 +86,8 @@ func (c contender) run(t *testing.T, user system.User, connections int, d time.D
 	return all
 }
 
-// inTurn measures latencies: one request to each contender, then the next to each, so that whatever disturbs the machine disturbs all.
+// inTurn measures latencies: one request to each contender, then the next to each, so that whatever disturbs the machine disturbs
+// all; in a random order, since each leaves the caches to the next.
 func inTurn(t *testing.T, all []contender, measured []figures, user system.User, d time.Duration, n *int) {
 	t.Helper()
 	lines, took := make([]*line, len(all)), make([][]time.Duration, len(all))
@@ -97,7 +99,7 @@ func inTurn(t *testing.T, all []contender, measured []figures, user system.User,
 		defer lines[i].conn.Close()
 	}
 	for end := time.Now().Add(d * time.Duration(len(all))); time.Now().Before(end); *n++ {
-		for i := range all {
+		for _, i := range rand.Perm(len(all)) {
 			one, err := lines[i].ask(*n)
 			if err != nil {
 				t.Fatalf("%s: %v", all[i].name, err)

@@ -18,7 +18,7 @@ func makePage(all []contender, measured []figures) string {
 	var p figure.Page
 	p.Add("# forwardauth behind nginx, %s", figure.Today())
 	p.Add("%s", figure.Where())
-	p.Add("Each contender is what one nginx (one worker, the shipped configuration) asks by `auth_request` before it forwards to the same backend. Latency: one connection to each, one request to each in turn. "+
+	p.Add("Each contender is what one nginx (one worker, the shipped configuration) asks by `auth_request` before it forwards to the same backend. Latency: one connection to each, one request to each, in random order, then the next. "+
 		"Throughput: %d connections to one after the other. %d rounds of %v each. `make forwardauth`", *clients, *rounds, *each)
 	rows := [][]string{{"nginx asks", "latency, median", "p99", "requests/s", "latency then, median", "p99"}}
 	for i, c := range all {
