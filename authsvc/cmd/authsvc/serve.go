@@ -18,6 +18,7 @@ import (
 	"github.com/tocsin-auth/tocsin/authsvc/internal/feed"
 	"github.com/tocsin-auth/tocsin/authsvc/internal/httpapi"
 	"github.com/tocsin-auth/tocsin/authsvc/internal/keyring"
+	"github.com/tocsin-auth/tocsin/authsvc/internal/liveness"
 	"github.com/tocsin-auth/tocsin/authsvc/internal/store"
 )
 
@@ -65,6 +66,7 @@ type program struct {
 	members  []store.Service // at the start
 	bus      *bus.Bus
 	feed     *feed.Feed
+	gatherer *liveness.Gatherer
 	domain   *auth.Service
 	failed   chan error
 }
@@ -146,8 +148,10 @@ func (p *program) makeDomain(ctx context.Context) error {
 	if p.members, err = p.firstMembers(ctx); err != nil {
 		return err
 	}
+	p.gatherer = liveness.NewGatherer(p.db, liveness.DefaultShares)
+	p.life.started("reads", p.gatherer.Close)
 	p.domain, err = auth.New(auth.Config{
-		DB: p.db, Ring: p.ring, Bus: laterBus{p}, Nudge: p.nudge, Log: p.log,
+		DB: p.db, Reads: p.gatherer, Ring: p.ring, Bus: laterBus{p}, Nudge: p.nudge, Log: p.log,
 		Issuer: p.issuer, Audience: p.cfg.Audience, AccessTTL: p.cfg.AccessTTL,
 		RefreshTTL: p.cfg.RefreshTTL, RefreshIdle: p.cfg.RefreshIdle, PasswordMin: p.cfg.PasswordMin,
 	})
@@ -208,7 +212,7 @@ func (p *program) startElite(ctx context.Context) error {
 		return err
 	}
 	responders, err := elite.Start(ctx, elite.Config{
-		Conn: p.bus.Reply(), Up: p.bus.ReplyUp, Store: settledStore{p.db, p.feed}, Ring: p.ring, Pages: p.feed.Pages, Observe: observe, Log: p.log,
+		Conn: p.bus.Reply(), Up: p.bus.ReplyUp, Store: settledStore{p.db, p.feed}, Gather: p.gatherer, Ring: p.ring, Pages: p.feed.Pages, Observe: observe, Log: p.log,
 	})
 	if err != nil {
 		return err

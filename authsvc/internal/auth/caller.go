@@ -4,9 +4,11 @@ import (
 	"context"
 	"crypto"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
+	"github.com/tocsin-auth/tocsin/authsvc/internal/liveness"
 	"github.com/tocsin-auth/tocsin/authsvc/internal/store"
 	"github.com/tocsin-auth/tocsin/pkg/events"
 	"github.com/tocsin-auth/tocsin/pkg/events/apikey"
@@ -40,8 +42,7 @@ type Caller struct {
 	AuthTime time.Time
 	AMR      []string
 
-	tv  int64
-	kid string // of the key that signed the access token
+	question store.Question // about the access token
 }
 
 // Has reports whether the caller has a role.
@@ -58,36 +59,26 @@ const (
 // AuthenticateBearer checks an access token of ours against keys and database. The error is [ErrUnauthenticated], or
 // [ErrUnavailable].
 func (s *Service) AuthenticateBearer(ctx context.Context, token string, from Client) (Caller, error) {
-	var c Caller
-	err := s.view(ctx, func(tx *store.Tx) error {
-		found, err := s.readToken(ctx, tx, token, tx.Now())
-		if err != nil {
-			return err
-		}
-		if found.claims.Audience != s.cfg.Audience {
-			return errNotAlive
-		}
-		c = Caller{Client: from.cut(), UserID: found.user.ID, SessionID: found.claims.SessionID, TokenID: found.claims.ID,
-			Method: MethodBearer, Roles: found.user.Roles, Mode: found.claims.Mode,
-			AuthTime: time.Unix(found.claims.AuthTime, 0).UTC(), AMR: found.claims.AMR, tv: found.claims.TV, kid: found.kid}
-		return nil
-	})
-	return c, unauthenticated(err)
+	found, err := s.findToken(ctx, token)
+	if err == nil && found.claims.Audience != s.cfg.Audience {
+		err = errNotAlive
+	}
+	if err != nil {
+		return Caller{}, unauthenticated(err)
+	}
+	c := found.claims
+	return Caller{Client: from.cut(), UserID: c.Subject, SessionID: c.SessionID, TokenID: c.ID, Method: MethodBearer,
+		Roles: found.user.Roles, Mode: c.Mode, AuthTime: time.Unix(c.AuthTime, 0).UTC(), AMR: c.AMR, question: found.question}, nil
 }
 
 // AuthenticateKey checks an API key against the database. The error is [ErrUnauthenticated], or [ErrUnavailable].
 func (s *Service) AuthenticateKey(ctx context.Context, key string, from Client) (Caller, error) {
-	var c Caller
-	err := s.view(ctx, func(tx *store.Tx) error {
-		k, u, err := readKey(ctx, tx, key)
-		if err != nil {
-			return err
-		}
-		c = Caller{Client: from.cut(), UserID: u.ID, KeyID: k.ID, Method: MethodAPIKey, Roles: narrowed(u.Roles, k.Scopes),
-			Mode: events.Mode(k.Mode), AuthTime: fromMicros(k.CreatedAt), AMR: []string{}, tv: k.TV}
-		return nil
-	})
-	return c, unauthenticated(err)
+	k, u, err := s.findKey(ctx, key)
+	if err != nil {
+		return Caller{}, unauthenticated(err)
+	}
+	return Caller{Client: from.cut(), UserID: u.ID, KeyID: k.ID, Method: MethodAPIKey, Roles: narrowed(u.Roles, k.Scopes),
+		Mode: events.Mode(k.Mode), AuthTime: fromMicros(k.CreatedAt), AMR: []string{}}, nil
 }
 
 // errNotAlive means that a credential is unknown, or known and dead. It never leaves the package.
@@ -102,62 +93,92 @@ func unauthenticated(err error) error {
 
 // foundToken is a living access token with what the database holds of it.
 type foundToken struct {
-	claims  accessClaims
-	kid     string
-	session store.Session
-	user    store.User
+	claims   accessClaims
+	question store.Question
+	user     store.User // what decides, and the name
 }
 
 // expiryMargin is for calls that revoke: a verifier, with its leeway for exp and a clock of its own, still accepts what
 // expired here less long ago.
 const expiryMargin = time.Minute
 
-// readToken verifies an access token and looks up that it lives: exp and the session's end are judged by the time at. The
-// error is errNotAlive when it doesn't.
+// findToken verifies an access token and finds out that it lives now. The error is errNotAlive when it doesn't.
+func (s *Service) findToken(ctx context.Context, token string) (foundToken, error) {
+	var fault error
+	found, err := s.parse(token, func(kid string) (TokenKey, bool) {
+		key, ok := s.ring.KnownTokenKey(kid)
+		if !ok {
+			fault = s.ring.Refresh(ctx)
+			key, ok = s.ring.KnownTokenKey(kid)
+		}
+		return key, ok && fault == nil // whether it is in the set still, the question tells
+	})
+	if fault != nil {
+		return foundToken{}, refusal(fault)
+	}
+	if err != nil {
+		return foundToken{}, err
+	}
+	state, err := s.ask(ctx, found.question)
+	if err != nil {
+		return foundToken{}, err
+	}
+	return found, found.lives(state)
+}
+
+// readToken is findToken in a transaction: exp and the session's end are judged by the time at.
 func (s *Service) readToken(ctx context.Context, tx *store.Tx, token string, at int64) (foundToken, error) {
 	var fault error
+	found, err := s.parse(token, func(kid string) (TokenKey, bool) {
+		key, ok, err := s.ring.TokenKey(ctx, tx, kid)
+		fault = err
+		return key, ok && err == nil
+	})
+	if fault != nil {
+		return foundToken{}, fault
+	}
+	if err != nil {
+		return foundToken{}, err
+	}
+	state, err := tx.Ask(ctx, found.question)
+	if err != nil {
+		return foundToken{}, err
+	}
+	state.Now = at
+	return found, found.lives(state)
+}
+
+// parse verifies what a token says by itself. The error is errNotAlive.
+func (s *Service) parse(token string, key func(kid string) (TokenKey, bool)) (foundToken, error) {
 	var signer string
 	claims, err := parseToken(token, func(kid string) (string, crypto.PublicKey, bool) {
-		key, ok, err := s.ring.TokenKey(ctx, tx, kid)
-		fault, signer = err, kid
-		return key.Alg, key.Public, ok && err == nil
+		signer = kid
+		key, ok := key(kid)
+		return key.Alg, key.Public, ok
 	})
-	switch {
-	case fault != nil:
-		return foundToken{}, fault
-	case err != nil, claims.Issuer != s.cfg.Issuer, claims.Expires*1e6 <= at:
+	if err != nil || claims.Issuer != s.cfg.Issuer || !claims.askable() {
 		return foundToken{}, errNotAlive
 	}
-	session, user, err := livingToken(ctx, tx, tokenRef{
-		jti: claims.ID, session: claims.SessionID, user: claims.Subject, tv: claims.TV}, at)
-	return foundToken{claims: claims, kid: signer, session: session, user: user}, err
+	own := store.Credential{JTI: claims.ID, SessionID: claims.SessionID, Subject: claims.Subject, KeyID: claims.KeyID, TV: claims.TV}
+	return foundToken{claims: claims, question: liveness.Question(signer, own, claims.Parents)}, nil
 }
 
-// tokenRef is what decides whether an access token was revoked.
-type tokenRef struct {
-	jti, session, user string
-	tv                 int64
+// lives takes in what the database knows of a token. The error is errNotAlive.
+func (f *foundToken) lives(state store.State) error {
+	if f.claims.Expires*1e6 <= state.Now || liveness.Token(state) != liveness.Alive {
+		return errNotAlive
+	}
+	f.user = state.Credentials[0].User
+	return nil
 }
 
-// livingToken looks up everything that can have ended a token by the time at, but its exp. The error is errNotAlive when
-// something has.
-func livingToken(ctx context.Context, tx *store.Tx, t tokenRef, at int64) (store.Session, store.User, error) {
-	session, user, authority, err := tx.SessionWithUser(ctx, t.session)
-	switch {
-	case errors.Is(err, store.ErrNotFound):
-		return session, user, errNotAlive
-	case err != nil:
-		return session, user, err
-	case !session.Alive(user, authority, at), user.ID != t.user, t.tv < user.TV, madeBefore(t.jti, authority.TokensBefore):
-		return session, user, errNotAlive
+// ask reads with others what has been asked for.
+func (s *Service) ask(ctx context.Context, question store.Question) (store.State, error) {
+	state, err := s.cfg.Reads.Ask(ctx, question)
+	if errors.Is(err, liveness.ErrBusy) || errors.Is(err, liveness.ErrLate) {
+		return state, fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
-	switch _, err = tx.LiveEvent(ctx, jtiTarget(t.jti), events.TypeTokenRevoked); {
-	case err == nil:
-		return session, user, errNotAlive
-	case !errors.Is(err, store.ErrNotFound):
-		return session, user, err
-	}
-	return session, user, nil
+	return state, refusal(err)
 }
 
 // madeBefore reports whether an id is older than a time in milliseconds. An id that doesn't tell is.
@@ -166,22 +187,47 @@ func madeBefore(id string, millis int64) bool {
 	return err != nil || !parsed.IsV7() || parsed.Millis() < millis
 }
 
-// readKey looks up a living API key by its secret. The error is errNotAlive when there is none.
-func readKey(ctx context.Context, tx *store.Tx, key string) (store.APIKey, store.User, error) {
-	mode, err := apikey.Parse(key)
+// findKey looks up a living API key by its secret, with what decides about it. The error is errNotAlive when there is none.
+func (s *Service) findKey(ctx context.Context, key string) (store.APIKey, store.User, error) {
+	question, err := keyQuestion(key)
 	if err != nil {
+		return store.APIKey{}, store.User{}, err
+	}
+	state, err := s.ask(ctx, question)
+	if err != nil {
+		return store.APIKey{}, store.User{}, err
+	}
+	return livingKey(key, state)
+}
+
+// readKey is findKey in a transaction.
+func readKey(ctx context.Context, tx *store.Tx, key string) (store.APIKey, store.User, error) {
+	question, err := keyQuestion(key)
+	if err != nil {
+		return store.APIKey{}, store.User{}, err
+	}
+	state, err := tx.Ask(ctx, question)
+	if err != nil {
+		return store.APIKey{}, store.User{}, err
+	}
+	return livingKey(key, state)
+}
+
+func keyQuestion(key string) (store.Question, error) {
+	if _, err := apikey.Parse(key); err != nil {
+		return store.Question{}, errNotAlive
+	}
+	hash := events.HashOf([]byte(key))
+	return store.Question{Credentials: []store.Credential{{KeyHash: &hash}}}, nil
+}
+
+func livingKey(key string, state store.State) (store.APIKey, store.User, error) {
+	mode, err := apikey.Parse(key)
+	found := state.Credentials[0]
+	if err != nil || liveness.Key(state) != liveness.Alive || found.Key.Mode != string(mode) {
 		return store.APIKey{}, store.User{}, errNotAlive
 	}
-	k, u, a, err := tx.APIKeyWithUser(ctx, hashSecret(key))
-	switch {
-	case errors.Is(err, store.ErrNotFound):
-		return k, u, errNotAlive
-	case err != nil:
-		return k, u, err
-	case !k.Alive(u, a, tx.Now()) || k.Mode != string(mode):
-		return k, u, errNotAlive
-	}
-	return k, u, nil
+	return found.Key, found.KeyUser, nil
 }
 
 // narrowed returns the roles that a key with scopes has; without scopes it has all.
@@ -207,18 +253,25 @@ func (s *Service) RequireAdmin(c Caller) error {
 	return nil
 }
 
-// self returns the caller's user, read afresh, when the caller's access token still lives.
+// self returns what decides about the caller's user, read afresh, when the caller's access token still lives.
 // The errors are [ErrForbidden] for API keys, and [ErrUnauthenticated].
 func self(ctx context.Context, tx *store.Tx, c Caller) (store.User, error) {
 	if c.Method != MethodBearer {
 		return store.User{}, ErrForbidden
 	}
-	_, user, err := livingToken(ctx, tx, tokenRef{jti: c.TokenID, session: c.SessionID, user: c.UserID, tv: c.tv}, tx.Now())
-	return user, unauthenticated(err)
+	state, err := tx.Ask(ctx, c.question)
+	switch {
+	case err != nil:
+		return store.User{}, err
+	case liveness.Token(state) != liveness.Alive:
+		return store.User{}, ErrUnauthenticated
+	}
+	return state.Credentials[0].User, nil
 }
 
 // lockSelf is self for transactions that issue a credential or widen trust: it locks the caller's token and the
 // rows that it rests on, so that whatever ends the token comes before, and is seen here, or waits until the outcome can be seen.
+// It returns all of the user.
 func (w *work) lockSelf(ctx context.Context) (store.User, error) {
 	if w.by.Method != MethodBearer {
 		return store.User{}, ErrForbidden
@@ -236,13 +289,8 @@ func (w *work) lockSelf(ctx context.Context) (store.User, error) {
 	if err != nil {
 		return user, err
 	}
-	switch _, inSet, err := w.ring.TokenKey(ctx, w.Tx, w.by.kid); {
-	case err != nil:
-		return user, err
-	case !inSet:
-		return user, ErrUnauthenticated
-	}
-	return self(ctx, w.Tx, w.by)
+	_, err = self(ctx, w.Tx, w.by)
+	return user, err
 }
 
 // admin is self for callers who are admins at this moment.

@@ -32,11 +32,7 @@ type Introspection struct {
 // Introspect tells whether an access token, refresh token or API key is alive. Callers see their own, and all with the
 // role introspect, but by a test key only test credentials; everything else is exactly inactive.
 func (s *Service) Introspect(ctx context.Context, c Caller, token string) (Introspection, error) {
-	var found Introspection
-	err := s.view(ctx, func(tx *store.Tx) (err error) {
-		found, err = s.introspect(ctx, tx, token)
-		return err
-	})
+	found, err := s.introspect(ctx, token)
 	switch {
 	case errors.Is(err, errNotAlive), errors.Is(err, ErrNotFound):
 		return Introspection{}, nil
@@ -49,19 +45,23 @@ func (s *Service) Introspect(ctx context.Context, c Caller, token string) (Intro
 	return found, nil
 }
 
-func (s *Service) introspect(ctx context.Context, tx *store.Tx, token string) (Introspection, error) {
+func (s *Service) introspect(ctx context.Context, token string) (found Introspection, err error) {
 	if looksLikeRefreshToken(token) {
-		return introspectRefresh(ctx, tx, token)
+		err = s.view(ctx, func(tx *store.Tx) (err error) {
+			found, err = introspectRefresh(ctx, tx, token)
+			return err
+		})
+		return found, err
 	}
 	if _, err := apikey.Parse(token); err == nil {
-		return introspectKey(ctx, tx, token)
+		return s.introspectKey(ctx, token)
 	}
-	found, err := s.readToken(ctx, tx, token, tx.Now())
+	access, err := s.findToken(ctx, token)
 	if err != nil {
 		return Introspection{}, err
 	}
-	c, roles := found.claims, found.user.Roles
-	return Introspection{Scope: strings.Join(roles, " "), ClientID: c.ClientID, Username: found.user.Username,
+	c, roles := access.claims, access.user.Roles
+	return Introspection{Scope: strings.Join(roles, " "), ClientID: c.ClientID, Username: access.user.Username,
 		TokenType: "Bearer", Exp: c.Expires, Iat: c.IssuedAt, Sub: c.Subject, Aud: c.Audience, JTI: c.ID,
 		SessionID: c.SessionID, KeyID: c.KeyID, Mode: string(c.Mode), Roles: roles}, nil
 }
@@ -83,8 +83,8 @@ func introspectRefresh(ctx context.Context, tx *store.Tx, token string) (Introsp
 		SessionID: session.ID, Mode: session.Mode, Roles: user.Roles}, nil
 }
 
-func introspectKey(ctx context.Context, tx *store.Tx, key string) (Introspection, error) {
-	k, user, err := readKey(ctx, tx, key)
+func (s *Service) introspectKey(ctx context.Context, key string) (Introspection, error) {
+	k, user, err := s.findKey(ctx, key)
 	if err != nil {
 		return Introspection{}, err
 	}

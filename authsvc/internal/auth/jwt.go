@@ -40,6 +40,20 @@ type accessClaims struct {
 	Parents   []events.Parent `json:"parents,omitempty"`
 }
 
+// askable reports whether the ids are such as questions may hold. Ours are; another program that has the key may sign anything.
+func (c accessClaims) askable() bool {
+	ids := []string{c.ID, c.SessionID, c.Subject, c.KeyID}
+	for _, p := range c.Parents {
+		ids = append(ids, p.JTI, p.SessionID, p.Subject, p.KeyID)
+	}
+	for _, id := range ids {
+		if _, err := events.ParseID(id); err != nil && id != "" {
+			return false
+		}
+	}
+	return c.ID != "" && c.Subject != "" && len(c.Parents) <= events.MaxParents
+}
+
 // The methods of jwt.Claims. The domain decides by the database's clock, so nothing else uses them.
 func (c accessClaims) GetExpirationTime() (*jwt.NumericDate, error) { return seconds(c.Expires), nil }
 func (c accessClaims) GetIssuedAt() (*jwt.NumericDate, error)       { return seconds(c.IssuedAt), nil }

@@ -12,7 +12,9 @@ import (
 func (s *Service) ChangePassword(ctx context.Context, c Caller, current, next string) (Change, error) {
 	var user store.User
 	err := s.view(ctx, func(tx *store.Tx) (err error) {
-		user, err = self(ctx, tx, c)
+		if _, err = self(ctx, tx, c); err == nil {
+			user, err = tx.User(ctx, c.UserID)
+		}
 		return err
 	})
 	if err != nil {

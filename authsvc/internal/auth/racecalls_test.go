@@ -184,6 +184,9 @@ func (s *scene) callerB() Caller {
 		s.t.Error(err)
 	}
 	c := s.caller
-	c.SessionID, c.TokenID, c.tv = s.b.SessionID, claims.ID, claims.TV
+	c.SessionID, c.TokenID = s.b.SessionID, claims.ID
+	own := c.question.Credentials[0]
+	own.SessionID, own.JTI, own.TV = s.b.SessionID, claims.ID, claims.TV
+	c.question.Credentials = []store.Credential{own}
 	return c
 }

@@ -14,7 +14,6 @@ import (
 	"github.com/tocsin-auth/tocsin/authsvc/internal/keyring"
 	"github.com/tocsin-auth/tocsin/authsvc/internal/seal"
 	"github.com/tocsin-auth/tocsin/authsvc/internal/store/storetest"
-	"github.com/tocsin-auth/tocsin/pkg/events"
 )
 
 // arena is a world with the real key ring, whose rotations commit with their transaction, and a connection of its own to
@@ -39,7 +38,7 @@ func newArena(t *testing.T, url string) *arena {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.Service, err = New(Config{DB: db, Ring: ring, Issuer: "http://auth.test", Audience: "tocsin", AccessTTL: 15 * time.Minute,
+	w.Service, err = New(Config{DB: db, Reads: gather(t, db), Ring: ring, Issuer: "http://auth.test", Audience: "tocsin", AccessTTL: 15 * time.Minute,
 		RefreshTTL: 720 * time.Hour, RefreshIdle: 168 * time.Hour, PasswordMin: 12, Bus: w.bus, Nudge: func() { w.nudges.Add(1) }, Log: log})
 	if err != nil {
 		t.Fatal(err)
@@ -249,9 +248,9 @@ func (m meeting) checkVerdict(what string, v verdict, covered bool) {
 // made adds what a verifier would have learnt of a key when it was made.
 func (a *arena) made(t *testing.T, key IssuedKey) madeKey {
 	t.Helper()
-	state, err := a.db.KeyByHash(t.Context(), events.Hash(hashSecret(key.Key)))
+	state, err := a.askKey(t.Context(), key.Key)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return madeKey{key, state.Key.TV} // 0 when it is gone: any event about its user's keys kills it
+	return madeKey{key, state.Credentials[0].Key.TV} // 0 when it is gone: any event about its user's keys kills it
 }

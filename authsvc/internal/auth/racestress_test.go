@@ -107,11 +107,11 @@ func (c *crowd) newUser(ctx context.Context) {
 
 // learn is what a verifier learns of a key that was just made.
 func (c *crowd) learn(key IssuedKey) madeKey {
-	state, err := c.db.KeyByHash(context.WithoutCancel(c.t.Context()), events.Hash(hashSecret(key.Key)))
+	state, err := c.askKey(context.WithoutCancel(c.t.Context()), key.Key)
 	if err != nil {
-		c.t.Error(err)
+		c.t.Fatal(err)
 	}
-	return madeKey{key, state.Key.TV}
+	return madeKey{key, state.Credentials[0].Key.TV}
 }
 
 func (c *crowd) keep(g granted) {

@@ -33,6 +33,10 @@ type KeyRing interface {
 	TokenSigner(ctx context.Context, tx *store.Tx) (TokenKey, error)
 	// TokenKey finds a key in the current set; false for unknown and retired kids.
 	TokenKey(ctx context.Context, tx *store.Tx, kid string) (TokenKey, bool, error)
+	// KnownTokenKey finds a key that was in the set when the ring last looked, without looking.
+	KnownTokenKey(kid string) (TokenKey, bool)
+	// Refresh looks.
+	Refresh(ctx context.Context) error
 	// RefreshSecret is what successors of refresh tokens are derived under.
 	RefreshSecret() []byte
 	// NewKey makes a token key, which may take seconds. It MUST NOT be called in a transaction.
@@ -47,9 +51,15 @@ type KeyRing interface {
 
 var _ KeyRing = (*keyring.Ring)(nil)
 
+// Reads answers questions about credentials by a read of the primary that begins after the call did, which may be shared.
+type Reads interface {
+	Ask(ctx context.Context, question store.Question) (store.State, error)
+}
+
 // Config is what a [Service] needs.
 type Config struct {
 	DB       *store.DB
+	Reads    Reads
 	Ring     KeyRing
 	Issuer   string
 	Audience string
@@ -80,8 +90,8 @@ type Service struct {
 // New checks the configuration and returns the domain. It writes nothing.
 func New(cfg Config) (*Service, error) {
 	switch {
-	case cfg.DB == nil || cfg.Ring == nil || cfg.Nudge == nil || cfg.Log == nil:
-		return nil, errors.New("auth: DB, Ring, Nudge and Log are required")
+	case cfg.DB == nil || cfg.Reads == nil || cfg.Ring == nil || cfg.Nudge == nil || cfg.Log == nil:
+		return nil, errors.New("auth: DB, Reads, Ring, Nudge and Log are required")
 	case cfg.Issuer == "" || cfg.Audience == "":
 		return nil, errors.New("auth: issuer and audience are required")
 	case cfg.AccessTTL < time.Second || cfg.RefreshTTL < time.Second || cfg.RefreshIdle < time.Second:

@@ -141,11 +141,12 @@ func (w *world) judgeToken(t *testing.T, k *told, token string) (accessClaims, v
 	_, err = w.AuthenticateBearer(t.Context(), token, Client{})
 	v.auth = err == nil
 	kid := kidOf(t, token)
-	state, err := w.db.CheckToken(t.Context(), kid, []store.Credential{{JTI: claims.ID, SessionID: claims.SessionID, Subject: claims.Subject, TV: claims.TV}})
+	question := store.Question{Kid: kid, Credentials: []store.Credential{{JTI: claims.ID, SessionID: claims.SessionID, Subject: claims.Subject, TV: claims.TV}}}
+	states, err := w.db.Ask(t.Context(), []store.Question{question})
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := state.Credentials[0]
+	state, c := states[0], states[0].Credentials[0] // judged here once more, in other words than those of package liveness
 	v.elite = state.KIDInSet && !c.JTIRevoked && claims.TV >= c.User.TV && !store.MadeBefore(claims.ID, state.Authority.TokensBefore) &&
 		c.Session.ID != "" && c.Session.Alive(c.User, state.Authority, state.Now)
 	v.feed = state.KIDInSet && k.token(claims) // verifiers hold exactly the set of the newest keys.changed
@@ -157,13 +158,24 @@ func (w *world) judgeKey(t *testing.T, k *told, key madeKey) verdict {
 	var v verdict
 	_, err := w.AuthenticateKey(t.Context(), key.Key, Client{})
 	v.auth = err == nil
-	state, err := w.db.KeyByHash(t.Context(), events.Hash(hashSecret(key.Key)))
+	state, err := w.askKey(t.Context(), key.Key)
 	if err != nil {
 		t.Fatal(err)
 	}
-	v.elite = state.Key.ID != "" && state.Key.Alive(state.User, state.Authority, state.Now)
+	found := state.Credentials[0]
+	v.elite = found.Key.ID != "" && found.Key.Alive(found.KeyUser, state.Authority, state.Now)
 	v.feed = k.key(key, state.Now)
 	return v
+}
+
+// askKey is the elite check's read.
+func (w *world) askKey(ctx context.Context, key string) (store.State, error) {
+	hash := events.HashOf([]byte(key))
+	states, err := w.db.Ask(ctx, []store.Question{{Credentials: []store.Credential{{KeyHash: &hash}}}})
+	if err != nil {
+		return store.State{}, err
+	}
+	return states[0], nil
 }
 
 func kidOf(t *testing.T, token string) string {

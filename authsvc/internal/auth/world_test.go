@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/tocsin-auth/tocsin/authsvc/internal/keyring"
+	"github.com/tocsin-auth/tocsin/authsvc/internal/liveness"
 	"github.com/tocsin-auth/tocsin/authsvc/internal/store"
 	"github.com/tocsin-auth/tocsin/authsvc/internal/store/storetest"
 	"github.com/tocsin-auth/tocsin/pkg/events"
@@ -36,7 +37,9 @@ func each(t *testing.T, test func(t *testing.T, w *world)) {
 func newWorld(t testing.TB, url string) *world {
 	t.Helper()
 	w := &world{ring: newMemoryRing(), bus: &memoryBus{}, clock: &storetest.Clock{}}
-	service, err := New(Config{DB: storetest.Open(t, url, w.clock.Option()), Ring: w.ring, Issuer: "http://auth.test",
+	db := storetest.Open(t, url, w.clock.Option())
+	w.ring.store(t, db)
+	service, err := New(Config{DB: db, Reads: gather(t, db), Ring: w.ring, Issuer: "http://auth.test",
 		Audience: "tocsin", AccessTTL: 15 * time.Minute, RefreshTTL: 720 * time.Hour, RefreshIdle: 168 * time.Hour,
 		PasswordMin: 12, Bus: w.bus, Nudge: func() { w.nudges.Add(1) }, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
@@ -49,6 +52,18 @@ func newWorld(t testing.TB, url string) *world {
 		t.Fatalf("bootstrap: %v %v", created, err)
 	}
 	return w
+}
+
+// gather starts what reads for the domain.
+func gather(t testing.TB, db *store.DB) *liveness.Gatherer {
+	t.Helper()
+	g := liveness.NewGatherer(db, liveness.DefaultShares)
+	t.Cleanup(func() {
+		if err := g.Close(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	return g
 }
 
 func (w *world) register(t testing.TB, username string) Registered {
@@ -165,6 +180,19 @@ func (r *memoryRing) add() string {
 	return kid
 }
 
+// store puts the first key into the set that the database knows.
+func (r *memoryRing) store(t testing.TB, db *store.DB) {
+	t.Helper()
+	if err := db.Update(t.Context(), func(tx *store.Tx) error { return r.insert(t.Context(), tx, r.keys[0].KID) }); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (r *memoryRing) insert(ctx context.Context, tx *store.Tx, kid string) error {
+	return tx.InsertSigningKey(ctx, store.SigningKey{KID: kid, Purpose: store.PurposeToken, Alg: "EdDSA", PublicJWK: "{}", Sealed: []byte("x"),
+		CreatedAt: tx.Now(), ActiveAt: tx.Now()})
+}
+
 func (r *memoryRing) TokenSigner(context.Context, *store.Tx) (TokenKey, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -182,6 +210,13 @@ func (r *memoryRing) TokenKey(_ context.Context, _ *store.Tx, kid string) (Token
 	return TokenKey{}, false, nil
 }
 
+func (r *memoryRing) KnownTokenKey(kid string) (TokenKey, bool) {
+	key, ok, _ := r.TokenKey(context.Background(), nil, kid)
+	return key, ok
+}
+
+func (r *memoryRing) Refresh(context.Context) error { return nil }
+
 func (r *memoryRing) RefreshSecret() []byte { return r.secret }
 
 func (r *memoryRing) NewKey() (keyring.NewKey, error) {
@@ -194,10 +229,20 @@ func (r *memoryRing) NewKey() (keyring.NewKey, error) {
 func (r *memoryRing) Rotate(ctx context.Context, tx *store.Tx, _ keyring.NewKey, emergency bool) (string, []string, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	for _, key := range r.keys {
+		if emergency {
+			if err := tx.RetireSigningKey(ctx, key.KID); err != nil {
+				return "", nil, err
+			}
+		}
+	}
 	if emergency {
 		r.keys = nil
 	}
 	kid := r.add()
+	if err := r.insert(ctx, tx, kid); err != nil {
+		return "", nil, err
+	}
 	r.changed[0]++
 	id, err := tx.InsertEvent(ctx, store.NewEvent{Payload: events.KeysChanged{Hash: r.changed}, Target: targetKeySet, Actor: actorSystem})
 	return kid, []string{id}, err

@@ -6,17 +6,21 @@ import (
 	"fmt"
 
 	"github.com/tocsin-auth/tocsin/authsvc/internal/feed"
+	"github.com/tocsin-auth/tocsin/authsvc/internal/liveness"
 	"github.com/tocsin-auth/tocsin/authsvc/internal/store"
 	"github.com/tocsin-auth/tocsin/pkg/events"
 )
 
 // Store reads the primary. Each call is one statement that begins after the call did.
 type Store interface {
-	CheckToken(ctx context.Context, kid string, credentials []store.Credential) (store.TokenState, error)
-	KeyByHash(ctx context.Context, hash events.Hash) (store.KeyState, error)
 	TokenKeySet(ctx context.Context) (jwks []string, now int64, err error)
 	// Readable is the probe: while it fails, nothing can be answered.
 	Readable(ctx context.Context) error
+}
+
+// Gatherer reads what questions ask for; see [liveness.Gatherer.Submit].
+type Gatherer interface {
+	Submit(asker string, question store.Question, done func(store.State, error)) bool
 }
 
 // Ring holds the feed key that signs now.
@@ -37,75 +41,62 @@ type responder struct {
 	pages Pages
 }
 
-// answer answers a question of a kind. [events.ErrInvalid] means that the question can't be understood.
-func (r responder) answer(ctx context.Context, question Question, body []byte) (feed.Message, error) {
-	switch question {
-	case Check:
-		return r.check(ctx, body)
-	case Resolve:
-		return r.resolve(ctx, body)
-	case Keys:
-		return r.keys(ctx, body)
-	case Snapshot:
-		return r.snapshot(ctx, body)
-	}
-	return feed.Message{}, fmt.Errorf("%w: question %q", events.ErrInvalid, question)
+// inquiry is a question whose answer is made of one shared read.
+type inquiry struct {
+	store.Question
+	answer func(store.State) (feed.Message, error)
 }
 
-func (r responder) check(ctx context.Context, body []byte) (feed.Message, error) {
+// inquire understands a check or a resolve. [events.ErrInvalid] means that it can't be understood.
+func (r responder) inquire(question Question, body []byte) (inquiry, error) {
+	if question == Check {
+		return r.check(body)
+	}
+	return r.resolve(body)
+}
+
+// answer answers a question that has a read of its own. The errors are [events.ErrInvalid], and those of [Pages].
+func (r responder) answer(ctx context.Context, question Question, body []byte) (feed.Message, error) {
+	if question == Keys {
+		return r.keys(ctx, body)
+	}
+	return r.snapshot(ctx, body)
+}
+
+func (r responder) check(body []byte) (inquiry, error) {
 	request, err := events.DecodeCheckRequest(body)
 	if err != nil {
-		return feed.Message{}, err
+		return inquiry{}, err
 	}
 	answer := events.CheckAnswer{Nonce: request.Nonce, Request: events.HashOf(body)}
 	if request.KeyHash != nil {
-		err = r.checkKey(ctx, *request.KeyHash, &answer)
-	} else {
-		err = r.checkToken(ctx, request, &answer)
+		return inquiry{keyQuestion(*request.KeyHash), func(state store.State) (feed.Message, error) {
+			answer.Now, answer.Reason = state.Now, liveness.Key(state)
+			if found := state.Credentials[0]; answer.Reason == liveness.Alive {
+				answer.Active, answer.User, answer.Key = true, userInfo(found.KeyUser), keyInfo(found.Key)
+			}
+			return r.sign(events.KindCheck, answer)
+		}}, nil
 	}
-	if err != nil {
-		return feed.Message{}, err
-	}
-	return r.sign(events.KindCheck, answer)
-}
-
-func (r responder) checkKey(ctx context.Context, hash events.Hash, answer *events.CheckAnswer) error {
-	state, err := r.store.KeyByHash(ctx, hash)
-	if err != nil {
-		return err
-	}
-	answer.Now = state.Now
-	if state.Key.ID == "" {
-		answer.Reason = events.ReasonUnknownKey
-		return nil
-	}
-	answer.Reason = judgeKey(state.Key, state.User, state.Authority, state.Now)
-	if answer.Reason == alive {
-		answer.Active, answer.User, answer.Key = true, userInfo(state.User), keyInfo(state.Key)
-	}
-	return nil
-}
-
-func (r responder) checkToken(ctx context.Context, request events.CheckRequest, answer *events.CheckAnswer) error {
-	credentials := []store.Credential{{JTI: request.JTI, SessionID: request.SessionID, Subject: request.Subject,
-		KeyID: request.KeyID, TV: request.TV}}
-	for _, p := range request.Parents {
-		credentials = append(credentials, store.Credential{JTI: p.JTI, SessionID: p.SessionID, Subject: p.Subject,
-			KeyID: p.KeyID, TV: p.TV})
-	}
-	state, err := r.store.CheckToken(ctx, searchableKID(request.Kid), credentials)
-	if err != nil {
-		return err
-	}
-	answer.Now = state.Now
-	answer.Reason = judgeToken(state)
-	if answer.Reason == alive {
-		answer.Active, answer.User = true, userInfo(state.Credentials[0].User)
-		if request.KeyID != "" {
-			answer.Key = keyInfo(state.Credentials[0].Key)
+	return inquiry{tokenQuestion(request), func(state store.State) (feed.Message, error) {
+		answer.Now, answer.Reason = state.Now, liveness.Token(state)
+		if found := state.Credentials[0]; answer.Reason == liveness.Alive {
+			answer.Active, answer.User = true, userInfo(found.User)
+			if request.KeyID != "" {
+				answer.Key = keyInfo(found.Key)
+			}
 		}
-	}
-	return nil
+		return r.sign(events.KindCheck, answer)
+	}}, nil
+}
+
+func keyQuestion(hash events.Hash) store.Question {
+	return store.Question{Credentials: []store.Credential{{KeyHash: &hash}}}
+}
+
+func tokenQuestion(request events.CheckRequest) store.Question {
+	own := store.Credential{JTI: request.JTI, SessionID: request.SessionID, Subject: request.Subject, KeyID: request.KeyID, TV: request.TV}
+	return liveness.Question(searchableKID(request.Kid), own, request.Parents)
 }
 
 // searchableKID returns "", which no key has, for what can't be a thumbprint: a database may refuse such text, and one
@@ -124,20 +115,19 @@ func searchableKID(kid string) string {
 	return kid
 }
 
-func (r responder) resolve(ctx context.Context, body []byte) (feed.Message, error) {
+func (r responder) resolve(body []byte) (inquiry, error) {
 	request, err := events.DecodeResolveRequest(body)
 	if err != nil {
-		return feed.Message{}, err
+		return inquiry{}, err
 	}
-	state, err := r.store.KeyByHash(ctx, request.KeyHash)
-	if err != nil {
-		return feed.Message{}, err
-	}
-	answer := events.ResolveAnswer{Nonce: request.Nonce, Request: events.HashOf(body), Now: state.Now}
-	if !dead(state) {
-		answer.Found, answer.User, answer.Key = true, userInfo(state.User), keyInfo(state.Key)
-	}
-	return r.sign(events.KindResolve, answer)
+	answer := events.ResolveAnswer{Nonce: request.Nonce, Request: events.HashOf(body)}
+	return inquiry{keyQuestion(request.KeyHash), func(state store.State) (feed.Message, error) {
+		answer.Now = state.Now
+		if found := state.Credentials[0]; !liveness.KeyIsGone(state) {
+			answer.Found, answer.User, answer.Key = true, userInfo(found.KeyUser), keyInfo(found.Key)
+		}
+		return r.sign(events.KindResolve, answer)
+	}}, nil
 }
 
 func (r responder) keys(ctx context.Context, body []byte) (feed.Message, error) {
@@ -177,4 +167,18 @@ func (r responder) sign(kind events.Kind, answer any) (feed.Message, error) {
 	}
 	signer := r.ring.FeedSigner()
 	return feed.Message{Body: body, Key: signer.KeyID(), Signature: signer.Sign(kind, body)}, nil
+}
+
+func userInfo(u store.User) *events.UserInfo {
+	return &events.UserInfo{ID: u.ID, Roles: u.Roles, Plan: u.Plan, Disabled: u.Disabled, RV: u.RV}
+}
+
+// keyInfo describes a key. One that was ended at once has its end before all time: the clock may have been set back since.
+func keyInfo(k store.APIKey) *events.KeyInfo {
+	if k.Ended {
+		k.NotAfter = new(int64)
+		*k.NotAfter = 1
+	}
+	return &events.KeyInfo{ID: k.ID, Mode: events.Mode(k.Mode), Scopes: k.Scopes, TV: k.TV, KV: k.KV,
+		Suspended: k.Suspended, NotAfter: k.NotAfter}
 }

@@ -30,11 +30,10 @@ func FuzzAnswer(f *testing.F) {
 	f.Add([]byte(`{"nonce":"00000000000000000000000000000000","kid":"\u0000","jti":"` + w.jti + `","sub":"` + w.jti + `","mode":"live"}`))
 	f.Add([]byte(`{"nonce":"00000000000000000000000000000000","key_hash":null}`))
 
-	r := responder{store: w.db, ring: testRing(), pages: pages{}}
 	kinds := map[Question]events.Kind{Check: events.KindCheck, Resolve: events.KindResolve, Keys: events.KindKeys, Snapshot: events.KindFeed}
 	f.Fuzz(func(t *testing.T, body []byte) {
 		for question, kind := range kinds {
-			page, err := r.answer(context.Background(), question, body)
+			page, err := w.answer(context.Background(), question, body)
 			switch {
 			case err == nil:
 				if err := feedKeys().Verify(kind, page.Key, page.Signature, page.Body); err != nil {

@@ -8,10 +8,29 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/tocsin-auth/tocsin/authsvc/internal/feed"
+	"github.com/tocsin-auth/tocsin/authsvc/internal/liveness"
 	"github.com/tocsin-auth/tocsin/authsvc/internal/store"
 	"github.com/tocsin-auth/tocsin/authsvc/internal/store/storetest"
 	"github.com/tocsin-auth/tocsin/pkg/events"
 )
+
+// answer answers a question that is read alone.
+func (w *world) answer(ctx context.Context, question Question, body []byte) (feed.Message, error) {
+	r := responder{store: w.db, ring: testRing(), pages: pages{}}
+	if question != Check && question != Resolve {
+		return r.answer(ctx, question, body)
+	}
+	asked, err := r.inquire(question, body)
+	if err != nil {
+		return feed.Message{}, err
+	}
+	states, err := w.db.Ask(ctx, []store.Question{asked.Question})
+	if err != nil {
+		return feed.Message{}, err
+	}
+	return asked.answer(states[0])
+}
 
 // check asks and verifies the answer as a service does.
 func (w *world) check(t testing.TB, r events.CheckRequest) events.CheckAnswer {
@@ -21,7 +40,7 @@ func (w *world) check(t testing.TB, r events.CheckRequest) events.CheckAnswer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	page, err := responder{store: w.db, ring: testRing()}.answer(t.Context(), Check, body)
+	page, err := w.answer(t.Context(), Check, body)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -35,7 +54,7 @@ func (w *world) check(t testing.TB, r events.CheckRequest) events.CheckAnswer {
 	if a.Nonce != r.Nonce || a.Request != events.HashOf(body) || a.Now == 0 {
 		t.Fatalf("answer to another question: %+v", a)
 	}
-	if a.Active != (a.Reason == alive) || a.Active != (a.User != nil) {
+	if a.Active != (a.Reason == liveness.Alive) || a.Active != (a.User != nil) {
 		t.Fatalf("contradiction: %+v", a)
 	}
 	return a
@@ -292,7 +311,7 @@ func (w *world) resolve(t testing.TB) events.ResolveAnswer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	page, err := responder{store: w.db, ring: testRing()}.answer(t.Context(), Resolve, body)
+	page, err := w.answer(t.Context(), Resolve, body)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -322,7 +341,7 @@ func TestResolveHidesKeysThatAreDeadForGood(t *testing.T) {
 					return
 				}
 				over := a.Key.NotAfter != nil && *a.Key.NotAfter <= a.Now
-				if got := a.User.Disabled || a.Key.Suspended || over; got != (c.key != alive) {
+				if got := a.User.Disabled || a.Key.Suspended || over; got != (c.key != liveness.Alive) {
 					t.Errorf("%+v, %+v say dead: %v", a.User, a.Key, got)
 				}
 			})
@@ -333,7 +352,7 @@ func TestResolveHidesKeysThatAreDeadForGood(t *testing.T) {
 func TestKeysAreTheTokenKeysAlone(t *testing.T) {
 	eachEngine(t, func(t *testing.T, w *world) {
 		body := []byte(`{"nonce":"` + events.NewNonce() + `"}`)
-		page, err := responder{store: w.db, ring: testRing()}.answer(t.Context(), Keys, body)
+		page, err := w.answer(t.Context(), Keys, body)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -13,6 +13,9 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/tocsin-auth/tocsin/authsvc/internal/feed"
+	"github.com/tocsin-auth/tocsin/authsvc/internal/liveness"
+	"github.com/tocsin-auth/tocsin/authsvc/internal/store"
+	"github.com/tocsin-auth/tocsin/authsvc/internal/turns"
 	"github.com/tocsin-auth/tocsin/pkg/events"
 )
 
@@ -46,23 +49,24 @@ const (
 	pendingLimit = 4096
 )
 
-// defaultShares keep a quarter of the workers out of any one service's reach.
-var defaultShares = shares{workers: 16, running: 12, queued: 128, total: 1024}
+// defaultShares, of questions that have a read of their own, keep a quarter of the workers out of any one service's reach.
+var defaultShares = turns.Shares{Workers: 8, Running: 6, Queued: 128, Total: 1024, Batch: 1}
 
 // Config is what the responders need.
 type Config struct {
 	// Conn answers questions; it must be allowed to subscribe to them in the queue group [events.QueueGroup].
 	Conn *nats.Conn
 	// Up reports whether Conn is connected, without waiting. Default: what Conn says, which may wait.
-	Up    func() bool
-	Store Store
-	Ring  Ring
-	Pages Pages
-	Log   *slog.Logger
+	Up     func() bool
+	Store  Store
+	Gather Gatherer // MUST be closed after the responders
+	Ring   Ring
+	Pages  Pages
+	Log    *slog.Logger
 	// Observe is called after each question with how it ended and how long it took from arrival. It may be nil.
 	Observe func(q Question, outcome Outcome, took time.Duration)
 
-	shares        shares
+	shares        turns.Shares
 	probeInterval time.Duration
 }
 
@@ -83,10 +87,13 @@ const (
 type Responders struct {
 	cfg     Config
 	answers responder
-	pool    *pool
-	suspect chan struct{} // a query failed: probe now
-	stop    chan struct{}
-	watched sync.WaitGroup
+	pool    *turns.Pool[arrival] // runs what has a read of its own
+	// gathered counts what shares a read and isn't answered yet; answered is sent on, if there is room, when there is one less.
+	gathered atomic.Int64
+	answered chan struct{}
+	suspect  chan struct{} // a query failed: probe now
+	stop     chan struct{}
+	watched  sync.WaitGroup
 	// queries ends the queries that are running when Close has no time left.
 	queries context.Context
 	cancel  context.CancelFunc
@@ -104,7 +111,7 @@ type subscription struct {
 // Start begins to answer, unless the database can't be read: then it begins as soon as that can be done. The error is of
 // the subscriptions.
 func Start(ctx context.Context, cfg Config) (*Responders, error) {
-	if cfg.shares == (shares{}) {
+	if cfg.shares == (turns.Shares{}) {
 		cfg.shares = defaultShares
 	}
 	if cfg.probeInterval == 0 {
@@ -117,16 +124,17 @@ func Start(ctx context.Context, cfg Config) (*Responders, error) {
 		cfg.Observe = func(Question, Outcome, time.Duration) {}
 	}
 	r := &Responders{
-		cfg:     cfg,
-		answers: responder{store: remembering(cfg.Store), ring: cfg.Ring, pages: cfg.Pages},
-		pool:    newPool(cfg.shares),
-		suspect: make(chan struct{}, 1),
-		stop:    make(chan struct{}),
+		cfg:      cfg,
+		answers:  responder{store: cfg.Store, ring: cfg.Ring, pages: cfg.Pages},
+		answered: make(chan struct{}, 1),
+		suspect:  make(chan struct{}, 1),
+		stop:     make(chan struct{}),
 	}
 	r.queries, r.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	r.pool = turns.New(cfg.shares, func(batch []arrival) { r.work(batch[0]) })
 	if err := r.look(); err != nil {
 		r.cancel()
-		r.pool.close()
+		r.pool.Close()
 		return nil, err
 	}
 	r.watched.Go(r.watch)
@@ -218,15 +226,45 @@ func (r *Responders) withdraw() (ended []<-chan struct{}) {
 	return ended
 }
 
+// arrival is a question and when it came.
+type arrival struct {
+	question Question
+	*nats.Msg
+	at time.Time
+}
+
 // take is the callback of every subscription: it sorts a question into its service's queue and never blocks.
 func (r *Responders) take(question Question, m *nats.Msg) {
-	arrived := time.Now()
+	a := arrival{question, m, time.Now()}
 	service := m.Subject[strings.LastIndexByte(m.Subject, '.')+1:]
 	if !answerable(m.Reply) || !events.ValidService(service) {
 		return // nobody to answer
 	}
-	if !r.pool.submit(service, func() { r.work(question, m, arrived) }) {
-		r.finish(question, m, arrived, feed.Message{}, feed.ErrBusy)
+	if question == Check || question == Resolve {
+		r.gather(service, a)
+	} else if !r.pool.Submit(service, a) {
+		r.finish(a, feed.Message{}, feed.ErrBusy)
+	}
+}
+
+// gather has a question read with others.
+func (r *Responders) gather(service string, a arrival) {
+	asked, err := r.answers.inquire(a.question, a.Data)
+	if err != nil {
+		r.finish(a, feed.Message{}, err)
+		return
+	}
+	r.gathered.Add(1)
+	if !r.cfg.Gather.Submit(service, asked.Question, func(state store.State, err error) {
+		defer r.ungather()
+		var answer feed.Message
+		if err == nil {
+			answer, err = asked.answer(state)
+		}
+		r.finish(a, answer, err)
+	}) {
+		r.finish(a, feed.Message{}, feed.ErrBusy)
+		r.ungather()
 	}
 }
 
@@ -236,23 +274,27 @@ func answerable(reply string) bool {
 	return reply != "" && !strings.HasPrefix(reply, "tocsin.") && !strings.HasPrefix(reply, "$")
 }
 
-func (r *Responders) work(question Question, m *nats.Msg, arrived time.Time) {
-	if time.Since(arrived) > patience {
-		r.cfg.Observe(question, Late, time.Since(arrived))
+func (r *Responders) work(a arrival) {
+	if time.Since(a.at) > patience {
+		r.finish(a, feed.Message{}, liveness.ErrLate)
 		return
 	}
 	ctx, cancel := context.WithTimeout(r.queries, queryTimeout)
 	defer cancel()
-	page, err := r.answers.answer(ctx, question, m.Data)
-	r.finish(question, m, arrived, page, err)
+	page, err := r.answers.answer(ctx, a.question, a.Data)
+	r.finish(a, page, err)
 }
 
-func (r *Responders) finish(question Question, m *nats.Msg, arrived time.Time, page feed.Message, err error) {
-	outcome, answer := r.reply(question, page, err)
-	if err := m.RespondMsg(answer); err != nil {
-		r.cfg.Log.Debug("elite: answer not sent", "question", question, "error", err)
+func (r *Responders) finish(a arrival, page feed.Message, err error) {
+	outcome := Late // nobody waits for an answer
+	if !errors.Is(err, liveness.ErrLate) {
+		var answer *nats.Msg
+		outcome, answer = r.reply(a.question, page, err)
+		if err := a.RespondMsg(answer); err != nil {
+			r.cfg.Log.Debug("elite: answer not sent", "question", a.question, "error", err)
+		}
 	}
-	r.cfg.Observe(question, outcome, time.Since(arrived))
+	r.cfg.Observe(a.question, outcome, time.Since(a.at))
 }
 
 // reply makes the message for a page or an error: the one place that knows the bus's codes.
@@ -294,7 +336,8 @@ func (r *Responders) Close(ctx context.Context) error {
 		case <-ctx.Done():
 		}
 	}
-	r.pool.close()
+	r.pool.Close()
+	r.awaitGathered(ctx)
 	if !r.cfg.Up() {
 		return ctx.Err()
 	}
@@ -304,4 +347,23 @@ func (r *Responders) Close(ctx context.Context) error {
 		return fmt.Errorf("close elite responders: %w", err)
 	}
 	return nil
+}
+
+func (r *Responders) ungather() {
+	r.gathered.Add(-1)
+	select {
+	case r.answered <- struct{}{}:
+	default:
+	}
+}
+
+// awaitGathered waits until what was submitted is answered, as long as there is time. The rest is the gatherer's to end.
+func (r *Responders) awaitGathered(ctx context.Context) {
+	for r.gathered.Load() > 0 {
+		select {
+		case <-r.answered:
+		case <-ctx.Done():
+			return
+		}
+	}
 }

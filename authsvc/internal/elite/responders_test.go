@@ -13,8 +13,10 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/tocsin-auth/tocsin/authsvc/internal/bus"
+	"github.com/tocsin-auth/tocsin/authsvc/internal/liveness"
 	"github.com/tocsin-auth/tocsin/authsvc/internal/store"
 	"github.com/tocsin-auth/tocsin/authsvc/internal/store/storetest"
+	"github.com/tocsin-auth/tocsin/authsvc/internal/turns"
 	"github.com/tocsin-auth/tocsin/pkg/events"
 )
 
@@ -26,6 +28,7 @@ type scene struct {
 	store      *hookedStore
 	bus        *bus.Bus
 	responders *Responders
+	gatherer   *liveness.Gatherer
 	cars, jobs *nats.Conn
 	outcomes   chan Outcome
 }
@@ -53,27 +56,27 @@ func (s *hookedStore) Readable(ctx context.Context) error {
 	return s.DB.Readable(ctx)
 }
 
-func (s *hookedStore) KeyByHash(ctx context.Context, hash events.Hash) (store.KeyState, error) {
+func (s *hookedStore) Ask(ctx context.Context, questions []store.Question) ([]store.State, error) {
 	if s.broken.Load() || s.badQuery.Load() {
-		return store.KeyState{}, errBroken
+		return nil, errBroken
 	}
 	if hold := s.hold.Load(); hold != nil {
 		s.held <- struct{}{}
 		select {
 		case <-*hold:
 		case <-ctx.Done():
-			return store.KeyState{}, ctx.Err()
+			return nil, ctx.Err()
 		}
 	}
-	return s.DB.KeyByHash(ctx, hash)
+	return s.DB.Ask(ctx, questions)
 }
 
-func newScene(t testing.TB, change func(cfg *Config)) *scene {
+func newScene(t testing.TB, change func(cfg *Config), gathering ...turns.Shares) *scene {
 	t.Helper()
-	return newSceneOn(t, store.SQLite, change)
+	return newSceneOn(t, store.SQLite, change, gathering...)
 }
 
-func newSceneOn(t testing.TB, engine store.Engine, change func(cfg *Config)) *scene {
+func newSceneOn(t testing.TB, engine store.Engine, change func(cfg *Config), gathering ...turns.Shares) *scene {
 	t.Helper()
 	s := &scene{world: newWorld(t, engine), outcomes: make(chan Outcome, 1000)}
 	s.store = &hookedStore{DB: s.db, held: make(chan struct{}, 1000)}
@@ -93,7 +96,12 @@ func newSceneOn(t testing.TB, engine store.Engine, change func(cfg *Config)) *sc
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { s.closeBus(t) })
-	cfg := Config{Conn: s.bus.Reply(), Store: s.store, Ring: testRing(), Pages: pages{}, Log: log,
+	shares := liveness.DefaultShares
+	if len(gathering) > 0 {
+		shares = gathering[0]
+	}
+	s.gatherer = liveness.NewGatherer(s.store, shares)
+	cfg := Config{Conn: s.bus.Reply(), Store: s.store, Gather: s.gatherer, Ring: testRing(), Pages: pages{}, Log: log,
 		Observe: func(_ Question, o Outcome, _ time.Duration) {
 			select {
 			case s.outcomes <- o:
@@ -134,6 +142,9 @@ func (s *scene) closeBus(t testing.TB) {
 		if err := s.responders.Close(ctx); err != nil {
 			t.Error(err)
 		}
+	}
+	if err := s.gatherer.Close(ctx); err != nil {
+		t.Error(err)
 	}
 	if err := s.bus.Close(ctx); err != nil {
 		t.Error(err)
@@ -223,7 +234,7 @@ func TestWhatCannotBeReadIsRefused(t *testing.T) {
 }
 
 func TestAFloodFromOneServiceLeavesOthersTheirShare(t *testing.T) {
-	s := newScene(t, func(cfg *Config) { cfg.shares = shares{workers: 3, running: 2, queued: 4, total: 100} })
+	s := newScene(t, nil, turns.Shares{Workers: 3, Running: 2, Queued: 4, Total: 100, Batch: 1})
 	hold := make(chan struct{})
 	s.store.hold.Store(&hold)
 	inbox := s.cars.NewRespInbox()
@@ -389,7 +400,7 @@ func TestStartWithoutADatabaseServesWhenItComes(t *testing.T) {
 }
 
 func TestCloseAnswersWhatHasArrived(t *testing.T) {
-	s := newScene(t, func(cfg *Config) { cfg.shares = shares{workers: 2, running: 2, queued: 10, total: 100} })
+	s := newScene(t, nil, turns.Shares{Workers: 2, Running: 2, Queued: 10, Total: 100, Batch: 4})
 	hold := make(chan struct{})
 	s.store.hold.Store(&hold)
 	inbox := s.cars.NewRespInbox()
@@ -442,7 +453,7 @@ func TestCloseInAHurryEndsRunningQueries(t *testing.T) {
 
 func TestQuestionsThatWaitedTooLongAreDropped(t *testing.T) {
 	s := newScene(t, nil)
-	s.responders.work(Resolve, &nats.Msg{Data: s.resolveBody(t)}, time.Now().Add(-2*patience))
+	s.responders.work(arrival{Keys, &nats.Msg{Data: s.resolveBody(t)}, time.Now().Add(-2 * patience)})
 	if o := <-s.outcomes; o != Late {
 		t.Errorf("%s, want late", o)
 	}
@@ -452,11 +463,10 @@ func TestQuestionsThatWaitedTooLongAreDropped(t *testing.T) {
 func TestAnswersGoToInboxesOnly(t *testing.T) {
 	seen := make(chan Outcome, 8)
 	r := &Responders{cfg: Config{Log: slog.New(slog.DiscardHandler), Observe: func(_ Question, o Outcome, _ time.Duration) { seen <- o }},
-		pool: newPool(defaultShares), queries: t.Context()}
+		queries: t.Context()}
 	for _, reply := range []string{"", "tocsin.v1.live.role.changed", "tocsin.v1.nudge", "$JS.API.STREAM.PURGE.TOCSIN", "_INBOX_cars.1"} {
 		r.take(Check, &nats.Msg{Subject: events.CheckSubject("cars"), Reply: reply, Data: []byte("{")})
 	}
-	r.pool.close()
 	if len(seen) != 1 {
 		t.Errorf("%d questions were taken, want the one with an inbox", len(seen))
 	}

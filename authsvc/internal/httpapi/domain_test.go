@@ -13,6 +13,7 @@ import (
 
 	"github.com/tocsin-auth/tocsin/authsvc/internal/auth"
 	"github.com/tocsin-auth/tocsin/authsvc/internal/keyring"
+	gather "github.com/tocsin-auth/tocsin/authsvc/internal/liveness"
 	"github.com/tocsin-auth/tocsin/authsvc/internal/seal"
 	"github.com/tocsin-auth/tocsin/authsvc/internal/store"
 )
@@ -53,7 +54,9 @@ func newSystem(t testing.TB) *system {
 	fatal(t, err)
 	ring, err := keyring.Open(ctx, keyring.Config{DB: db, Sealer: sealer, Issuer: testIssuer, Alg: "EdDSA", Log: log})
 	fatal(t, err)
-	domain, err := auth.New(auth.Config{DB: db, Ring: ring, Issuer: testIssuer, Audience: "tocsin", AccessTTL: 15 * time.Minute,
+	reads := gather.NewGatherer(db, gather.DefaultShares)
+	t.Cleanup(func() { fatal(t, reads.Close(context.Background())) })
+	domain, err := auth.New(auth.Config{DB: db, Reads: reads, Ring: ring, Issuer: testIssuer, Audience: "tocsin", AccessTTL: 15 * time.Minute,
 		RefreshTTL: time.Hour, RefreshIdle: time.Hour, PasswordMin: 12, Bus: &testBus{}, Nudge: func() {}, Log: log})
 	fatal(t, err)
 	_, err = domain.Bootstrap(ctx, auth.BootstrapRequest{Username: "admin", Password: adminPassword})

@@ -237,6 +237,12 @@ func (r *Ring) TokenKey(ctx context.Context, tx *store.Tx, kid string) (Key, boo
 	return key, ok, nil
 }
 
+// KnownTokenKey finds a key that was in the set when any method last asked the database. It isn't said that it still is.
+func (r *Ring) KnownTokenKey(kid string) (Key, bool) {
+	key, ok := r.current.Load().byKID[kid]
+	return key, ok
+}
+
 // RefreshSecret returns the secret that successors of refresh tokens are derived under.
 func (r *Ring) RefreshSecret() []byte { return r.refresh }
 

@@ -5,7 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"strings"
+	"slices"
 	"sync"
 	"time"
 
@@ -17,17 +17,25 @@ import (
 // costs one round trip. On PostgreSQL it runs on the primary, like everything else; on SQLite a reader sees whatever was
 // committed when its statement began.
 
-// Credential names a token, or one that it was derived from, by its claims. Empty fields name nothing.
+// Credential names a token, one that it was derived from, or an API key, by what is known of it. Empty fields name nothing.
 type Credential struct {
 	JTI       string
 	SessionID string
 	Subject   string
 	KeyID     string
-	TV        int64 // of the user when the token was issued
+	KeyHash   *events.Hash // SHA-256 of a whole API key; instead of KeyID
+	TV        int64        // of the user when the token was issued
+}
+
+// Question asks for all that decides about one credential: a token signed with Kid, whose own claims come first and then
+// those of its parents, or API keys. Ids MUST be UUIDs, or empty. What a Kid is doesn't matter.
+type Question struct {
+	Kid         string
+	Credentials []Credential
 }
 
 // CredentialState is what the database knows of a [Credential]. What the credential doesn't name, or doesn't exist, has an
-// empty id. Only what decides about life and authorization is filled.
+// empty id. Only what decides about life and authorization is filled, with the names of who it is.
 type CredentialState struct {
 	Credential
 	JTIRevoked bool
@@ -37,20 +45,12 @@ type CredentialState struct {
 	KeyUser    User // whose key it is
 }
 
-// TokenState is what the database knows of a token and its parents at one moment.
-type TokenState struct {
+// State is the answer to a [Question], all of one moment: a state for each of its credentials, in order.
+type State struct {
 	Now         int64
 	KIDInSet    bool
 	Authority   Authority // TokensBefore and KeysBefore
 	Credentials []CredentialState
-}
-
-// KeyState is what the database knows of an API key at one moment. Key.ID is empty when there is none.
-type KeyState struct {
-	Now       int64
-	Authority Authority // KeysBefore
-	Key       APIKey
-	User      User
 }
 
 // MadeBefore reports whether an id is older than a watermark in milliseconds. An id without a time is.
@@ -61,20 +61,20 @@ const jtiTarget = "jti:"
 
 // checkedUser and checkedKey are the columns that decide; they bear an outer join.
 const (
-	checkedUser = `COALESCE(%[1]s.id, ''), COALESCE(%[1]s.roles, '[]'), COALESCE(%[1]s.plan, ''),
+	checkedUser = `COALESCE(%[1]s.id, ''), COALESCE(%[1]s.username, ''), COALESCE(%[1]s.roles, '[]'), COALESCE(%[1]s.plan, ''),
 		COALESCE(%[1]s.disabled, FALSE), COALESCE(%[1]s.tv, 0), COALESCE(%[1]s.keys_tv, 0), COALESCE(%[1]s.rv, 0)`
-	checkedKey = `COALESCE(k.id, ''), COALESCE(k.user_id, ''), COALESCE(k.mode, ''), COALESCE(k.scopes, '[]'),
-		COALESCE(k.tv, 0), COALESCE(k.kv, 0), COALESCE(k.suspended, FALSE), k.not_after, COALESCE(k.ended, FALSE), COALESCE(k.successor, '')`
+	checkedKey = `COALESCE(k.id, ''), COALESCE(k.user_id, ''), COALESCE(k.mode, ''), COALESCE(k.scopes, '[]'), COALESCE(k.tv, 0),
+		COALESCE(k.kv, 0), COALESCE(k.suspended, FALSE), k.not_after, COALESCE(k.ended, FALSE), COALESCE(k.successor, ''), COALESCE(k.created_at, 0)`
 	checkedSession = `COALESCE(s.id, ''), COALESCE(s.user_id, ''), COALESCE(s.tv, 0), s.ended_at,
 		COALESCE(s.expires_at, 0), COALESCE(s.idle_expires_at, 0)`
 )
 
 func (u *User) checked() []any {
-	return []any{&u.ID, scanList(&u.Roles), &u.Plan, &u.Disabled, &u.TV, &u.KeysTV, &u.RV}
+	return []any{&u.ID, &u.Username, scanList(&u.Roles), &u.Plan, &u.Disabled, &u.TV, &u.KeysTV, &u.RV}
 }
 
 func (k *APIKey) checked() []any {
-	return []any{&k.ID, &k.UserID, &k.Mode, scanList(&k.Scopes), &k.TV, &k.KV, &k.Suspended, &k.NotAfter, &k.Ended, &k.Successor}
+	return []any{&k.ID, &k.UserID, &k.Mode, scanList(&k.Scopes), &k.TV, &k.KV, &k.Suspended, &k.NotAfter, &k.Ended, &k.Successor, &k.CreatedAt}
 }
 
 func (s *Session) checked() []any {
@@ -88,15 +88,15 @@ type statements struct {
 	byText map[string]*sql.Stmt
 }
 
-// askReader runs a query of this file. Its first parameter is for [DB.clockParameter].
-func (db *DB) askReader(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+// askReader runs a query of this file on one of the pools of readers. Its first parameter is for [DB.clockParameter].
+func (db *DB) askReader(ctx context.Context, pool *sql.DB, query string, args ...any) (*sql.Rows, error) {
 	if db.dialect.engine != SQLite {
-		return db.reader.QueryContext(ctx, query, args...)
+		return pool.QueryContext(ctx, query, args...)
 	}
 	db.prepared.mu.Lock()
 	stmt, err := db.prepared.byText[query], error(nil)
 	if stmt == nil {
-		if stmt, err = db.reader.PrepareContext(ctx, query); err == nil {
+		if stmt, err = pool.PrepareContext(ctx, query); err == nil {
 			if db.prepared.byText == nil {
 				db.prepared.byText = map[string]*sql.Stmt{}
 			}
@@ -120,82 +120,126 @@ func (db *DB) clockParameter() (expression string, value int64) {
 	return "(" + db.dialect.clock + " + CAST($1 AS BIGINT))", offset
 }
 
-// CheckToken reads what decides about a token signed with kid: the first credential is its own, the others are its
-// parents, at most [events.MaxParents]. Ids MUST be UUIDs, or empty.
-func (db *DB) CheckToken(ctx context.Context, kid string, credentials []Credential) (TokenState, error) {
+// Ask answers questions, in order, by one statement that begins after the call did.
+func (db *DB) Ask(ctx context.Context, questions []Question) ([]State, error) {
+	rows := askedRows(questions)
+	source, args := db.dialect.asked(rows)
 	clock, now := db.clockParameter()
-	query, args := checkTokenQuery(clock, len(credentials)), []any{now, kid}
-	for i, c := range credentials {
-		args = append(args, i, c.JTI, c.SessionID, c.Subject, c.KeyID)
-	}
-	var state TokenState
-	err := db.retry(ctx, func() (err error) {
-		state, err = db.checkToken(ctx, query, args, credentials)
-		return err
+	query, args := askQuery(source, clock), append([]any{now}, args...)
+	var states []State
+	err := db.retry(ctx, func() error {
+		answer := newAnswer(questions, rows)
+		err := db.eachRow(ctx, db.asker, answer.scan, query, args...)
+		states = answer.states
+		return errors.Join(err, answer.complete(err))
 	})
-	return state, err
+	return states, err
 }
 
-func checkTokenQuery(clock string, credentials int) string {
-	rows := make([]string, credentials)
-	for i := range rows {
-		n := 3 + 5*i
-		rows[i] = fmt.Sprintf(`(CAST($%d AS INTEGER), CAST($%d AS TEXT), CAST($%d AS TEXT), CAST($%d AS TEXT), CAST($%d AS TEXT))`,
-			n, n+1, n+2, n+3, n+4)
+// Ask answers a question as of this transaction; Now of the answer is the transaction's.
+func (tx *Tx) Ask(ctx context.Context, question Question) (State, error) {
+	rows := askedRows([]Question{question})
+	source, args := tx.db.dialect.asked(rows)
+	clock, now := tx.db.clockParameter()
+	answer := newAnswer([]Question{question}, rows)
+	_, err := queryAll(ctx, tx, func(s scanner) (struct{}, error) { return struct{}{}, answer.scan(s) },
+		askQuery(source, clock), append([]any{now}, args...)...)
+	if err = errors.Join(err, answer.complete(err)); err != nil {
+		return State{}, err
 	}
-	return `WITH asked (place, jti, sid, sub, key_id) AS (VALUES ` + strings.Join(rows, ", ") + `)
-		SELECT ` + clock + `, authority.tokens_before, authority.keys_before,
-		EXISTS (SELECT 1 FROM signing_keys WHERE signing_keys.kid = $2 AND signing_keys.purpose = '` + string(PurposeToken) + `'),
-		EXISTS (SELECT 1 FROM events WHERE events.target = '` + jtiTarget + `' || asked.jti), ` +
+	answer.states[0].Now = tx.Now()
+	return answer.states[0], tx.failed
+}
+
+// askedRow is a credential of a question, on its way to the database and back.
+type askedRow struct {
+	question, credential int
+	kid                  string
+	Credential
+}
+
+func askedRows(questions []Question) (rows []askedRow) {
+	for i, q := range questions {
+		for j, c := range q.Credentials {
+			rows = append(rows, askedRow{i, j, q.Kid, c})
+		}
+	}
+	return rows
+}
+
+// askQuery finds all that is asked for. Whatever the tables hold, it has to be found by their indexes: so the sub-queries
+// are such as PostgreSQL never turns into a read of a whole table.
+func askQuery(source, clock string) string {
+	return `WITH asked (place, kid, jti, sid, sub, key_id, key_hash) AS (` + source + `)
+		SELECT asked.place, ` + clock + `, authority.tokens_before, authority.keys_before,
+		(SELECT 1 FROM signing_keys WHERE signing_keys.kid = asked.kid AND signing_keys.purpose = '` + string(PurposeToken) + `' LIMIT 1) IS NOT NULL,
+		(SELECT 1 FROM events WHERE events.target = '` + jtiTarget + `' || NULLIF(asked.jti, '') LIMIT 1) IS NOT NULL, ` +
 		fmt.Sprintf(checkedUser, "u") + `, ` + checkedSession + `, ` + checkedKey + `, ` + fmt.Sprintf(checkedUser, "ku") + `
 		FROM asked CROSS JOIN authority
-		LEFT JOIN users u ON u.id = asked.sub
-		LEFT JOIN sessions s ON s.id = asked.sid
-		LEFT JOIN api_keys k ON k.id = asked.key_id
+		LEFT JOIN users u ON u.id = NULLIF(asked.sub, '')
+		LEFT JOIN sessions s ON s.id = NULLIF(asked.sid, '')
+		LEFT JOIN api_keys h ON h.hash = asked.key_hash
+		LEFT JOIN api_keys k ON k.id = COALESCE(h.id, NULLIF(asked.key_id, ''))
 		LEFT JOIN users ku ON ku.id = k.user_id
-		ORDER BY asked.place`
+		WHERE authority.id = 1 AND asked.place >= 0`
 }
 
-func (db *DB) checkToken(ctx context.Context, query string, args []any, credentials []Credential) (TokenState, error) {
-	state := TokenState{Credentials: make([]CredentialState, 0, len(credentials))}
-	err := db.eachRow(ctx, func(rows *sql.Rows) error {
-		if len(state.Credentials) == len(credentials) {
-			return errRows
-		}
-		c := CredentialState{Credential: credentials[len(state.Credentials)]}
-		into := []any{&state.Now, &state.Authority.TokensBefore, &state.Authority.KeysBefore, &state.KIDInSet, &c.JTIRevoked}
-		into = append(append(into, c.User.checked()...), c.Session.checked()...)
-		into = append(append(into, c.Key.checked()...), c.KeyUser.checked()...)
-		err := rows.Scan(into...)
-		state.Credentials = append(state.Credentials, c)
-		return err
-	}, query, args...)
-	if err == nil && len(state.Credentials) != len(credentials) {
-		err = errRows
+// answer collects the rows of one.
+type answer struct {
+	rows   []askedRow
+	states []State
+	seen   []bool // of rows
+	into   []any
+	// row is what into points to.
+	row struct {
+		place      int
+		now        int64
+		authority  Authority
+		kidInSet   bool
+		credential CredentialState
 	}
-	return state, err
+}
+
+func newAnswer(questions []Question, rows []askedRow) *answer {
+	a := &answer{rows: rows, states: make([]State, len(questions)), seen: make([]bool, len(rows))}
+	for i, q := range questions {
+		a.states[i].Credentials = make([]CredentialState, len(q.Credentials))
+	}
+	r := &a.row
+	a.into = []any{&r.place, &r.now, &r.authority.TokensBefore, &r.authority.KeysBefore, &r.kidInSet, &r.credential.JTIRevoked}
+	a.into = append(append(a.into, r.credential.User.checked()...), r.credential.Session.checked()...)
+	a.into = append(append(a.into, r.credential.Key.checked()...), r.credential.KeyUser.checked()...)
+	return a
+}
+
+func (a *answer) scan(s scanner) error {
+	r := &a.row
+	r.credential = CredentialState{} // lists would be read into those of the row before
+	if err := s.Scan(a.into...); err != nil {
+		return err
+	}
+	if r.place >= len(a.rows) || a.seen[r.place] {
+		return errRows
+	}
+	a.seen[r.place] = true
+	row := &a.rows[r.place]
+	state := &a.states[row.question]
+	r.credential.Credential = row.Credential
+	state.Now, state.Authority = r.now, r.authority
+	state.KIDInSet = state.KIDInSet || r.kidInSet
+	state.Credentials[row.credential] = r.credential
+	return nil
+}
+
+func (a *answer) complete(err error) error {
+	if err == nil && slices.Contains(a.seen, false) {
+		return errRows
+	}
+	return nil
 }
 
 // errRows would mean that an outer join lost or doubled a credential.
 var errRows = errors.New("elite: not one row for each credential")
-
-// KeyByHash reads what decides about an API key, by the SHA-256 of the whole key.
-func (db *DB) KeyByHash(ctx context.Context, hash events.Hash) (KeyState, error) {
-	clock, now := db.clockParameter()
-	query := `SELECT ` + clock + `, authority.keys_before, ` + checkedKey + `, ` + fmt.Sprintf(checkedUser, "u") + `
-		FROM authority LEFT JOIN api_keys k ON k.hash = $2 LEFT JOIN users u ON u.id = k.user_id`
-	var state KeyState
-	err := db.retry(ctx, func() error {
-		state = KeyState{}
-		into := []any{&state.Now, &state.Authority.KeysBefore}
-		into = append(append(into, state.Key.checked()...), state.User.checked()...)
-		return db.eachRow(ctx, func(rows *sql.Rows) error { return rows.Scan(into...) }, query, now, hash[:])
-	})
-	if err == nil && state.Now == 0 {
-		err = errRows
-	}
-	return state, err
-}
 
 // TokenKeySet reads the public JWKs of the token keys in the set, and the time.
 func (db *DB) TokenKeySet(ctx context.Context) (jwks []string, now int64, err error) {
@@ -203,7 +247,7 @@ func (db *DB) TokenKeySet(ctx context.Context) (jwks []string, now int64, err er
 	query := `SELECT ` + clock + `, public_jwk FROM signing_keys WHERE purpose = $2 ORDER BY active_at, kid`
 	err = db.retry(ctx, func() error {
 		jwks = nil
-		return db.eachRow(ctx, func(rows *sql.Rows) error {
+		return db.eachRow(ctx, db.reader, func(rows scanner) error {
 			var jwk string
 			err := rows.Scan(&now, &jwk)
 			jwks = append(jwks, jwk)
@@ -213,9 +257,9 @@ func (db *DB) TokenKeySet(ctx context.Context) (jwks []string, now int64, err er
 	return jwks, now, err
 }
 
-// eachRow runs a query on the reader and scans its rows.
-func (db *DB) eachRow(ctx context.Context, scan func(*sql.Rows) error, query string, args ...any) error {
-	rows, err := db.askReader(ctx, query, args...)
+// eachRow runs a query and scans its rows.
+func (db *DB) eachRow(ctx context.Context, pool *sql.DB, scan func(scanner) error, query string, args ...any) error {
+	rows, err := db.askReader(ctx, pool, query, args...)
 	if err != nil {
 		return db.classify(err)
 	}

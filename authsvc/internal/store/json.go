@@ -17,6 +17,10 @@ func (l *textList) Scan(value any) error {
 	if !ok {
 		return fmt.Errorf("list column holds %T", value)
 	}
+	if text == "[]" { // most lists
+		*l = textList{}
+		return nil
+	}
 	return json.Unmarshal([]byte(text), (*[]string)(l))
 }
 

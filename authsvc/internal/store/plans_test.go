@@ -50,6 +50,48 @@ func TestStatementsUseTheirIndexes(t *testing.T) {
 	}
 }
 
+// The one plan of questions, which is made when the tables may be empty, reads no table as a whole.
+func TestQuestionsFindEverythingByIndexes(t *testing.T) {
+	for name, url := range map[string]func() string{
+		"sqlite":   func() string { return "sqlite:" + filepath.Join(t.TempDir(), "tocsin.db") },
+		"postgres": func() string { return pgtest.URL(t) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			db := opened(t, url())
+			if err := db.Migrate(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			var rows []askedRow
+			for range 5 {
+				rows = append(rows, askedRow{Credential: Credential{JTI: "j", SessionID: "s", Subject: "u", KeyID: "k"}})
+			}
+			source, args := db.dialect.asked(rows)
+			clock, now := db.clockParameter()
+			plan, explain, columns := "", "EXPLAIN QUERY PLAN ", 4
+			if db.Engine() == Postgres {
+				explain, columns = "EXPLAIN ", 1
+			}
+			err := db.eachRow(t.Context(), db.asker, func(s scanner) error {
+				row := make([]any, columns)
+				for i := range row {
+					row[i] = new(sql.RawBytes)
+				}
+				err := s.Scan(row...)
+				plan += fmt.Sprintf("%s\n", *row[columns-1].(*sql.RawBytes))
+				return err
+			}, explain+askQuery(source, clock), append([]any{now}, args...)...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, whole := range []string{"Seq Scan", "Hash", "Merge Join", "SCAN users", "SCAN u\n", "SCAN sessions", "SCAN s\n", "SCAN k\n", "SCAN h\n", "SCAN events", "SCAN signing_keys", "AUTOMATIC"} {
+				if strings.Contains(plan, whole) {
+					t.Errorf("%s:\n%s", whole, plan)
+				}
+			}
+		})
+	}
+}
+
 // planOf returns a statement's plan, a line for each step. On PostgreSQL reading a whole table is switched off: it would be
 // preferred for tables as small as these, and is still chosen where no index fits.
 func planOf(t *testing.T, db *DB, query string, args []any) (plan string) {

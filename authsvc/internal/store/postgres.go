@@ -37,6 +37,33 @@ func settings(idle, statement, silence time.Duration) string {
 		idle.Milliseconds(), statement.Milliseconds(), silence.Milliseconds())
 }
 
+// askerConns is how many statements of questions run at once.
+const askerConns = 4
+
+// askerSettings keep the one plan of a question: each row by its index, whatever the tables' sizes were when it was made. They
+// end the statement of settings, which is a list of calls.
+const askerSettings = `, set_config('plan_cache_mode', 'force_generic_plan', false), set_config('enable_seqscan', 'off', false),
+	set_config('enable_hashjoin', 'off', false), set_config('enable_mergejoin', 'off', false), set_config('jit', 'off', false)`
+
+// postgresAsked is one array for each column, so that any number of rows is one statement.
+func postgresAsked(rows []askedRow) (source string, args []any) {
+	places, hashes := make([]int32, len(rows)), make([][]byte, len(rows))
+	var texts [5][]string
+	for i := range texts {
+		texts[i] = make([]string, len(rows))
+	}
+	for i := range rows {
+		r := &rows[i]
+		places[i] = int32(i)
+		texts[0][i], texts[1][i], texts[2][i], texts[3][i], texts[4][i] = r.kid, r.JTI, r.SessionID, r.Subject, r.KeyID
+		if r.KeyHash != nil {
+			hashes[i] = r.KeyHash[:]
+		}
+	}
+	return `SELECT * FROM unnest(CAST($2 AS INTEGER[]), CAST($3 AS TEXT[]), CAST($4 AS TEXT[]), CAST($5 AS TEXT[]), CAST($6 AS TEXT[]),
+		CAST($7 AS TEXT[]), CAST($8 AS BYTEA[]))`, []any{places, texts[0], texts[1], texts[2], texts[3], texts[4], hashes}
+}
+
 func openPostgres(db *DB, url string) error {
 	config, err := pgx.ParseConfig(url)
 	if err != nil {
@@ -63,12 +90,14 @@ func openPostgres(db *DB, url string) error {
 		lockToken:      fmt.Sprintf("SELECT pg_advisory_xact_lock(%d, hashtext($1))", tokenLock),
 		settle:         "SELECT pg_logical_emit_message(true, 'tocsin', '')",
 		clock:          "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint",
+		asked:          postgresAsked,
 		viewIsolation:  sql.LevelRepeatableRead,
 		kind:           postgresKind,
 	}
 	shared := new(primary)
 	db.writer = postgresPool(config, shared, settings(5*time.Second, 30*time.Second, 10*time.Second), 10*time.Second, postgresConns)
 	db.reader = db.writer
+	db.asker = postgresPool(config, shared, settings(time.Second, time.Second, time.Second)+askerSettings, time.Second, askerConns)
 	db.pen = postgresPool(config, shared, settings(time.Second, time.Second, time.Second), time.Second, 1)
 	db.migrator = func() *sql.DB { // no limit to a statement: an index of a large table takes its time
 		return postgresPool(config, shared, settings(5*time.Second, 0, 10*time.Second), 10*time.Second, 2)

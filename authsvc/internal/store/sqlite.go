@@ -4,6 +4,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"math/bits"
 	"net/url"
 	"os"
 	"strings"
@@ -24,7 +25,7 @@ func openSQLite(db *DB, path string) error {
 	if err := createPrivately(path); err != nil {
 		return fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
-	db.dialect = dialect{engine: SQLite, kind: sqliteKind}
+	db.dialect = dialect{engine: SQLite, asked: sqliteAsked, kind: sqliteKind}
 	writer, err := sql.Open("sqlite", sqliteDSN(path, url.Values{"_txlock": {"immediate"}}))
 	if err != nil {
 		return err
@@ -37,8 +38,33 @@ func openSQLite(db *DB, path string) error {
 	reader.SetMaxOpenConns(sqliteReaders)
 	reader.SetMaxIdleConns(sqliteReaders)
 	reader.SetConnMaxIdleTime(time.Minute)
-	db.writer, db.reader, db.pen = writer, reader, writer
+	db.writer, db.reader, db.asker, db.pen = writer, reader, reader, writer
 	return nil
+}
+
+// sqliteAsked is a list of values. It is filled up to a power of two, so that there are few statements to keep.
+func sqliteAsked(rows []askedRow) (source string, args []any) {
+	const first, columns = 2, 7
+	var values strings.Builder
+	for i := range 1 << bits.Len(uint(len(rows)-1)) {
+		separator := ", "
+		if i == 0 {
+			separator = "VALUES "
+		}
+		n := first + i*columns
+		fmt.Fprintf(&values, "%s($%d, $%d, $%d, $%d, $%d, $%d, $%d)", separator, n, n+1, n+2, n+3, n+4, n+5, n+6)
+		if i >= len(rows) {
+			args = append(args, -1, nil, nil, nil, nil, nil, nil)
+			continue
+		}
+		r := &rows[i]
+		var hash any
+		if r.KeyHash != nil {
+			hash = r.KeyHash[:]
+		}
+		args = append(args, i, r.kid, r.JTI, r.SessionID, r.Subject, r.KeyID, hash)
+	}
+	return values.String(), args
 }
 
 // createPrivately makes the file unless it is there, so that SQLite doesn't make it readable for others. The

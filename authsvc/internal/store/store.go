@@ -45,6 +45,8 @@ type DB struct {
 	writer *sql.DB
 	// reader runs views. On PostgreSQL it is the writer.
 	reader *sql.DB
+	// asker answers the questions of elite.go. On SQLite it is the reader.
+	asker *sql.DB
 	// pen runs the dispatcher's numbering, with time-outs so short that a frozen holder can't block a takeover.
 	// On SQLite it is the writer.
 	pen *sql.DB
@@ -105,6 +107,9 @@ func (db *DB) Close() error {
 	err := db.writer.Close()
 	if db.reader != db.writer {
 		err = errors.Join(err, db.reader.Close())
+	}
+	if db.asker != db.reader {
+		err = errors.Join(err, db.asker.Close())
 	}
 	if db.pen != db.writer {
 		err = errors.Join(err, db.pen.Close())

@@ -96,8 +96,8 @@ func (s *importScene) wantDead() {
 		same(s.T, []int64{s.later / 1000, s.later / 1000}, []int64{a.TokensBefore, a.KeysBefore})
 		return err
 	})
-	state, err := s.CheckToken(s.Context(), "", []store.Credential{{JTI: s.session.ID}})
-	if err != nil || !state.Credentials[0].JTIRevoked {
+	states, err := s.Ask(s.Context(), []store.Question{{Credentials: []store.Credential{{JTI: s.session.ID}}}})
+	if err != nil || !states[0].Credentials[0].JTIRevoked {
 		s.Errorf("the jti isn't revoked: %v", err)
 	}
 }

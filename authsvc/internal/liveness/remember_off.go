@@ -1,6 +1,6 @@
 //go:build !tocsin_defects || !linux
 
-package elite
+package liveness
 
 // remembering does nothing: each answer is a read of the primary that begins after its question came.
-func remembering(s Store) Store { return s }
+func remembering(s Reader) Reader { return s }
