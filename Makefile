@@ -14,7 +14,7 @@ CONCURRENT ?= ./pkg/verifier/... ./pkg/verifier/grpc/... ./pkg/verifier/promethe
 
 FUZZTIME  ?= 10s
 BENCHTIME ?= 1s
-# Of make bench, propagation, recovery and issuing: where the pages and plots go.
+# Of make bench, propagation, recovery, issuing and reading: where the pages and plots go.
 RESULTS  ?= test/bench/results
 # Of make faults; without SEED a fresh one is drawn, and printed.
 DURATION ?= 2m
@@ -140,6 +140,11 @@ issuing: ## measure login, refresh, register and single revocations with 1 to 64
 	@$(GO) test -count=1 -v -timeout 30m ./test/bench/issuing \
 		-args -clients 1,16,64 -each 2s -results $(RESULTS) $(ARGS)
 
+.PHONY: reading
+reading: ## measure elite checks, first uses of API keys and introspection with 1 to 64 in flight, on both engines (2 minutes; ARGS, as -before=an older authsvc)
+	@$(GO) test -count=1 -v -timeout 30m ./test/bench/reading \
+		-args -in-flight 1,16,64 -rounds 3 -each 1s -results $(RESULTS) $(ARGS)
+
 .PHONY: fanout
 fanout: ## measure what verifiers, proofs and revocations cost, with 1 to 1,000 verifiers (4 minutes; ARGS)
 	@$(GO) test -count=1 -v -timeout 30m ./test/bench/fanout \
@@ -155,7 +160,7 @@ mass: ## measure the revocation of a role of 100,000 users in one call, on both 
 		-args -holders 100000 -rounds 3 -verifiers 10 -quiet 2s -tokens 1000 -one-by-one 1000 -results $(RESULTS) $(ARGS)
 
 .PHONY: measure
-measure: propagation recovery issuing fanout mass ## all of them, one after the other, on a quiet machine; RESULTS=folder
+measure: propagation recovery issuing reading fanout mass ## all of them, one after the other, on a quiet machine; RESULTS=folder
 
 .PHONY: defects
 defects: ## take each defence away and see that its promise breaks, and that the model notices (SEARCH=1: by random schedules too)
