@@ -104,18 +104,7 @@ const expiryMargin = time.Minute
 
 // findToken verifies an access token and finds out that it lives now. The error is errNotAlive when it doesn't.
 func (s *Service) findToken(ctx context.Context, token string) (foundToken, error) {
-	var fault error
-	found, err := s.parse(token, func(kid string) (TokenKey, bool) {
-		key, ok := s.ring.KnownTokenKey(kid)
-		if !ok {
-			fault = s.ring.Refresh(ctx)
-			key, ok = s.ring.KnownTokenKey(kid)
-		}
-		return key, ok && fault == nil // whether it is in the set still, the question tells
-	})
-	if fault != nil {
-		return foundToken{}, refusal(fault)
-	}
+	found, err := s.verifyToken(ctx, token)
 	if err != nil {
 		return foundToken{}, err
 	}
@@ -124,6 +113,30 @@ func (s *Service) findToken(ctx context.Context, token string) (foundToken, erro
 		return foundToken{}, err
 	}
 	return found, found.lives(state)
+}
+
+// verifyToken is parse with the keys that are known, for tokens that weren't verified before. It says nothing of whether the
+// key is in the set still: the question does.
+func (s *Service) verifyToken(ctx context.Context, token string) (foundToken, error) {
+	if found, ok := s.verified.get(token); ok {
+		return found, nil
+	}
+	var fault error
+	found, err := s.parse(token, func(kid string) (TokenKey, bool) {
+		key, ok := s.ring.KnownTokenKey(kid)
+		if !ok {
+			fault = s.ring.Refresh(ctx)
+			key, ok = s.ring.KnownTokenKey(kid)
+		}
+		return key, ok && fault == nil
+	})
+	if fault != nil {
+		return foundToken{}, refusal(fault)
+	}
+	if err == nil {
+		s.verified.put(token, found)
+	}
+	return found, err
 }
 
 // readToken is findToken in a transaction: exp and the session's end are judged by the time at.

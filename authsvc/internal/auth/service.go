@@ -78,11 +78,12 @@ type Config struct {
 
 // Service is the domain. It is safe for concurrent use and owns no goroutine.
 type Service struct {
-	cfg    Config
-	db     *store.DB
-	ring   KeyRing
-	hasher *hasher
-	log    *slog.Logger
+	cfg      Config
+	db       *store.DB
+	ring     KeyRing
+	hasher   *hasher
+	verified *verifiedTokens
+	log      *slog.Logger
 	// syncing is held from reading who belongs to the bus to telling it.
 	syncing sync.Mutex
 }
@@ -99,7 +100,7 @@ func New(cfg Config) (*Service, error) {
 	case cfg.PasswordMin < 8:
 		return nil, errors.New("auth: the shortest password must have at least 8 characters")
 	}
-	return &Service{cfg: cfg, db: cfg.DB, ring: cfg.Ring, hasher: newHasher(hashParams()), log: cfg.Log}, nil
+	return &Service{cfg: cfg, db: cfg.DB, ring: cfg.Ring, hasher: newHasher(hashParams()), verified: newVerifiedTokens(rememberedTokens), log: cfg.Log}, nil
 }
 
 // view runs a read-only transaction.

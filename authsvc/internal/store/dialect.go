@@ -22,7 +22,7 @@ type dialect struct {
 	settle string
 	// clock is an expression for the database's time in microseconds; empty where the process's clock is the database's.
 	clock string
-	// asked makes a table expression of what is asked for, with the columns that askQuery names, and its parameters from $2.
+	// asked makes a table expression of what is asked for, with the columns that [shape.query] names, and its parameters from $2.
 	asked func(rows []askedRow) (source string, args []any)
 	// viewIsolation makes a read-only transaction see one snapshot.
 	viewIsolation sql.IsolationLevel

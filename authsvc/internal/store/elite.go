@@ -122,33 +122,27 @@ func (db *DB) clockParameter() (expression string, value int64) {
 
 // Ask answers questions, in order, by one statement that begins after the call did.
 func (db *DB) Ask(ctx context.Context, questions []Question) ([]State, error) {
-	rows := askedRows(questions)
-	source, args := db.dialect.asked(rows)
-	clock, now := db.clockParameter()
-	query, args := askQuery(source, clock), append([]any{now}, args...)
 	var states []State
 	err := db.retry(ctx, func() error {
-		answer := newAnswer(questions, rows)
-		err := db.eachRow(ctx, db.asker, answer.scan, query, args...)
-		states = answer.states
-		return errors.Join(err, answer.complete(err))
+		a := newAnswer(questions)
+		query, args := a.statement(db)
+		err := db.eachRow(ctx, db.asker, a.scan, query, args...)
+		states = a.states
+		return errors.Join(err, a.complete(err))
 	})
 	return states, err
 }
 
 // Ask answers a question as of this transaction; Now of the answer is the transaction's.
 func (tx *Tx) Ask(ctx context.Context, question Question) (State, error) {
-	rows := askedRows([]Question{question})
-	source, args := tx.db.dialect.asked(rows)
-	clock, now := tx.db.clockParameter()
-	answer := newAnswer([]Question{question}, rows)
-	_, err := queryAll(ctx, tx, func(s scanner) (struct{}, error) { return struct{}{}, answer.scan(s) },
-		askQuery(source, clock), append([]any{now}, args...)...)
-	if err = errors.Join(err, answer.complete(err)); err != nil {
+	a := newAnswer([]Question{question})
+	query, args := a.statement(tx.db)
+	_, err := queryAll(ctx, tx, func(s scanner) (struct{}, error) { return struct{}{}, a.scan(s) }, query, args...)
+	if err = errors.Join(err, a.complete(err)); err != nil {
 		return State{}, err
 	}
-	answer.states[0].Now = tx.Now()
-	return answer.states[0], tx.failed
+	a.states[0].Now = tx.Now()
+	return a.states[0], tx.failed
 }
 
 // askedRow is a credential of a question, on its way to the database and back.
@@ -158,34 +152,58 @@ type askedRow struct {
 	Credential
 }
 
-func askedRows(questions []Question) (rows []askedRow) {
-	for i, q := range questions {
-		for j, c := range q.Credentials {
-			rows = append(rows, askedRow{i, j, q.Kid, c})
-		}
-	}
-	return rows
+// shape says what is asked for at all: a statement doesn't look for more.
+type shape struct {
+	tokens, keysByID, keysByHash bool
 }
 
-// askQuery finds all that is asked for. Whatever the tables hold, it has to be found by their indexes: so the sub-queries
-// are such as PostgreSQL never turns into a read of a whole table.
-func askQuery(source, clock string) string {
-	return `WITH asked (place, kid, jti, sid, sub, key_id, key_hash) AS (` + source + `)
-		SELECT asked.place, ` + clock + `, authority.tokens_before, authority.keys_before,
+func (s *shape) add(q Question, c Credential) {
+	s.tokens = s.tokens || q.Kid != "" || c.JTI != "" || c.SessionID != "" || c.Subject != ""
+	s.keysByID = s.keysByID || c.KeyID != ""
+	s.keysByHash = s.keysByHash || c.KeyHash != nil
+}
+
+const (
+	askTokens = `,
 		(SELECT 1 FROM signing_keys WHERE signing_keys.kid = asked.kid AND signing_keys.purpose = '` + string(PurposeToken) + `' LIMIT 1) IS NOT NULL,
-		(SELECT 1 FROM events WHERE events.target = '` + jtiTarget + `' || NULLIF(asked.jti, '') LIMIT 1) IS NOT NULL, ` +
-		fmt.Sprintf(checkedUser, "u") + `, ` + checkedSession + `, ` + checkedKey + `, ` + fmt.Sprintf(checkedUser, "ku") + `
-		FROM asked CROSS JOIN authority
+		(SELECT 1 FROM events WHERE events.target = '` + jtiTarget + `' || NULLIF(asked.jti, '') LIMIT 1) IS NOT NULL, `
+	joinTokens = `
 		LEFT JOIN users u ON u.id = NULLIF(asked.sub, '')
-		LEFT JOIN sessions s ON s.id = NULLIF(asked.sid, '')
-		LEFT JOIN api_keys h ON h.hash = asked.key_hash
-		LEFT JOIN api_keys k ON k.id = COALESCE(h.id, NULLIF(asked.key_id, ''))
-		LEFT JOIN users ku ON ku.id = k.user_id
-		WHERE authority.id = 1 AND asked.place >= 0`
+		LEFT JOIN sessions s ON s.id = NULLIF(asked.sid, '')`
+	joinKeysByID   = ` LEFT JOIN api_keys k ON k.id = NULLIF(asked.key_id, '')`
+	joinKeysByHash = ` LEFT JOIN api_keys k ON k.hash = asked.key_hash`
+	joinKeysByBoth = ` LEFT JOIN api_keys h ON h.hash = asked.key_hash LEFT JOIN api_keys k ON k.id = COALESCE(h.id, NULLIF(asked.key_id, ''))`
+	joinKeyUsers   = ` LEFT JOIN users ku ON ku.id = k.user_id`
+)
+
+// query finds all that is asked for. Whatever the tables hold, it has to be found by their indexes: so the sub-queries
+// are such as PostgreSQL never turns into a read of a whole table.
+func (s shape) query(source, clock string) string {
+	columns, joins := "", ""
+	if s.tokens {
+		columns = askTokens + fmt.Sprintf(checkedUser, "u") + ", " + checkedSession
+		joins = joinTokens
+	}
+	switch {
+	case s.keysByID && s.keysByHash:
+		joins += joinKeysByBoth
+	case s.keysByID:
+		joins += joinKeysByID
+	case s.keysByHash:
+		joins += joinKeysByHash
+	}
+	if s.keysByID || s.keysByHash {
+		columns += ", " + checkedKey + ", " + fmt.Sprintf(checkedUser, "ku")
+		joins += joinKeyUsers
+	}
+	return `WITH asked (place, kid, jti, sid, sub, key_id, key_hash) AS (` + source + `)
+		SELECT asked.place, ` + clock + `, authority.tokens_before, authority.keys_before` + columns + `
+		FROM asked CROSS JOIN authority` + joins + ` WHERE authority.id = 1`
 }
 
 // answer collects the rows of one.
 type answer struct {
+	shape  shape
 	rows   []askedRow
 	states []State
 	seen   []bool // of rows
@@ -200,16 +218,32 @@ type answer struct {
 	}
 }
 
-func newAnswer(questions []Question, rows []askedRow) *answer {
-	a := &answer{rows: rows, states: make([]State, len(questions)), seen: make([]bool, len(rows))}
+func newAnswer(questions []Question) *answer {
+	a := &answer{states: make([]State, len(questions)), rows: make([]askedRow, 0, len(questions))}
 	for i, q := range questions {
 		a.states[i].Credentials = make([]CredentialState, len(q.Credentials))
+		for j, c := range q.Credentials {
+			a.rows = append(a.rows, askedRow{i, j, q.Kid, c})
+			a.shape.add(q, c)
+		}
 	}
-	r := &a.row
-	a.into = []any{&r.place, &r.now, &r.authority.TokensBefore, &r.authority.KeysBefore, &r.kidInSet, &r.credential.JTIRevoked}
-	a.into = append(append(a.into, r.credential.User.checked()...), r.credential.Session.checked()...)
-	a.into = append(append(a.into, r.credential.Key.checked()...), r.credential.KeyUser.checked()...)
+	a.seen = make([]bool, len(a.rows))
 	return a
+}
+
+func (a *answer) statement(db *DB) (query string, args []any) {
+	r := &a.row
+	a.into = []any{&r.place, &r.now, &r.authority.TokensBefore, &r.authority.KeysBefore}
+	if a.shape.tokens {
+		a.into = append(a.into, &r.kidInSet, &r.credential.JTIRevoked)
+		a.into = append(append(a.into, r.credential.User.checked()...), r.credential.Session.checked()...)
+	}
+	if a.shape.keysByID || a.shape.keysByHash {
+		a.into = append(append(a.into, r.credential.Key.checked()...), r.credential.KeyUser.checked()...)
+	}
+	source, args := db.dialect.asked(a.rows)
+	clock, now := db.clockParameter()
+	return a.shape.query(source, clock), append([]any{now}, args...)
 }
 
 func (a *answer) scan(s scanner) error {

@@ -2,9 +2,9 @@ package store
 
 import (
 	"database/sql"
+	"encoding/hex"
 	"errors"
 	"fmt"
-	"math/bits"
 	"net/url"
 	"os"
 	"strings"
@@ -42,29 +42,21 @@ func openSQLite(db *DB, path string) error {
 	return nil
 }
 
-// sqliteAsked is a list of values. It is filled up to a power of two, so that there are few statements to keep.
+// sqliteAsked is one JSON text, so that any number of rows is one statement. The driver looks for each parameter among all.
 func sqliteAsked(rows []askedRow) (source string, args []any) {
-	const first, columns = 2, 7
-	var values strings.Builder
-	for i := range 1 << bits.Len(uint(len(rows)-1)) {
-		separator := ", "
-		if i == 0 {
-			separator = "VALUES "
-		}
-		n := first + i*columns
-		fmt.Fprintf(&values, "%s($%d, $%d, $%d, $%d, $%d, $%d, $%d)", separator, n, n+1, n+2, n+3, n+4, n+5, n+6)
-		if i >= len(rows) {
-			args = append(args, -1, nil, nil, nil, nil, nil, nil)
-			continue
-		}
+	text := []byte("[")
+	for i := range rows {
 		r := &rows[i]
-		var hash any
+		hash := "null"
 		if r.KeyHash != nil {
-			hash = r.KeyHash[:]
+			hash = `"` + hex.EncodeToString(r.KeyHash[:]) + `"`
 		}
-		args = append(args, i, r.kid, r.JTI, r.SessionID, r.Subject, r.KeyID, hash)
+		// Nothing in a kid or an id wants escaping; where something does, it names nothing.
+		text = fmt.Appendf(text, `[%d,%q,%q,%q,%q,%q,%s],`, i, r.kid, r.JTI, r.SessionID, r.Subject, r.KeyID, hash)
 	}
-	return values.String(), args
+	text[len(text)-1] = ']'
+	return `SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]'), json_extract(value, '$[3]'),
+		json_extract(value, '$[4]'), json_extract(value, '$[5]'), unhex(json_extract(value, '$[6]')) FROM json_each($2)`, []any{string(text)}
 }
 
 // createPrivately makes the file unless it is there, so that SQLite doesn't make it readable for others. The
