@@ -76,17 +76,12 @@ func DecodeBatch(body []byte) (Batch, error) {
 	if len(body) > maxBatchMessage {
 		return Batch{}, fmt.Errorf("%w: batch of %d bytes", ErrInvalid, len(body))
 	}
-	var m struct {
-		Epoch    string            `json:"epoch"`
-		FirstSeq uint64            `json:"first_seq"`
-		Prev     Hash              `json:"prev"`
-		Chain    Hash              `json:"chain"`
-		Floor    uint64            `json:"floor"`
-		Ack      bool              `json:"ack"`
-		Events   []json.RawMessage `json:"events"`
-	}
-	if err := json.Unmarshal(body, &m); err != nil {
-		return Batch{}, fmt.Errorf("%w: batch: %w", ErrInvalid, err)
+	m, ok := splitCanonical(body)
+	if !ok {
+		m = batchMessage{}
+		if err := json.Unmarshal(body, &m); err != nil {
+			return Batch{}, fmt.Errorf("%w: batch: %w", ErrInvalid, err)
+		}
 	}
 	if _, err := ParseID(m.Epoch); err != nil {
 		return Batch{}, fmt.Errorf("epoch: %w", err)

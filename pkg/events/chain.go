@@ -48,7 +48,7 @@ func (h *Hash) UnmarshalText(text []byte) error {
 		return fmt.Errorf("%w: hash", ErrInvalid)
 	}
 	for i := range h {
-		hi, lo := fromHex(text[2*i]), fromHex(text[2*i+1])
+		hi, lo := hexValues[text[2*i]], hexValues[text[2*i+1]]
 		if hi|lo > 0x0f {
 			return fmt.Errorf("%w: hash", ErrInvalid)
 		}

@@ -14,32 +14,31 @@ func ParseID(s string) (ID, error) {
 	if len(s) != 36 || s[8] != '-' || s[13] != '-' || s[18] != '-' || s[23] != '-' {
 		return ID{}, fmt.Errorf("%w: not a UUID", ErrInvalid)
 	}
-	n := 0
-	for i := 0; i < 36; {
-		if i == 8 || i == 13 || i == 18 || i == 23 {
-			i++
-			continue
-		}
-		hi, lo := fromHex(s[i]), fromHex(s[i+1])
-		if hi|lo > 0x0f {
-			return ID{}, fmt.Errorf("%w: not a UUID", ErrInvalid)
-		}
-		id[n] = hi<<4 | lo
-		n++
-		i += 2
+	var wrong byte
+	for n, at := range places {
+		hi, lo := hexValues[s[at]], hexValues[s[at+1]]
+		wrong |= hi | lo
+		id[n] = hi<<4 | lo&0x0f
+	}
+	if wrong > 0x0f {
+		return ID{}, fmt.Errorf("%w: not a UUID", ErrInvalid)
 	}
 	return id, nil
 }
 
-func fromHex(c byte) byte {
-	switch {
-	case '0' <= c && c <= '9':
-		return c - '0'
-	case 'a' <= c && c <= 'f':
-		return c - 'a' + 10
+// places are where the two digits of each byte begin.
+var places = [16]uint8{0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34}
+
+// hexValues are those of lower-case digits, and 0xff for every other byte. A table, as a message can have thousands of ids.
+var hexValues = func() (values [256]byte) {
+	for c := range values {
+		values[c] = 0xff
 	}
-	return 0xff
-}
+	for value, c := range []byte("0123456789abcdef") {
+		values[c] = byte(value)
+	}
+	return values
+}()
 
 // String returns the canonical form.
 func (id ID) String() string {

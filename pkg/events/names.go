@@ -74,7 +74,7 @@ func ValidNonce(s string) bool {
 		return false
 	}
 	for i := range len(s) {
-		if fromHex(s[i]) > 0x0f {
+		if hexValues[s[i]] > 0x0f {
 			return false
 		}
 	}
