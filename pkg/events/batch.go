@@ -25,6 +25,10 @@ type Batch struct {
 	// Ack asks verifiers to prove at once, because somebody waits for the fleet.
 	Ack    bool
 	Events []Event
+	// Links are the chains after each event, as the decoder has computed them.
+	Links []Hash
+	// Compact says that it came as a compact page; its events have no Raw.
+	Compact bool
 }
 
 // FirstSeq returns the seq of the first event.
@@ -90,8 +94,8 @@ func DecodeBatch(body []byte) (Batch, error) {
 		return Batch{}, fmt.Errorf("%w: batch of %d events", ErrInvalid, len(m.Events))
 	}
 	b := Batch{Epoch: m.Epoch, Prev: m.Prev, Chain: m.Chain, Floor: m.Floor, Ack: m.Ack}
-	b.Events = make([]Event, 0, len(m.Events))
-	chain := m.Prev
+	b.Events, b.Links = make([]Event, 0, len(m.Events)), make([]Hash, 0, len(m.Events))
+	links := linker{chain: m.Prev}
 	for i, raw := range m.Events {
 		e, err := DecodeEvent(raw)
 		if err != nil {
@@ -100,10 +104,9 @@ func DecodeBatch(body []byte) (Batch, error) {
 		if e.Seq != m.FirstSeq+uint64(i) {
 			return Batch{}, fmt.Errorf("%w: seq %d at place %d of a batch from %d", ErrInvalid, e.Seq, i, m.FirstSeq)
 		}
-		chain = chain.Next(e.Raw)
-		b.Events = append(b.Events, e)
+		b.Events, b.Links = append(b.Events, e), append(b.Links, links.next(e.Raw))
 	}
-	if chain != m.Chain {
+	if links.chain != m.Chain {
 		return Batch{}, fmt.Errorf("%w: chain doesn't match the events", ErrInvalid)
 	}
 	return b, nil

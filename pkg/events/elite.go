@@ -116,7 +116,19 @@ type KeysAnswer struct {
 type SnapshotRequest struct {
 	Epoch string `json:"epoch"`
 	From  uint64 `json:"from"`
+	// Compact is the version of compact pages that the asker reads, [CompactForm]. The answer may then be one, of kind
+	// [KindPage] and with [HeaderForm]; it need not, and from releases that know of none it isn't.
+	Compact int `json:"compact,omitempty"`
 }
+
+// CompactForm is this release's version of compact pages.
+const CompactForm = 1
+
+// HeaderForm says in what form a page comes: [FormCompact], or, without it, as an ordinary batch. It only tells what to try.
+const (
+	HeaderForm  = "Tocsin-Form"
+	FormCompact = "compact"
+)
 
 // HeaderError marks an unsigned refusal of a request: "busy" (try again), "gone" (no such epoch or seq) or "invalid" (the
 // request can't be understood).

@@ -20,6 +20,7 @@ type Kind string
 // The kinds of this version.
 const (
 	KindFeed    Kind = "feed" // live, stream and snapshot batches
+	KindPage    Kind = "page" // compact pages
 	KindProof   Kind = "proof"
 	KindCheck   Kind = "check"
 	KindResolve Kind = "resolve"
