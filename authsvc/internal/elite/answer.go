@@ -32,6 +32,7 @@ type Ring interface {
 // database's.
 type Pages interface {
 	Page(ctx context.Context, epoch string, from uint64) (feed.Message, error)
+	Compact(ctx context.Context, epoch string, from uint64) (feed.Message, error)
 }
 
 // responder answers one question after the other. It is safe for concurrent use.
@@ -156,6 +157,9 @@ func (r responder) snapshot(ctx context.Context, body []byte) (feed.Message, err
 	request, err := events.DecodeSnapshotRequest(body)
 	if err != nil {
 		return feed.Message{}, err
+	}
+	if request.Compact >= events.CompactForm {
+		return r.pages.Compact(ctx, request.Epoch, request.From)
 	}
 	return r.pages.Page(ctx, request.Epoch, request.From)
 }

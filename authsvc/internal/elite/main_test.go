@@ -40,6 +40,10 @@ type pages struct{}
 
 const testEpoch = "01890000-0000-7000-8000-000000000001"
 
+func (p pages) Compact(ctx context.Context, epoch string, from uint64) (feed.Message, error) {
+	return p.Page(ctx, epoch, from)
+}
+
 func (pages) Page(_ context.Context, epoch string, from uint64) (feed.Message, error) {
 	switch {
 	case epoch != testEpoch:

@@ -301,8 +301,7 @@ func (r *Responders) finish(a arrival, page feed.Message, err error) {
 func (r *Responders) reply(question Question, page feed.Message, err error) (Outcome, *nats.Msg) {
 	switch {
 	case err == nil:
-		return Answered, &nats.Msg{Data: page.Body, Header: nats.Header{
-			events.HeaderKey: {page.Key}, events.HeaderSignature: {page.Signature}}}
+		return Answered, signedMessage(page)
 	case errors.Is(err, feed.ErrBusy):
 		return Busy, refusal(events.ErrorBusy)
 	case errors.Is(err, feed.ErrGone):
@@ -316,6 +315,14 @@ func (r *Responders) reply(question Question, page feed.Message, err error) (Out
 	default:
 	}
 	return Failed, refusal(events.ErrorBusy) // another replica may be able to
+}
+
+func signedMessage(m feed.Message) *nats.Msg {
+	header := nats.Header{events.HeaderKey: {m.Key}, events.HeaderSignature: {m.Signature}}
+	if m.Form != "" {
+		header.Set(events.HeaderForm, m.Form)
+	}
+	return &nats.Msg{Data: m.Body, Header: header}
 }
 
 func refusal(code string) *nats.Msg {

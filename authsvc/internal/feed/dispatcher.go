@@ -38,10 +38,11 @@ type Bus interface {
 // Clock tells the time by which waiting is measured; it MUST be monotonic. It decides nothing about freshness.
 type Clock interface{ Now() time.Time }
 
-// Message is what goes over the bus, with its two header values.
+// Message is what goes over the bus, with its two header values; of a compact page, Form is the third.
 type Message struct {
 	Body           []byte
 	Key, Signature string
+	Form           string
 }
 
 // Request is a proof request that has arrived.

@@ -145,6 +145,7 @@ func Start(ctx context.Context, cfg Config) (*Feed, error) {
 	f.running.Go(func() { f.listen(running) })
 	f.running.Go(func() { f.decode(running) })
 	f.running.Go(func() { f.keepHouse(running) })
+	f.running.Go(func() { f.Pages.keepReady(running) })
 	return f, nil
 }
 

@@ -22,8 +22,8 @@ const (
 	pageSize = events.MaxBatchEvents
 	// pageBuilds bounds how many pages are made at once.
 	pageBuilds = 2
-	// pageCacheBytes bounds the pages that are kept.
-	pageCacheBytes = 32 << 20
+	// pageCacheBytes bounds the pages that are kept: compact ones of ten million revocations.
+	pageCacheBytes = 256 << 20
 )
 
 // Pages gives the feed to verifiers that the stream can't help: ordinary signed messages for fixed ranges of seqs, made
@@ -45,19 +45,32 @@ type Pages struct {
 type PageSource interface {
 	FeedStanding(ctx context.Context) (store.Lease, error)
 	FeedRange(ctx context.Context, issuer, epoch string, from, to uint64) (prev events.Hash, rows []store.FeedRow, err error)
+	FeedChain(ctx context.Context, issuer, epoch string, seq uint64) (events.Hash, error)
+	FeedBodies(ctx context.Context, epoch string, from, to uint64, each func(seq uint64, body []byte) (more bool, err error)) error
 }
 
 // pageKey names a range. A new feed key makes new pages.
 type pageKey struct {
 	epoch, kid string
 	first      uint64
+	compact    bool
 }
 
-// page is a range in as many messages as the limits of a batch demand.
+// page is a range in as many messages as the limits of a batch, or of a compact page, demand.
 type page struct {
 	key   pageKey
 	parts []batch
 	size  int
+	// whole says that it never changes: it doesn't end where the feed does.
+	whole bool
+	open  *events.PageEncoder // of a compact page that isn't whole: its last part goes on from here
+}
+
+func (pg *page) last() uint64 {
+	if len(pg.parts) == 0 {
+		return pg.key.first - 1
+	}
+	return pg.parts[len(pg.parts)-1].last
 }
 
 // flight is a page that is being made; done is closed then.
@@ -84,8 +97,13 @@ func (p *Pages) Page(ctx context.Context, epoch string, from uint64) (Message, e
 	if err != nil {
 		return Message{}, err
 	}
+	return pg.holding(from)
+}
+
+// holding returns the message with an event.
+func (pg *page) holding(seq uint64) (Message, error) {
 	for _, part := range pg.parts {
-		if from <= part.last {
+		if seq <= part.last {
 			return part.message, nil
 		}
 	}
@@ -98,10 +116,10 @@ func pageOf(seq uint64) uint64 { return (max(seq, 1)-1)/pageSize*pageSize + 1 }
 // get takes a page from the cache, waits for whoever makes it, or makes it.
 func (p *Pages) get(ctx context.Context, key pageKey) (*page, error) {
 	p.mu.Lock()
-	if e, ok := p.byKey[key]; ok {
-		p.recent.MoveToFront(e)
+	known := p.lookUp(key)
+	if known != nil && known.whole {
 		p.mu.Unlock()
-		return e.Value.(*page), nil
+		return known, nil
 	}
 	if f, ok := p.flight[key]; ok {
 		p.mu.Unlock()
@@ -122,39 +140,61 @@ func (p *Pages) get(ctx context.Context, key pageKey) (*page, error) {
 	p.flight[key] = f
 	p.mu.Unlock()
 
-	f.page, f.err = p.build(ctx, key)
+	f.page, f.err = p.build(ctx, key, known)
 	<-p.builds
 	p.land(key, f)
 	return f.page, f.err
+}
+
+// lookUp returns what is kept of a page. The caller holds the lock.
+func (p *Pages) lookUp(key pageKey) *page {
+	e, ok := p.byKey[key]
+	if !ok {
+		return nil
+	}
+	p.recent.MoveToFront(e)
+	return e.Value.(*page)
 }
 
 func (p *Pages) land(key pageKey, f *flight) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	delete(p.flight, key)
-	if f.err == nil && f.page.full() {
+	if f.err == nil && (f.page.whole || key.compact) {
 		p.keep(f.page)
 	}
 	close(f.done)
 }
 
+// keep replaces what is kept of a page, and lets go of those that nobody has asked for the longest.
 func (p *Pages) keep(pg *page) {
+	if e, ok := p.byKey[pg.key]; ok {
+		p.drop(e)
+	}
 	p.byKey[pg.key] = p.recent.PushFront(pg)
 	p.size += pg.size
 	for p.size > pageCacheBytes && p.recent.Len() > 1 {
-		old := p.recent.Remove(p.recent.Back()).(*page)
-		delete(p.byKey, old.key)
-		p.size -= old.size
+		p.drop(p.recent.Back())
 	}
 }
 
-func (p *Pages) build(ctx context.Context, key pageKey) (*page, error) {
+func (p *Pages) drop(e *list.Element) {
+	old := p.recent.Remove(e).(*page)
+	delete(p.byKey, old.key)
+	p.size -= old.size
+}
+
+// build makes a page, or makes what is known of a compact one longer.
+func (p *Pages) build(ctx context.Context, key pageKey, known *page) (*page, error) {
 	now, err := p.journal.FeedStanding(ctx)
 	if errors.Is(err, store.ErrNotFound) || (err == nil && now.Epoch != key.epoch) {
 		return nil, ErrGone
 	}
 	if err != nil {
 		return nil, err
+	}
+	if key.compact {
+		return p.buildCompact(ctx, key, known, now)
 	}
 	prev, rows, err := p.journal.FeedRange(ctx, p.issuer, key.epoch, key.first, key.first+pageSize-1)
 	if errors.Is(err, store.ErrNotFound) {
@@ -179,8 +219,6 @@ func (p *Pages) cut(key pageKey, prev events.Hash, rows []store.FeedRow, floor u
 		pg.size += len(body)
 		prev, rows = last.Chain, rows[n:]
 	}
+	pg.whole = pg.last() == key.first+pageSize-1
 	return pg, nil
 }
-
-// full reports whether the range is complete.
-func (pg *page) full() bool { return pg.parts[len(pg.parts)-1].last == pg.key.first+pageSize-1 }

@@ -306,4 +306,4 @@ func (f *Feed) prune(ctx context.Context) error {
 
 // prunable returns the seq below which events may go: whole pages are kept, what the next term would publish, and of both
 // the event before the first, because its chain is what a message of them begins with.
-func prunable(s Stats) uint64 { return min(pageOf(s.Floor)-1, s.Marked) }
+func prunable(s Stats) uint64 { return min(compactPageOf(s.Floor)-1, s.Marked) }

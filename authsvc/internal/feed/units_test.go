@@ -372,6 +372,7 @@ func TestAReceiptReturnsAsSoonAsAllHaveApplied(t *testing.T) {
 type scriptedPages struct {
 	head    uint64
 	size    int
+	pruned  uint64 // up to which there are no events any more
 	entered chan struct{}
 	hold    chan struct{}
 	reads   atomic.Int64
@@ -396,7 +397,7 @@ func (s *scriptedPages) FeedRange(_ context.Context, issuer, epoch string, from,
 			prev = chain
 		}
 		chain = chain.Next(body)
-		if seq >= from {
+		if seq >= from && from > s.pruned {
 			rows = append(rows, store.FeedRow{Seq: seq, Type: events.TypeTokenRevoked, Body: body, Chain: chain})
 		}
 	}
@@ -404,6 +405,30 @@ func (s *scriptedPages) FeedRange(_ context.Context, issuer, epoch string, from,
 		err = store.ErrNotFound
 	}
 	return prev, rows, err
+}
+
+func (s *scriptedPages) FeedChain(ctx context.Context, issuer, epoch string, seq uint64) (events.Hash, error) {
+	if seq == 0 {
+		return events.ChainStart(issuer, epoch), nil
+	}
+	_, rows, err := s.FeedRange(ctx, issuer, epoch, seq, seq)
+	if err != nil {
+		return events.Hash{}, err
+	}
+	return rows[0].Chain, nil
+}
+
+func (s *scriptedPages) FeedBodies(ctx context.Context, epoch string, from, to uint64, each func(uint64, []byte) (bool, error)) error {
+	_, rows, err := s.FeedRange(ctx, "i", epoch, from, to)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil
+	}
+	for _, r := range rows {
+		if more, err := each(r.Seq, r.Body); err != nil || !more {
+			return err
+		}
+	}
+	return err
 }
 
 func testPages(s *scriptedPages) *Pages {
@@ -500,6 +525,7 @@ func TestPruningKeepsTheChainBeforeWhatIsNotPublished(t *testing.T) {
 	for _, s := range []Stats{
 		{Floor: 1}, {Floor: 1, Marked: 900}, {Floor: 700, Marked: 900}, {Floor: 901, Marked: 900},
 		{Floor: 1001, Marked: 300}, {Floor: 1001, Marked: 499}, {Floor: 1001, Marked: 500}, {Floor: 1501},
+		{Floor: 9001, Marked: 7999}, {Floor: 9001, Marked: 8000}, {Floor: 8001},
 	} {
 		below := prunable(s)
 		if s.Marked > 0 && below > s.Marked {
@@ -509,7 +535,7 @@ func TestPruningKeepsTheChainBeforeWhatIsNotPublished(t *testing.T) {
 			t.Errorf("%+v: seq %d, before the floor's page, is gone", s, page-1)
 		}
 	}
-	if below := prunable(Stats{Floor: 1001, Marked: 2000}); below != 1000 {
+	if below := prunable(Stats{Floor: 9001, Marked: 9500}); below != 8000 {
 		t.Errorf("only what is below %d is pruned", below)
 	}
 }

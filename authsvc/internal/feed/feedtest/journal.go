@@ -5,6 +5,7 @@ package feedtest
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -290,6 +291,33 @@ func (j *Journal) FeedRange(_ context.Context, issuer, epoch string, from, to ui
 		err = store.ErrNotFound
 	}
 	return prev, rows, err
+}
+
+// FeedChain implements feed.PageSource.
+func (j *Journal) FeedChain(_ context.Context, issuer, epoch string, seq uint64) (events.Hash, error) {
+	if seq == 0 {
+		return events.ChainStart(issuer, epoch), nil
+	}
+	for _, r := range j.rows {
+		if r.Epoch == epoch && r.Seq == seq {
+			return r.Chain, nil
+		}
+	}
+	return events.Hash{}, store.ErrNotFound
+}
+
+// FeedBodies implements feed.PageSource.
+func (j *Journal) FeedBodies(ctx context.Context, epoch string, from, to uint64, each func(uint64, []byte) (bool, error)) error {
+	_, rows, err := j.FeedRange(ctx, "", epoch, from, to)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil
+	}
+	for _, r := range rows {
+		if more, err := each(r.Seq, r.Body); err != nil || !more {
+			return err
+		}
+	}
+	return err
 }
 
 // ReleaseFeed implements feed.Journal.

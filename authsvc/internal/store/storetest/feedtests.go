@@ -46,6 +46,7 @@ func RunFeed(t *testing.T, engine store.Engine) {
 		{"another issuer opens a greater epoch", otherIssuerOpensEpoch},
 		{"a pile of events takes several rounds", pileTakesRounds},
 		{"a range needs all of its rows", rangeNeedsAllRows},
+		{"the bytes of a range are given in order, until no more are wanted, and chains one by one", bodiesAreGivenInOrder},
 		{"pruning keeps what is needed", pruningKeeps},
 	}
 	if engine == store.Postgres { // SQLite's transactions commit in the order in which they begin
@@ -599,6 +600,41 @@ func rangeNeedsAllRows(t *testing.T, f *feedTest) {
 		if _, _, err := f.FeedRange(t.Context(), feedIssuer, f.at.Epoch, from, 10); !errors.Is(err, want) {
 			t.Errorf("pruned, from %d: %v", from, err)
 		}
+	}
+}
+
+func bodiesAreGivenInOrder(t *testing.T, f *feedTest) {
+	f.acquire("a", store.FeedPosition{})
+	start := f.lease.Chain
+	f.commit(10)
+	rows := f.number().Rows
+	read := func(from, to uint64, most int) (seqs []uint64) {
+		err := f.FeedBodies(t.Context(), f.at.Epoch, from, to, func(seq uint64, body []byte) (bool, error) {
+			same(t, string(rows[seq-1].Body), string(body))
+			seqs = append(seqs, seq)
+			return len(seqs) < most, nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return seqs
+	}
+	same(t, []uint64{3, 4, 5}, read(3, 5, 99))
+	same(t, []uint64{9, 10}, read(9, 500, 99))
+	same(t, []uint64{1, 2}, read(1, 500, 2))
+	same(t, []uint64(nil), read(11, 20, 99))
+	broken := errors.New("broken")
+	err := f.FeedBodies(t.Context(), f.at.Epoch, 1, 9, func(uint64, []byte) (bool, error) { return true, broken })
+	if !errors.Is(err, broken) {
+		t.Error(err)
+	}
+	for seq, want := range map[uint64]events.Hash{0: start, 1: rows[0].Chain, 10: rows[9].Chain} {
+		if chain, err := f.FeedChain(t.Context(), feedIssuer, f.at.Epoch, seq); err != nil || chain != want {
+			t.Errorf("chain(%d): %v, %v", seq, chain, err)
+		}
+	}
+	if _, err := f.FeedChain(t.Context(), feedIssuer, f.at.Epoch, 11); !errors.Is(err, store.ErrNotFound) {
+		t.Error(err)
 	}
 }
 
