@@ -57,7 +57,7 @@ type Stats struct {
 	Gaps          uint64            `json:"gaps"`
 	Mismatches    uint64            `json:"mismatches"`
 	Skips         uint64            `json:"skips"`
-	CatchUps      map[string]uint64 `json:"catch_ups"`       // by source: stream, snapshot
+	CatchUps      map[string]uint64 `json:"catch_ups"`       // by source: compact, stream, snapshot
 	CatchUpCauses map[string]uint64 `json:"catch_up_causes"` // start, reconnect, gap, mismatch, epoch
 	CatchUpErrors uint64            `json:"catch_up_errors"`
 	Reconnects    uint64            `json:"reconnects"`

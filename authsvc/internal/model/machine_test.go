@@ -106,7 +106,11 @@ func (m *machine) setWall(wrong time.Duration) {
 }
 
 func message(m feed.Message) *nats.Msg {
-	return &nats.Msg{Data: m.Body, Header: nats.Header{events.HeaderKey: {m.Key}, events.HeaderSignature: {m.Signature}}}
+	header := nats.Header{events.HeaderKey: {m.Key}, events.HeaderSignature: {m.Signature}}
+	if m.Form != "" {
+		header.Set(events.HeaderForm, m.Form)
+	}
+	return &nats.Msg{Data: m.Body, Header: header}
 }
 
 func (m *machine) hear(messages ...feed.Message) {
@@ -217,8 +221,18 @@ func (w *world) page(body []byte) *nats.Msg {
 	if err != nil {
 		panic(err)
 	}
-	m, err := w.pages.Page(context.Background(), q.Epoch, q.From)
+	if n := w.again; n > 0 {
+		w.again = 0
+		return message(w.given[n-1])
+	}
+	page := w.pages.Page
+	if q.Compact > 0 && !w.noCompact {
+		page = w.pages.Compact
+	}
+	m, err := page(context.Background(), q.Epoch, q.From)
+	w.given = append(w.given, m)
 	if err != nil {
+		w.given = w.given[:len(w.given)-1]
 		return &nats.Msg{Header: nats.Header{events.HeaderError: {events.ErrorGone}}}
 	}
 	return message(m)

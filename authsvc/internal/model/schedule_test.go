@@ -44,6 +44,8 @@ func (s *schedule) actions() map[string]func(*rapid.T) {
 		"restart":           s.restart,
 		"housekeeping":      s.housekeeping,
 		"forge":             s.forgeSomething,
+		"release":           func(*rapid.T) { s.noCompact = !s.noCompact },
+		"page again":        func(*rapid.T) { s.again = 1 + s.pick(len(s.given), "page") },
 		"":                  s.check,
 	}
 }

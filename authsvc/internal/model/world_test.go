@@ -48,6 +48,11 @@ type world struct {
 	messages []feed.Message
 	requests []feed.Request
 	answers  []feed.Message
+	given    []feed.Message // pages
+	// again, if not 0, is which of those, from 1, answers the next question for a page.
+	again int
+	// noCompact: authsvc is of a release that makes no compact pages.
+	noCompact bool
 	// lag is how many messages of the stream's end a replica of it doesn't show.
 	lag int
 

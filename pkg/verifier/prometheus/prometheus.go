@@ -139,7 +139,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	for code, n := range s.LongAnswersEnded {
 		ch <- prometheus.MustNewConstMetric(c.ended, prometheus.CounterValue, float64(n), string(code))
 	}
-	for _, source := range []string{"stream", "snapshot"} {
+	for _, source := range []string{"compact", "stream", "snapshot"} {
 		ch <- prometheus.MustNewConstMetric(c.catchUps, prometheus.CounterValue, float64(s.CatchUps[source]), source)
 	}
 	for _, cause := range []string{"start", "reconnect", "gap", "mismatch", "epoch"} {

@@ -68,4 +68,8 @@
 //
 // Chains are kept for each seq as long as any question can still be answered, a little more than [events.MaxBound];
 // after that a run is two numbers and two hashes. Answers to older questions are useless and are refused.
+//
+// Of compact pages, which may tell of millions at once, only the chains are kept that a held answer may be compared with,
+// and the last. An answer whose head lies where none was kept can't be judged if it was asked for before the page came, and
+// the next one is waited for; if it was asked for later, it contradicts what is known, as everywhere.
 package follower

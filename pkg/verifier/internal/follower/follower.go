@@ -174,7 +174,24 @@ func (f *Follower) cover(t *track, b events.Batch, now clock.Reading) bool {
 			f.stats.Mismatches++
 		}
 	}
+	if b.Compact {
+		f.thin(t, b.LastSeq(), now)
+	}
 	return any
+}
+
+// thin drops the chains of what compact pages told up to a seq, but those that a held answer may be compared with.
+func (f *Follower) thin(t *track, to uint64, now clock.Reading) {
+	r := t.covering(to, to)
+	if r == nil {
+		return
+	}
+	for _, a := range f.held {
+		if r.base <= a.Head {
+			to = min(to, a.Head)
+		}
+	}
+	r.thin(to, now)
 }
 
 // awaited reports whether a held answer wants a seq covered. Below the proven run that is so only if the database was

@@ -47,6 +47,11 @@ func schedule(w *world) map[string]func(*rapid.T) {
 				w.deliver(w.batches[pick(t, len(w.batches), "batch")])
 			}
 		},
+		"deliver as compact pages": func(t *rapid.T) {
+			for range rapid.IntRange(1, 4).Draw(t, "n") {
+				w.deliverCompact(w.batches[pick(t, len(w.batches), "batch")])
+			}
+		},
 		"deliver the newest in order": func(t *rapid.T) {
 			n := rapid.IntRange(1, 12).Draw(t, "n")
 			for _, b := range w.batches[max(0, len(w.batches)-n):] {
@@ -75,7 +80,12 @@ func schedule(w *world) map[string]func(*rapid.T) {
 			if !due || need.Epoch != w.epoch || need.From > w.head() {
 				t.Skip("nothing to read")
 			}
-			w.deliver(w.page(need.From, min(w.head(), need.From+uint64(rapid.IntRange(0, 9).Draw(t, "size")))))
+			page := w.page(need.From, min(w.head(), need.From+uint64(rapid.IntRange(0, 9).Draw(t, "size"))))
+			if rapid.Bool().Draw(t, "compact") {
+				w.deliverCompact(page)
+			} else {
+				w.deliver(page)
+			}
 		},
 		"things die": func(t *rapid.T) {
 			w.floor = uint64(rapid.IntRange(int(w.floor), int(w.head())+1).Draw(t, "floor"))

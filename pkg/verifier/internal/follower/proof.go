@@ -171,10 +171,11 @@ func (f *Follower) proofRun(a answer, newest bool) *run {
 	if r := t.covering(a.Floor, a.Head); r != nil {
 		// A chain that isn't kept any more is of an event that was numbered before the question was asked, so a true
 		// answer's head is at least that: to be below is a contradiction, too.
-		if chain, known := r.chainAt(a.Head); known && (chain == a.Chain || defect.Chain) {
+		chain, known := r.chainAt(a.Head)
+		if known && (chain == a.Chain || defect.Chain) {
 			return r
 		}
-		if !newest {
+		if !newest || (!known && r.mayLack(a.since)) {
 			return nil
 		}
 		f.stats.Mismatches++

@@ -23,6 +23,8 @@ type run struct {
 	lastAt int64 // time of the last event, microseconds
 	marks  []mark
 	proven bool // it continues the run that the last accepted answer rested on
+	// thinned, unless zero, is when chains below base were last dropped although they were young; see thin.
+	thinned clock.Reading
 }
 
 // mark says that seqs up to this one were added at a time or up to markEvery later.
@@ -41,9 +43,9 @@ func runsOf(b events.Batch, now clock.Reading) []*run {
 	var runs []*run
 	chain := b.Prev
 	open := false
-	for _, e := range b.Events {
+	for i, e := range b.Events {
 		before := chain
-		chain = chain.Next(e.Raw)
+		chain = b.Links[i]
 		if u, unknown := e.Payload.(events.Unknown); unknown && !u.Ignorable {
 			open = false
 			continue
@@ -91,6 +93,22 @@ func (r *run) forget(now clock.Reading) {
 	r.base += drop
 }
 
+// thin drops the chains below a seq, however young: those of many events that came at once would be a burden. Answers to
+// questions that were asked before may name one of them and can't be judged any more; see [Follower.proofRun].
+func (r *run) thin(keep uint64, now clock.Reading) {
+	if keep <= r.base || keep > r.last() {
+		return
+	}
+	r.chains = slices.Clone(r.chains[keep-r.base:])
+	r.base, r.thinned = keep, now
+	r.marks = slices.DeleteFunc(r.marks, func(m mark) bool { return m.seq < keep })
+}
+
+// mayLack reports whether the true answer to a question of a time could name a chain that was dropped while it was young.
+func (r *run) mayLack(asked clock.Reading) bool {
+	return r.thinned.Boot > 0 && asked.Boot <= r.thinned.Boot
+}
+
 // relation is how two touching runs stand to each other.
 type relation int
 
@@ -129,10 +147,10 @@ func join(a, b *run) *run {
 	lo, hi := inOrder(a, b)
 	proven := lo.proven || hi.proven
 	if hi.last() <= lo.last() {
-		lo.proven = proven
+		lo.proven, lo.thinned = proven, later(lo.thinned, hi.thinned)
 		return lo
 	}
-	joined := &run{first: lo.first, prev: lo.prev, lastAt: hi.lastAt, proven: proven}
+	joined := &run{first: lo.first, prev: lo.prev, lastAt: hi.lastAt, proven: proven, thinned: later(lo.thinned, hi.thinned)}
 	next := lo.last() + 1
 	if hi.base > next { // lo was caught up to hi after hi's first chains had been dropped
 		joined.base, joined.chains, joined.marks = hi.base, hi.chains, hi.marks
@@ -145,6 +163,13 @@ func join(a, b *run) *run {
 		joined.addMark(m, next)
 	}
 	return joined
+}
+
+func later(a, b clock.Reading) clock.Reading {
+	if a.Boot > b.Boot {
+		return a
+	}
+	return b
 }
 
 // addMark takes over a mark of a later run for seqs from next on.

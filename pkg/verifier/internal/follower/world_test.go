@@ -251,6 +251,28 @@ func (w *world) deliver(body []byte) {
 	w.f.Batch(b, w.clock.Now())
 }
 
+// deliverCompact delivers the same events as a compact page.
+func (w *world) deliverCompact(body []byte) {
+	b, err := events.DecodeBatch(body)
+	if err != nil {
+		panic(err)
+	}
+	p, err := events.NewPage(b.Epoch, b.FirstSeq(), b.Prev, b.Floor)
+	if err != nil {
+		panic(err)
+	}
+	for _, e := range b.Events {
+		if ok, err := p.Add(e.Raw); err != nil || !ok {
+			panic(err)
+		}
+	}
+	page, err := events.DecodePage(p.Encode())
+	if err != nil {
+		panic(err)
+	}
+	w.f.Batch(page, w.clock.Now())
+}
+
 func (w *world) deliverAnswer(a events.ProofAnswer) error {
 	body, err := json.Marshal(a)
 	if err != nil {

@@ -26,16 +26,20 @@ const (
 	// newerBackOff is the longest when what is missing needs a newer release of this program: then only the floor, or
 	// being replaced, helps.
 	newerBackOff = 15 * time.Second
-	// pageTimeout is short for the same reason as batchTimeout: of several replicas one may be silent.
+	// pageTimeout is short for the same reason as batchTimeout: of several replicas one may be silent. Each further try
+	// waits twice as long as the one before: it may be that there is much to do.
 	pageTimeout = 500 * time.Millisecond
 	pageTries   = 4 // without any answer
 	pageRetries = 20
+	// Of the pause before authsvc, which was busy, is asked again: the first one and the longest.
+	busyPause, longestBusyPause = 10 * time.Millisecond, 400 * time.Millisecond
 )
 
 var errNewer = errors.New("an event that this release doesn't understand")
 
 // The places from which events can be read again, as they are counted.
 const (
+	sourceCompact  = "compact"
 	sourceStream   = "stream"
 	sourceSnapshot = "snapshot"
 )
@@ -59,6 +63,7 @@ type catchUps struct {
 	byCause  map[string]uint64
 	errors   uint64
 	subject  string // of Direct Get, once one has worked
+	manyFrom uint64 // how many missing events are read as compact pages
 }
 
 // due returns in how much time a catch-up may begin.
@@ -159,7 +164,8 @@ func (l *Link) catchUpIfDue(b bus) {
 	})
 }
 
-// catchUp reads the stream, and what it lacks from authsvc; in the other order if what was read last was a branch.
+// catchUp reads what is missing: much of it as compact pages from authsvc; then the stream, unless what was read last was a
+// branch; and what that lacks as ordinary pages.
 func (l *Link) catchUp(ctx context.Context, b bus, need follower.CatchUp) error {
 	cause := l.cause(need)
 	if defect.CatchUp && cause != causeStart {
@@ -167,6 +173,10 @@ func (l *Link) catchUp(ctx context.Context, b bus, need follower.CatchUp) error 
 	}
 	l.catchUps.countCause(cause)
 	l.log.Info("catching up", "cause", cause, "epoch", need.Epoch, "from", need.From, "to", need.To)
+	need, due := l.readMany(ctx, b, need)
+	if !due {
+		return nil
+	}
 	var streamErr error
 	if !need.Distrust {
 		l.catchUps.count(sourceStream)
@@ -179,6 +189,20 @@ func (l *Link) catchUp(ctx context.Context, b bus, need follower.CatchUp) error 
 		return errors.Join(streamErr, err)
 	}
 	return nil
+}
+
+// readMany reads compact pages if much is missing, and returns what is missing then.
+func (l *Link) readMany(ctx context.Context, b bus, need follower.CatchUp) (follower.CatchUp, bool) {
+	if need.To-need.From+1 < l.catchUps.manyFrom {
+		return need, true
+	}
+	l.catchUps.count(sourceCompact)
+	err := l.readCompact(ctx, b, need)
+	need, due := l.follower.CatchUp(l.cfg.Clock.Now())
+	if err != nil && due && l.ctx.Err() == nil {
+		l.log.Warn("not all that is missing came as compact pages; going on without", "from", need.From, "to", need.To, "error", err)
+	}
+	return need, due
 }
 
 func (l *Link) upToDate() bool {
@@ -204,29 +228,38 @@ func (l *Link) readSnapshot(ctx context.Context, b bus) error {
 	}
 }
 
-// readPage reads one page, waiting while authsvc is busy.
+// readPage reads one page.
 func (l *Link) readPage(ctx context.Context, b bus, need follower.CatchUp) error {
-	request, err := json.Marshal(events.SnapshotRequest{Epoch: need.Epoch, From: need.From})
+	m, err := l.fetchPage(ctx, b, events.SnapshotRequest{Epoch: need.Epoch, From: need.From})
 	if err != nil {
 		return err
 	}
-	for range pageRetries {
-		m, err := l.askPage(ctx, b, request)
+	return l.takePage(m, need.From)
+}
+
+// fetchPage asks for a page, and again while authsvc is busy.
+func (l *Link) fetchPage(ctx context.Context, b bus, request events.SnapshotRequest) (*nats.Msg, error) {
+	body, err := json.Marshal(request)
+	if err != nil {
+		return nil, err
+	}
+	for try := range pageRetries {
+		m, err := l.askPage(ctx, b, body)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		switch refusal := m.Header.Get(events.HeaderError); refusal {
 		case "":
-			return l.takePage(m, need.From)
+			return m, nil
 		case events.ErrorBusy:
-			if !pause(ctx, jitter(200*time.Millisecond)) {
-				return ctx.Err()
+			if !pause(ctx, jitter(min(busyPause<<try, longestBusyPause))) {
+				return nil, ctx.Err()
 			}
 		default:
-			return fmt.Errorf("snapshot from %d: %s", need.From, refusal)
+			return nil, fmt.Errorf("snapshot from %d: %s", request.From, refusal)
 		}
 	}
-	return fmt.Errorf("snapshot from %d: still busy", need.From)
+	return nil, fmt.Errorf("snapshot from %d: still busy", request.From)
 }
 
 // takePage applies a page, and says so if what is missing first can't be applied by this release.
@@ -245,7 +278,7 @@ func (l *Link) takePage(m *nats.Msg, from uint64) error {
 
 func (l *Link) askPage(ctx context.Context, b bus, request []byte) (*nats.Msg, error) {
 	for try := 1; ; try++ {
-		asking, cancel := context.WithTimeout(ctx, pageTimeout)
+		asking, cancel := context.WithTimeout(ctx, pageTimeout<<(try-1))
 		m, err := b.Request(asking, events.SnapshotSubject(l.cfg.Service), request)
 		silent := asking.Err() != nil
 		cancel()

@@ -15,6 +15,7 @@
 //
 // NATS may drop, delay, repeat and reorder whatever it likes: that costs freshness, never correctness. After a lost
 // connection the subscriptions are renewed, flushed, and a question is asked; only if its answer is ahead of what was
-// applied is anything read: first the stream by Direct Get batches, from the last applied event's time minus a margin,
-// then what it lacks as snapshot pages from authsvc.
+// applied is anything read: if it is much, as compact pages from authsvc; else the stream by Direct Get batches, from the last
+// applied event's time minus a margin; and what that lacks as snapshot pages from authsvc. Each is tried when the one before
+// didn't bring it all.
 package link

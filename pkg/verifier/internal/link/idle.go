@@ -26,6 +26,7 @@ func NewIdle(cfg Config, feedKeys []byte, b Bus) (*Idle, error) {
 	cfg.Log = slog.New(slog.DiscardHandler)
 	l := newLink(cfg, fixedSource(feedKeys))
 	l.bus.Store(&b)
+	l.catchUps.manyFrom = 1 // whoever answers decides whether compact pages are read
 	return &Idle{Link: l, bus: b, inbox: b.Inbox()}, l.feedKeys.load(l.ctx)
 }
 

@@ -104,6 +104,7 @@ func newLink(cfg Config, source source) *Link {
 	l.session.begin(l.ctx)
 	l.feedKeys = newFeedKeys(cfg.Issuer, source, cfg.Log)
 	l.tokens.init()
+	l.catchUps.manyFrom = manyFrom
 	l.propagated.init(cfg.Largest)
 	l.cadence.setBounds(cfg.Smallest)
 	l.follower = follower.New(follower.Config{

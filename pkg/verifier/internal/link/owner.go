@@ -242,6 +242,11 @@ func (l *Link) take(m *nats.Msg) (events.Batch, follower.Applied, error) {
 		l.counts.bad.Add(1)
 		return events.Batch{}, follower.Applied{}, err
 	}
+	return batch, l.apply(batch), nil
+}
+
+// apply gives a batch to the follower.
+func (l *Link) apply(batch events.Batch) follower.Applied {
 	applied := l.follower.Batch(batch, l.cfg.Clock.Now())
 	if applied.Accepted {
 		l.propagated.proven(l.Fresh())
@@ -251,7 +256,7 @@ func (l *Link) take(m *nats.Msg) (events.Batch, follower.Applied, error) {
 		l.rouse()
 	}
 	l.changed()
-	return batch, applied, nil
+	return applied
 }
 
 func (l *Link) verify(kind events.Kind, m *nats.Msg) error {

@@ -18,7 +18,7 @@ type Stats struct {
 	Reconnects    uint64
 	BadMessages   uint64            // undecodable, or not signed by a feed key
 	SlowConsumer  uint64            // times that NATS dropped messages for us
-	CatchUps      map[string]uint64 // by source: stream, snapshot
+	CatchUps      map[string]uint64 // by source: compact, stream, snapshot
 	CatchUpCauses map[string]uint64 // start, reconnect, gap, mismatch, epoch
 	CatchUpErrors uint64
 	Propagation   Histogram

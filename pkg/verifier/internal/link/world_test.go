@@ -47,7 +47,9 @@ type authority struct {
 	stream                 []uint64
 	mapped                 bool // the stream answers on the mapped subject, else on the plain one
 	pageSize               uint64
-	busy                   int // snapshot requests to refuse
+	busy                   int                       // snapshot requests to refuse
+	compact                bool                      // it makes compact pages
+	spoil                  func(*nats.Msg) *nats.Msg // what becomes of those
 	asked                  map[string]int
 	streamFrom             []directGet
 }
@@ -59,6 +61,7 @@ func newKey(seed byte) ed25519.PrivateKey {
 func newAuthority() *authority {
 	a := &authority{
 		signer: events.NewSigner(testIssuer, newKey('f')), floor: 1, pageSize: 5, mapped: true, asked: map[string]int{},
+		spoil: func(m *nats.Msg) *nats.Msg { return m },
 	}
 	a.open(1)
 	a.rotate('t')
@@ -223,8 +226,27 @@ func (a *authority) page(body []byte) *nats.Msg {
 	case r.Epoch != a.epoch || r.From > uint64(len(a.raws)):
 		return &nats.Msg{Header: nats.Header{events.HeaderError: {events.ErrorGone}}}
 	}
+	if a.compact && r.Compact >= events.CompactForm {
+		return a.spoil(a.compactPage(r.From))
+	}
 	first := (r.From-1)/a.pageSize*a.pageSize + 1
 	return a.batch(first, min(first+a.pageSize-1, uint64(len(a.raws))), false)
+}
+
+func (a *authority) compactPage(from uint64) *nats.Msg {
+	first := (from-1)/events.PageEvents*events.PageEvents + 1
+	p, err := events.NewPage(a.epoch, first, a.chains[first-1], a.floor)
+	if err != nil {
+		panic(err)
+	}
+	for ok := true; ok && p.LastSeq() < uint64(len(a.raws)); {
+		if ok, err = p.Add(a.raws[p.LastSeq()]); err != nil {
+			panic(err)
+		}
+	}
+	m := a.signed(events.KindPage, p.Encode())
+	m.Header.Set(events.HeaderForm, events.FormCompact)
+	return m
 }
 
 // readStream answers Direct Get with batches of at most three messages. The stream's seq is the place in the list.
