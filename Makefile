@@ -159,8 +159,13 @@ mass: ## measure the revocation of a role of 100,000 users in one call, on both 
 	@$(GO) test -count=1 -v -timeout 30m ./test/bench/mass \
 		-args -holders 100000 -rounds 3 -verifiers 10 -quiet 2s -tokens 1000 -one-by-one 1000 -results $(RESULTS) $(ARGS)
 
+.PHONY: coldstart
+coldstart: ## measure how soon verifiers that know nothing are fresh, with 10,000 to 1,000,000 live revocations, and 1,000 at once (4 minutes; ARGS)
+	@$(GO) test -count=1 -v -timeout 30m ./test/bench/coldstart \
+		-args -live 10000,100000,1000000 -storms 1000,0,0 -rounds 3 -results $(RESULTS) $(ARGS)
+
 .PHONY: measure
-measure: propagation recovery issuing reading fanout mass ## all of them, one after the other, on a quiet machine; RESULTS=folder
+measure: propagation recovery issuing reading fanout mass coldstart ## all of them, one after the other, on a quiet machine; RESULTS=folder
 
 .PHONY: defects
 defects: ## take each defence away and see that its promise breaks, and that the model notices (SEARCH=1: by random schedules too)
