@@ -9,6 +9,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -90,7 +91,7 @@ func TestColdStart(t *testing.T) {
 
 const explanation = "Each verifier is a new process, of one verifier or, in a storm, of all of them: *fresh* is from its making until it has accepted its first " +
 	"proof, with the fetch of the feed keys over HTTP and the connection to the bus in it; its *CPU* and largest *memory* are those of the whole process. *Ready*: authsvc has made the compact pages before. " +
-	"*Just started*: authsvc was killed with -9 and started again, and makes them from the database as they are asked for, while it makes others ahead and its caches are cold. " +
+	"*Just started*: authsvc was killed with -9 and started again, and makes them from the database as they are asked for, while it makes others ahead and its caches are cold. *Stream lost*: the same, and its stream is gone, so that it also publishes it again. " +
 	"*Oldest proof*: the greatest age that the proof of any of four verifiers reached that were fresh all the while; B is 30 s, and they ask twice a second."
 
 func numbers(t *testing.T, list string) (all []int) {
@@ -162,8 +163,12 @@ func (b *bench) alone() {
 		before func()
 	}{
 		{"just started", b.restart},
+		{"stream lost", b.loseStream},
 		{"ready", func() {}},
 	} {
+		if way.name == "stream lost" && b.Nodes != nil {
+			continue // a cluster's stream isn't lost with authsvc
+		}
 		var fresh, cpu, spent figure.Distribution
 		var last started
 		for range *rounds {
@@ -187,6 +192,15 @@ func (b *bench) restart() {
 	for _, a := range b.Auth {
 		a.Restart(b.T)
 	}
+}
+
+// loseStream is restart without what JetStream had, which authsvc publishes again at the same time.
+func (b *bench) loseStream() {
+	b.Auth[0].Kill()
+	if err := os.RemoveAll(filepath.Join(b.Auth[0].DataDir, "jetstream")); err != nil {
+		b.Fatal(err)
+	}
+	b.Auth[0].Restart(b.T)
 }
 
 var stormHead = []string{"live", "verifiers", "fresh, median s", "all s", "their CPU s", "their memory MB", "authsvc CPU s", "authsvc peak MB", "oldest proof of others s", "read from"}
