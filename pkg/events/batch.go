@@ -80,12 +80,25 @@ func DecodeBatch(body []byte) (Batch, error) {
 	if len(body) > maxBatchMessage {
 		return Batch{}, fmt.Errorf("%w: batch of %d bytes", ErrInvalid, len(body))
 	}
-	m, ok := splitCanonical(body)
-	if !ok {
-		m = batchMessage{}
-		if err := json.Unmarshal(body, &m); err != nil {
-			return Batch{}, fmt.Errorf("%w: batch: %w", ErrInvalid, err)
-		}
+	if b, ok := scanBatch(body); ok {
+		return b, nil
+	}
+	return decodeBatch(body)
+}
+
+// decodeBatch reads any form of a batch.
+func decodeBatch(body []byte) (Batch, error) {
+	var m struct {
+		Epoch    string            `json:"epoch"`
+		FirstSeq uint64            `json:"first_seq"`
+		Prev     Hash              `json:"prev"`
+		Chain    Hash              `json:"chain"`
+		Floor    uint64            `json:"floor"`
+		Ack      bool              `json:"ack"`
+		Events   []json.RawMessage `json:"events"`
+	}
+	if err := json.Unmarshal(body, &m); err != nil {
+		return Batch{}, fmt.Errorf("%w: batch: %w", ErrInvalid, err)
 	}
 	if _, err := ParseID(m.Epoch); err != nil {
 		return Batch{}, fmt.Errorf("epoch: %w", err)

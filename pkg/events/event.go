@@ -134,14 +134,6 @@ func DecodeEvent(raw []byte) (Event, error) {
 	if len(raw) > MaxEventSize {
 		return Event{}, fmt.Errorf("%w: event of %d bytes", ErrInvalid, len(raw))
 	}
-	if e, ok := decodeCanonical(raw); ok {
-		return e, nil
-	}
-	return decodeAny(raw)
-}
-
-// decodeAny reads an event in any form.
-func decodeAny(raw []byte) (Event, error) {
 	var head struct {
 		Seq       uint64 `json:"seq"`
 		Type      Type   `json:"type"`

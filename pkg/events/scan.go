@@ -9,10 +9,18 @@ import (
 // only to be fast: what it doesn't read goes into a page as it is, and what it reads is compared with what is made of it.
 func scanEvent(seq uint64, raw []byte) (e Event, ok bool) {
 	s := scanner{rest: raw}
+	e = s.event()
+	return e, !s.bad && len(s.rest) == 0 && e.Seq == seq && e.sound()
+}
+
+// sound is what DecodeEvent demands of an event whose ids are valid.
+func (e Event) sound() bool {
+	return e.Seq > 0 && e.At > 0 && e.Until >= e.At && e.Payload != nil && validFields(e.Payload) == nil
+}
+
+func (s *scanner) event() (e Event) {
 	s.pass(`{"seq":`)
-	if e.Seq = uint64(s.number()); e.Seq != seq {
-		return e, false
-	}
+	e.Seq = uint64(s.number())
 	s.pass(`,"type":"`)
 	name := s.until('"')
 	s.pass(`,"at":`)
@@ -26,10 +34,10 @@ func scanEvent(seq uint64, raw []byte) (e Event, ok bool) {
 	case TypeAPIKeyRotated:
 		e.Payload = s.key()
 	default:
-		return e, false
+		s.bad = true
 	}
 	s.pass(`}`)
-	return e, !s.bad && len(s.rest) == 0 && e.At > 0 && e.Until >= e.At && validFields(e.Payload) == nil
+	return e
 }
 
 // scanner passes over text. The first thing that isn't there sets bad, and everything is zero from then on.
@@ -51,6 +59,7 @@ func (s *scanner) revoked() (p TokenRevoked) {
 		s.pass(`,"tv":`)
 		p.TV = s.number()
 	case "user_ids":
+		p.UserIDs = make([]string, 0, bytes.IndexByte(s.rest, ']')/len(`"",0123456789abcdef0123456789abcdef0123`)+1)
 		for open := `:[`; !s.bad && (open == `:[` || !s.has(`]`)); open = `,` {
 			p.UserIDs = append(p.UserIDs, s.id(open))
 		}
@@ -135,13 +144,14 @@ func (s *scanner) until(end byte) []byte {
 	return text
 }
 
+// number passes over an integer in its shortest form.
 func (s *scanner) number() int64 {
 	i := 0
 	for i < len(s.rest) && (s.rest[i] == '-' || '0' <= s.rest[i] && s.rest[i] <= '9') {
 		i++
 	}
 	n, err := strconv.ParseInt(string(s.rest[:i]), 10, 64)
-	if err != nil {
+	if err != nil || (s.rest[0] == '0' && i > 1) || s.has("-0") {
 		s.bad, s.rest = true, nil
 		return 0
 	}
