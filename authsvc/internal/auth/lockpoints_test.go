@@ -166,7 +166,7 @@ func (g *lockGate) waitsFor(t *testing.T, waiting, other string) bool {
 }
 
 // writerGate is another connection that writes to the SQLite database. Of the store's transactions one has its only writing
-// connection and waits to begin, the next waits for that connection.
+// connection and waits to begin, the next waits for that connection, or to share the transaction.
 type writerGate struct {
 	db   *sql.DB
 	conn *sql.Conn
@@ -203,12 +203,11 @@ func (g *writerGate) stalled(t *testing.T, racers ...*racer) (names []string) {
 	for i, r := range racers {
 		_, trace, found := strings.Cut(stacks, fmt.Sprintf("goroutine %s [", r.id))
 		trace, _, _ = strings.Cut(trace, "\n\n")
-		waitsIn := "modernc.org/sqlite." // begins, and is kept from it
+		waits := strings.Contains(trace, ").BeginTx(") && strings.Contains(trace, "modernc.org/sqlite.") // begins, and is kept from it
 		if i > 0 {
-			waitsIn = "database/sql.(*DB).conn("
+			waits = strings.Contains(trace, "database/sql.(*DB).conn(") || strings.Contains(trace, "store.(*queue).join(")
 		}
-		if found && strings.Contains(trace, "store.(*DB).update(") && strings.Contains(trace, "database/sql.(*DB).BeginTx(") &&
-			strings.Contains(trace, waitsIn) {
+		if found && waits && strings.Contains(trace, "store.retry(") {
 			names = append(names, r.id)
 		}
 	}

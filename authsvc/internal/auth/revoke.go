@@ -224,7 +224,7 @@ func (w *work) afterAllIssued(ctx context.Context) (int64, error) {
 // are unknown or dead are no error; one that has only just expired is revoked all the same. Holding the token is the
 // right to revoke it, whosever it is: the audit log names the caller as the actor, and the token's user beside it.
 func (s *Service) RevokeToken(ctx context.Context, c Caller, token string) (Change, error) {
-	return s.change(ctx, c, func(w *work) error {
+	return s.changeBriefly(ctx, c, func(w *work) error {
 		err := s.revokeHeld(ctx, w, token)
 		if errors.Is(err, errNotAlive) {
 			return nil

@@ -111,8 +111,20 @@ func (s *Service) view(ctx context.Context, fn func(tx *store.Tx) error) error {
 // change runs a transaction in which by does something, and nudges the dispatcher when it wrote events. fn may run more
 // than once.
 func (s *Service) change(ctx context.Context, by Caller, fn func(w *work) error) (Change, error) {
+	return s.changeIn(ctx, s.db.Update, by, fn)
+}
+
+// changeBriefly is change for what ends one credential, see [store.DB.UpdateBriefly].
+func (s *Service) changeBriefly(ctx context.Context, by Caller, fn func(w *work) error) (Change, error) {
+	return s.changeIn(ctx, s.db.UpdateBriefly, by, fn)
+}
+
+// update is a method of [store.DB].
+type update func(context.Context, func(*store.Tx) error) error
+
+func (s *Service) changeIn(ctx context.Context, run update, by Caller, fn func(w *work) error) (Change, error) {
 	var done Change
-	err := s.db.Update(ctx, func(tx *store.Tx) error {
+	err := run(ctx, func(tx *store.Tx) error {
 		w := &work{Tx: tx, by: by, ring: s.ring}
 		err := fn(w)
 		done = w.done

@@ -69,7 +69,7 @@ func (s *Service) EndSession(ctx context.Context, c Caller, id string) (Change, 
 	if err := checkID("id", id); err != nil {
 		return Change{}, err
 	}
-	return s.change(ctx, c, func(w *work) error {
+	return s.changeBriefly(ctx, c, func(w *work) error {
 		if _, err := self(ctx, w.Tx, c); err != nil {
 			return err
 		}
@@ -89,14 +89,14 @@ func (s *Service) Logout(ctx context.Context, c Caller) (Change, error) {
 	if c.Method != MethodBearer {
 		return Change{}, ErrForbidden
 	}
-	return s.change(ctx, c, func(w *work) error {
+	return s.changeBriefly(ctx, c, func(w *work) error {
 		return w.endSession(ctx, c.SessionID, deed{action: "session.logout"})
 	})
 }
 
 // LogoutAll ends every session and token of the caller; API keys live on.
 func (s *Service) LogoutAll(ctx context.Context, c Caller) (Change, error) {
-	return s.change(ctx, c, func(w *work) error {
+	return s.changeBriefly(ctx, c, func(w *work) error {
 		user, err := w.lockSelf(ctx)
 		if err != nil {
 			return err

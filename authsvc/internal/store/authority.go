@@ -30,11 +30,11 @@ func (a *Authority) into() []any {
 // ceilingStep is how far ExpCeiling is raised beyond need, so that it is seldom written.
 const ceilingStep = 10 * time.Minute
 
-// Issue runs fn as [DB.Update] does, in a transaction that may create credentials: no revocation of everything commits
+// Issue runs fn as [DB.UpdateBriefly] does, in a transaction that may create credentials: no revocation of everything commits
 // between its ids and its commit, and the database knows that tokens living up to life from [Tx.Now] may exist.
 // API keys, whose events don't depend on their life, are issued with life 0.
 func (db *DB) Issue(ctx context.Context, life time.Duration, fn func(tx *Tx, a Authority) error) error {
-	return db.Update(ctx, func(tx *Tx) error {
+	return db.UpdateBriefly(ctx, func(tx *Tx) error {
 		a, err := tx.ShareAuthority(ctx)
 		if err != nil {
 			return err

@@ -271,7 +271,8 @@ func (tx *Tx) unpublished(ctx context.Context, p FeedPosition) (uint64, error) {
 
 // timeNow reads the database's time now, where [Tx.Now] may be as old as the transaction.
 func (tx *Tx) timeNow(ctx context.Context) (now int64, err error) {
-	err = tx.queryRow(ctx, `SELECT `+tx.db.clock()).Scan(&now)
+	clock, parameter := tx.db.clockParameter()
+	err = tx.queryRow(ctx, `SELECT `+clock, parameter).Scan(&now)
 	return now, err
 }
 

@@ -26,15 +26,9 @@ func openSQLite(db *DB, path string) error {
 		return fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
 	db.dialect = dialect{engine: SQLite, asked: sqliteAsked, kind: sqliteKind}
-	writer, err := sql.Open("sqlite", sqliteDSN(path, url.Values{"_txlock": {"immediate"}}))
-	if err != nil {
-		return err
-	}
+	writer := sql.OpenDB(compiling{sqliteDSN(path, url.Values{"_txlock": {"immediate"}})})
 	writer.SetMaxOpenConns(1)
-	reader, err := sql.Open("sqlite", sqliteDSN(path, url.Values{"_pragma": {"query_only(1)"}}))
-	if err != nil {
-		return errors.Join(err, writer.Close())
-	}
+	reader := sql.OpenDB(compiling{sqliteDSN(path, url.Values{"_pragma": {"query_only(1)"}})})
 	reader.SetMaxOpenConns(sqliteReaders)
 	reader.SetMaxIdleConns(sqliteReaders)
 	reader.SetConnMaxIdleTime(time.Minute)

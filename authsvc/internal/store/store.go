@@ -54,6 +54,8 @@ type DB struct {
 	migrator func() *sql.DB
 	log      *slog.Logger
 	offset   func() time.Duration
+	// queue is who waits for the writer of SQLite.
+	queue queue
 	// prepared are the reader's statements of elite.go.
 	prepared statements
 }
@@ -126,6 +128,15 @@ const maxAttempts = 10
 // The error is fn's own, or one of this package's. [ErrUnavailable] from a commit means that its outcome is unknown.
 func (db *DB) Update(ctx context.Context, fn func(tx *Tx) error) error {
 	return db.update(ctx, db.writer, fn)
+}
+
+// UpdateBriefly is Update for a transaction of one user's call, that reads and writes a few rows: on SQLite those that come
+// at the same time share a commit. What fn sees of others is committed when UpdateBriefly returns, even with an error of fn's.
+func (db *DB) UpdateBriefly(ctx context.Context, fn func(tx *Tx) error) error {
+	if db.dialect.engine != SQLite {
+		return db.Update(ctx, fn)
+	}
+	return retry(ctx, func() error { return db.share(ctx, fn) }, errAborted)
 }
 
 // View runs fn in a read-only transaction that sees one snapshot of the primary, no older than the call.

@@ -17,8 +17,10 @@ type Tx struct {
 	db       *DB
 	tx       *sql.Tx
 	readOnly bool
-	failed   error
-	now      int64
+	// riding: it shares its transaction with others, which the end of a context must not interrupt.
+	riding bool
+	failed error
+	now    int64
 	// stamp is the last id's time, see newID.
 	stamp uint64
 	// watermark is the time in milliseconds below which ids are dead; known once authority was locked.
@@ -71,10 +73,20 @@ func (db *DB) clock() string {
 	return "(" + db.dialect.clock + " + " + strconv.FormatInt(offset, 10) + ")"
 }
 
+// statement returns the context of one more statement, or why there can't be one.
+func (tx *Tx) statement(ctx context.Context) (context.Context, error) {
+	if tx.riding && tx.failed == nil {
+		tx.failed = ctx.Err()
+		ctx = context.WithoutCancel(ctx)
+	}
+	return ctx, tx.failed
+}
+
 // exec runs a statement and returns how many rows it changed.
 func (tx *Tx) exec(ctx context.Context, query string, args ...any) (int64, error) {
-	if tx.failed != nil {
-		return 0, tx.failed
+	ctx, err := tx.statement(ctx)
+	if err != nil {
+		return 0, err
 	}
 	result, err := tx.tx.ExecContext(ctx, query, args...)
 	if err != nil {
@@ -93,7 +105,8 @@ func (tx *Tx) execOne(ctx context.Context, query string, args ...any) error {
 }
 
 func (tx *Tx) queryRow(ctx context.Context, query string, args ...any) row {
-	if tx.failed != nil {
+	ctx, err := tx.statement(ctx)
+	if err != nil {
 		return row{tx: tx}
 	}
 	return row{tx: tx, row: tx.tx.QueryRowContext(ctx, query, args...)}
@@ -127,8 +140,9 @@ type scanner interface{ Scan(into ...any) error }
 
 // queryAll runs a query and reads every row of its result.
 func queryAll[T any](ctx context.Context, tx *Tx, scan func(scanner) (T, error), query string, args ...any) ([]T, error) {
-	if tx.failed != nil {
-		return nil, tx.failed
+	ctx, err := tx.statement(ctx)
+	if err != nil {
+		return nil, err
 	}
 	rows, err := tx.tx.QueryContext(ctx, query, args...)
 	if err != nil {
