@@ -136,7 +136,7 @@ func (h *hosts) Connect(ctx context.Context) (driver.Conn, error) {
 			running--
 			if got.err == nil {
 				h.primary.host.Store(int32(got.host))
-				return committing{got.conn.(*stdlib.Conn)}, nil
+				return &postgresConn{Conn: got.conn.(*stdlib.Conn)}, nil
 			}
 			if failed = append(failed, got.err); len(failed) == len(h.each) {
 				return nil, errors.Join(failed...)

@@ -95,6 +95,17 @@ func (tx *Tx) exec(ctx context.Context, query string, args ...any) (int64, error
 	return result.RowsAffected()
 }
 
+// later is exec for a statement that needn't have run before the next one whose result is wanted, or the commit: there its
+// error shows, if it has one.
+func (tx *Tx) later(ctx context.Context, query string, args ...any) error {
+	ctx, err := tx.statement(ctx)
+	if err == nil {
+		_, err = tx.tx.ExecContext(later(ctx), query, args...)
+		err = tx.fail(err)
+	}
+	return err
+}
+
 // execOne is exec for a statement that must change one row; without one it returns [ErrNotFound].
 func (tx *Tx) execOne(ctx context.Context, query string, args ...any) error {
 	n, err := tx.exec(ctx, query, args...)
