@@ -96,7 +96,7 @@ func (s *Service) userByName(ctx context.Context, name string) (store.User, erro
 
 // openSession issues tokens to the user whose password was verified, if that user is still the same under the lock.
 func (s *Service) openSession(ctx context.Context, verified store.User, freshHash string, mode events.Mode, from Client) (Tokens, error) {
-	var tokens Tokens
+	var given grant
 	by := Caller{Client: from, UserID: verified.ID}
 	_, err := s.issue(ctx, by, s.cfg.AccessTTL, func(w *work, _ store.Authority) error {
 		user, err := w.LockUser(ctx, verified.ID)
@@ -115,19 +115,19 @@ func (s *Service) openSession(ctx context.Context, verified store.User, freshHas
 				return err
 			}
 		}
-		tokens, err = s.startFamily(ctx, w, user, mode)
+		given, err = s.startFamily(ctx, w, user, mode)
 		return err
 	})
 	if err != nil {
 		return Tokens{}, err
 	}
-	return tokens, nil
+	return given.sign()
 }
 
 // startFamily makes a session with its first refresh token and access token. The user MUST be locked.
-func (s *Service) startFamily(ctx context.Context, w *work, user store.User, mode events.Mode) (Tokens, error) {
+func (s *Service) startFamily(ctx context.Context, w *work, user store.User, mode events.Mode) (grant, error) {
 	if err := w.makeRoom(ctx, user); err != nil {
-		return Tokens{}, err
+		return grant{}, err
 	}
 	now := w.Now()
 	limit := now + s.cfg.RefreshTTL.Microseconds()
@@ -135,38 +135,50 @@ func (s *Service) startFamily(ctx context.Context, w *work, user store.User, mod
 		TV: user.TV, CreatedAt: now, LastUsedAt: now, ExpiresAt: limit,
 		IdleExpiresAt: min(limit, now+s.cfg.RefreshIdle.Microseconds()), IP: w.by.IP, UserAgent: w.by.UserAgent}
 	if err := w.InsertSession(ctx, session); err != nil {
-		return Tokens{}, err
+		return grant{}, err
 	}
 	refresh := newRefreshToken()
 	err := w.InsertRefreshToken(ctx, store.RefreshToken{Hash: hashSecret(refresh), SessionID: session.ID, CreatedAt: now})
 	if err != nil {
-		return Tokens{}, err
+		return grant{}, err
 	}
 	err = w.record(ctx, deed{action: "session.opened", target: sessionTarget(session.ID), detail: map[string]any{"mode": mode}})
 	if err != nil {
-		return Tokens{}, err
+		return grant{}, err
 	}
 	return s.grant(ctx, w, user, session, refresh)
 }
 
-// grant signs an access token for a living session. The user and the session MUST be locked. No token outlives its
+// grant is what a transaction lets a client have. It is signed when that is committed: others wait for the locks.
+type grant struct {
+	key    TokenKey
+	claims accessClaims
+	tokens Tokens
+}
+
+// grant makes out an access token for a living session. The user and the session MUST be locked. No token outlives its
 // session, so that the end of a session by age needs no event.
-func (s *Service) grant(ctx context.Context, w *work, user store.User, session store.Session, refresh string) (Tokens, error) {
+func (s *Service) grant(ctx context.Context, w *work, user store.User, session store.Session, refresh string) (grant, error) {
 	iat := w.Now() / 1e6
 	refreshEnd := min(session.ExpiresAt, session.IdleExpiresAt)
 	exp := min(iat+int64(s.cfg.AccessTTL.Seconds()), refreshEnd/1e6)
 	key, err := s.ring.TokenSigner(ctx, w.Tx)
 	if err != nil {
-		return Tokens{}, err
+		return grant{}, err
 	}
-	token, err := signToken(key.KID, key.Alg, key.Private, accessClaims{
+	return grant{key: key, claims: accessClaims{
 		Issuer: s.cfg.Issuer, Subject: user.ID, Audience: s.cfg.Audience, Expires: exp, IssuedAt: iat, ID: w.NewID(),
 		ClientID: clientLogin, SessionID: session.ID, Roles: user.Roles, RV: user.RV, TV: user.TV,
 		Mode: events.Mode(session.Mode), AuthTime: session.AuthTime / 1e6, AMR: session.AMR,
-	})
+	}, tokens: Tokens{TokenType: "Bearer", ExpiresIn: exp - iat, RefreshToken: refresh,
+		RefreshExpiresIn: refreshEnd/1e6 - iat, SessionID: session.ID}}, nil
+}
+
+func (g grant) sign() (Tokens, error) {
+	token, err := signToken(g.key.KID, g.key.Alg, g.key.Private, g.claims)
 	if err != nil {
 		return Tokens{}, err
 	}
-	return Tokens{AccessToken: token, TokenType: "Bearer", ExpiresIn: exp - iat, RefreshToken: refresh,
-		RefreshExpiresIn: refreshEnd/1e6 - iat, SessionID: session.ID}, nil
+	g.tokens.AccessToken = token
+	return g.tokens, nil
 }

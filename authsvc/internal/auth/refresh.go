@@ -20,16 +20,16 @@ func (s *Service) Refresh(ctx context.Context, refreshToken string, from Client)
 	if !looksLikeRefreshToken(refreshToken) {
 		return Tokens{}, ErrInvalidRefreshToken
 	}
-	var tokens Tokens
+	var given grant
 	var refused error // unlike an error of the transaction it lets what was written stand
 	done, err := s.issue(ctx, Caller{Client: from.cut()}, s.cfg.AccessTTL, func(w *work, a store.Authority) (err error) {
-		tokens, refused = Tokens{}, nil
+		given, refused = grant{}, nil
 		f, err := w.lockFamily(ctx, refreshToken)
 		if err != nil {
 			return err
 		}
 		w.by.UserID = f.user.ID
-		tokens, err = s.rotate(ctx, w, f, a)
+		given, err = s.rotate(ctx, w, f, a)
 		if errors.Is(err, ErrInvalidRefreshToken) {
 			refused, err = err, nil
 		}
@@ -46,7 +46,7 @@ func (s *Service) Refresh(ctx context.Context, refreshToken string, from Client)
 	case refused != nil:
 		return Tokens{}, refused
 	}
-	return tokens, nil
+	return given.sign()
 }
 
 // family is a refresh token with its session and user, all locked.
@@ -57,36 +57,20 @@ type family struct {
 	user    store.User
 }
 
-// lockFamily finds the rows first and locks them in the order that all transactions keep.
-func (w *work) lockFamily(ctx context.Context, secret string) (f family, err error) {
-	hash := hashSecret(secret)
-	found, err := w.RefreshToken(ctx, hash)
-	if err != nil {
-		return f, err
-	}
-	session, err := w.Session(ctx, found.SessionID)
-	if err != nil {
-		return f, err
-	}
-	f.secret = secret
-	if f.user, err = w.LockUser(ctx, session.UserID); err != nil {
-		return f, err
-	}
-	if f.session, err = w.LockSession(ctx, session.ID); err != nil {
-		return f, err
-	}
-	f.token, err = w.LockRefreshToken(ctx, hash)
+func (w *work) lockFamily(ctx context.Context, secret string) (family, error) {
+	f, err := family{secret: secret}, error(nil)
+	f.token, f.session, f.user, err = w.LockFamily(ctx, hashSecret(secret))
 	return f, err
 }
 
-func (s *Service) rotate(ctx context.Context, w *work, f family, a store.Authority) (Tokens, error) {
+func (s *Service) rotate(ctx context.Context, w *work, f family, a store.Authority) (grant, error) {
 	now := w.Now()
 	alive := f.session.Alive(f.user, a, now)
 	switch {
 	case f.token.UsedAt != nil && now-*f.token.UsedAt > RefreshGrace.Microseconds():
-		return Tokens{}, w.refuseReuse(ctx, f)
+		return grant{}, w.refuseReuse(ctx, f)
 	case !alive:
-		return Tokens{}, ErrInvalidRefreshToken
+		return grant{}, ErrInvalidRefreshToken
 	case f.token.UsedAt != nil:
 		return s.repeat(ctx, w, f)
 	}
@@ -103,36 +87,36 @@ func (w *work) refuseReuse(ctx context.Context, f family) error {
 }
 
 // succeed uses the token up.
-func (s *Service) succeed(ctx context.Context, w *work, f family) (Tokens, error) {
+func (s *Service) succeed(ctx context.Context, w *work, f family) (grant, error) {
 	now := w.Now()
 	if err := w.UseRefreshToken(ctx, f.token.Hash); err != nil {
-		return Tokens{}, err
+		return grant{}, err
 	}
 	successor := successorOf(s.ring.RefreshSecret(), f.secret)
 	err := w.InsertRefreshToken(ctx, store.RefreshToken{Hash: hashSecret(successor), SessionID: f.session.ID,
 		Generation: f.token.Generation + 1, CreatedAt: now})
 	if err != nil {
-		return Tokens{}, err
+		return grant{}, err
 	}
 	f.session.IdleExpiresAt = min(f.session.ExpiresAt, now+s.cfg.RefreshIdle.Microseconds())
 	if err := w.TouchSession(ctx, f.session.ID, f.session.IdleExpiresAt, w.by.IP, w.by.UserAgent); err != nil {
-		return Tokens{}, err
+		return grant{}, err
 	}
 	return s.grant(ctx, w, f.user, f.session, successor)
 }
 
 // repeat gives the successor again that the token has already. It is derived, not stored, and checked against the
 // stored hash: a secret that has changed in between must not make a second successor.
-func (s *Service) repeat(ctx context.Context, w *work, f family) (Tokens, error) {
+func (s *Service) repeat(ctx context.Context, w *work, f family) (grant, error) {
 	successor := successorOf(s.ring.RefreshSecret(), f.secret)
 	switch _, err := w.RefreshToken(ctx, hashSecret(successor)); {
 	case errors.Is(err, store.ErrNotFound):
-		return Tokens{}, ErrInvalidRefreshToken
+		return grant{}, ErrInvalidRefreshToken
 	case err != nil:
-		return Tokens{}, err
+		return grant{}, err
 	}
 	if err := w.record(ctx, deed{action: "session.refresh_repeated", target: sessionTarget(f.session.ID)}); err != nil {
-		return Tokens{}, err
+		return grant{}, err
 	}
 	return s.grant(ctx, w, f.user, f.session, successor)
 }

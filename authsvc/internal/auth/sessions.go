@@ -121,6 +121,9 @@ const MaxSessions = 200
 
 // makeRoom ends what a user has too many of, so that one more session may begin. The user MUST be locked.
 func (w *work) makeRoom(ctx context.Context, user store.User) error {
+	if n, err := w.CountSessionsOf(ctx, user.ID, MaxSessions); err != nil || n < MaxSessions {
+		return err
+	}
 	alive, err := livingSessions(ctx, w.Tx, user, w.Now())
 	if err != nil || len(alive) < MaxSessions {
 		return err

@@ -18,9 +18,8 @@ func (tx *Tx) InsertAudit(ctx context.Context, e AuditEntry) error {
 	if e.Detail == "" {
 		e.Detail = "{}"
 	}
-	_, err := tx.exec(ctx, `INSERT INTO audit (id, at, actor, action, target, ip, detail) VALUES ($1, $2, $3, $4, $5, $6, $7)`,
+	return tx.later(ctx, `INSERT INTO audit (id, at, actor, action, target, ip, detail) VALUES ($1, $2, $3, $4, $5, $6, $7)`,
 		tx.newID(0), tx.Now(), e.Actor, e.Action, e.Target, e.IP, e.Detail)
-	return err
 }
 
 // beforeCursor keeps rows before a cursor, $1; without one, all: ids are hexadecimal and no letter is above f. It is one

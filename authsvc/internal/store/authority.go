@@ -70,9 +70,13 @@ func (tx *Tx) RaiseAccessTTL(ctx context.Context, life time.Duration) error {
 // Authority reads the bounds without a lock.
 func (tx *Tx) Authority(ctx context.Context) (Authority, error) {
 	var a Authority
-	err := tx.queryRow(ctx, `SELECT `+authorityColumns+` FROM authority WHERE id = 1`).Scan(a.into()...)
+	columns, into, now := authorityColumns, a.into(), int64(0)
+	if tx.now == 0 && tx.db.dialect.clock != "" { // nearly everybody asks for both
+		columns, into = columns+", "+tx.db.clock(), append(into, &now)
+	}
+	err := tx.queryRow(ctx, `SELECT `+columns+` FROM authority WHERE id = 1`).Scan(into...)
 	if err == nil {
-		tx.keySet = &a.KeySetVersion
+		tx.keySet, tx.now = &a.KeySetVersion, max(tx.now, now)
 	}
 	return a, err
 }
@@ -87,10 +91,10 @@ func (tx *Tx) LockAuthority(ctx context.Context) (Authority, error) {
 	return tx.lockedAuthority(ctx, tx.db.dialect.lockAuthority)
 }
 
-// lockedAuthority reads in a statement of its own: the one that waits for the lock would see what was before.
+// lockedAuthority reads in a statement after the lock's: the one that waits would see what was before.
 func (tx *Tx) lockedAuthority(ctx context.Context, lock string) (Authority, error) {
 	if lock != "" {
-		if _, err := tx.exec(ctx, lock); err != nil {
+		if err := tx.later(ctx, lock); err != nil {
 			return Authority{}, err
 		}
 	}

@@ -67,8 +67,7 @@ func (tx *Tx) InsertEvent(ctx context.Context, e NewEvent) (id string, err error
 		tx.late.keep(row)
 		return id, nil
 	}
-	_, err = tx.exec(ctx, insertEvent, row...)
-	return id, err
+	return id, tx.later(ctx, insertEvent, row...)
 }
 
 // encodeNew encodes a payload whose event will have room for whatever seq and times numbering gives it.

@@ -50,12 +50,11 @@ func scanKey(s scanner) (k APIKey, err error) {
 
 // InsertAPIKey adds a key.
 func (tx *Tx) InsertAPIKey(ctx context.Context, k APIKey) error {
-	_, err := tx.exec(ctx, `INSERT INTO api_keys (id, user_id, name, mode, hash, prefix, scopes, tv, kv, suspended,
+	return tx.later(ctx, `INSERT INTO api_keys (id, user_id, name, mode, hash, prefix, scopes, tv, kv, suspended,
 		not_after, successor, created_at, created_by)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, NULLIF($12, ''), $13, $14)`,
 		k.ID, k.UserID, k.Name, k.Mode, k.Hash, k.Prefix, listText(k.Scopes), k.TV, k.KV, k.Suspended,
 		k.NotAfter, k.Successor, k.CreatedAt, k.CreatedBy)
-	return err
 }
 
 // APIKey reads a key, alive or not.

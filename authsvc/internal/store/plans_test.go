@@ -31,6 +31,7 @@ func TestStatementsUseTheirIndexes(t *testing.T) {
 				{pruneSessions, []any{1, 10}, "sessions_dead"},
 				{pruneAPIKeys, []any{1, 10}, "api_keys_ends"},
 				{sessionsOf, []any{"u"}, "sessions_living"},
+				{countSessionsOf, []any{"u", 200}, "sessions_living"},
 				{newestIssue, nil, "sessions_used"},
 				{lockAdmins, nil, "users_admins"},
 				{countAdmins, nil, "users_admins"},

@@ -1,6 +1,9 @@
 package store
 
-import "context"
+import (
+	"context"
+	"slices"
+)
 
 // Session is a row of sessions: one login, and the family of its refresh tokens.
 type Session struct {
@@ -42,11 +45,10 @@ func scanSession(s scanner) (v Session, err error) {
 
 // InsertSession adds a session.
 func (tx *Tx) InsertSession(ctx context.Context, s Session) error {
-	_, err := tx.exec(ctx, `INSERT INTO sessions (id, user_id, mode, amr, auth_time, tv, created_at, last_used_at,
+	return tx.later(ctx, `INSERT INTO sessions (id, user_id, mode, amr, auth_time, tv, created_at, last_used_at,
 		expires_at, idle_expires_at, ip, user_agent) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`,
 		s.ID, s.UserID, s.Mode, listText(s.AMR), s.AuthTime, s.TV, s.CreatedAt, s.LastUsedAt,
 		s.ExpiresAt, s.IdleExpiresAt, s.IP, s.UserAgent)
-	return err
 }
 
 // Session reads a session, alive or not.
@@ -91,15 +93,24 @@ func (tx *Tx) SessionsOf(ctx context.Context, userID string) ([]Session, error) 
 	return queryAll(ctx, tx, scanSession, sessionsOf, userID)
 }
 
+const countSessionsOf = `SELECT count(*) FROM
+	(SELECT id FROM sessions WHERE user_id = $1 AND ended_at IS NULL ORDER BY id DESC LIMIT $2) AS living`
+
+// CountSessionsOf counts, up to a limit, the sessions of a user that haven't ended: no fewer than are alive.
+func (tx *Tx) CountSessionsOf(ctx context.Context, userID string, limit int) (n int, err error) {
+	err = tx.queryRow(ctx, countSessionsOf, userID, limit).Scan(&n)
+	return n, err
+}
+
 // EndSession ends a session and reports whether it hadn't ended before.
 func (tx *Tx) EndSession(ctx context.Context, id string) (bool, error) {
 	n, err := tx.exec(ctx, `UPDATE sessions SET ended_at = $2 WHERE id = $1 AND ended_at IS NULL`, id, tx.Now())
 	return n > 0, err
 }
 
-// TouchSession records a use and moves the idle limit.
+// TouchSession records a use and moves the idle limit. The session MUST be locked.
 func (tx *Tx) TouchSession(ctx context.Context, id string, idleExpiresAt int64, ip, userAgent string) error {
-	return tx.execOne(ctx, `UPDATE sessions SET last_used_at = $2, idle_expires_at = $3, ip = $4, user_agent = $5
+	return tx.later(ctx, `UPDATE sessions SET last_used_at = $2, idle_expires_at = $3, ip = $4, user_agent = $5
 		WHERE id = $1`, id, tx.Now(), idleExpiresAt, ip, userAgent)
 }
 
@@ -125,32 +136,38 @@ type RefreshToken struct {
 	UsedAt     *int64
 }
 
-const refreshColumns = `hash, session_id, generation, created_at, used_at`
+const refreshColumns = `refresh_tokens.hash, refresh_tokens.session_id, refresh_tokens.generation, refresh_tokens.created_at,
+	refresh_tokens.used_at`
 
-func scanRefresh(s scanner) (r RefreshToken, err error) {
-	err = s.Scan(&r.Hash, &r.SessionID, &r.Generation, &r.CreatedAt, &r.UsedAt)
-	return r, err
+func (r *RefreshToken) into() []any {
+	return []any{&r.Hash, &r.SessionID, &r.Generation, &r.CreatedAt, &r.UsedAt}
 }
 
 // InsertRefreshToken adds a refresh token.
 func (tx *Tx) InsertRefreshToken(ctx context.Context, r RefreshToken) error {
-	_, err := tx.exec(ctx, `INSERT INTO refresh_tokens (hash, session_id, generation, created_at) VALUES ($1, $2, $3, $4)`,
+	return tx.later(ctx, `INSERT INTO refresh_tokens (hash, session_id, generation, created_at) VALUES ($1, $2, $3, $4)`,
 		r.Hash, r.SessionID, r.Generation, r.CreatedAt)
-	return err
 }
 
 // RefreshToken reads a refresh token by its hash.
 func (tx *Tx) RefreshToken(ctx context.Context, hash []byte) (RefreshToken, error) {
-	return scanRefresh(tx.queryRow(ctx, `SELECT `+refreshColumns+` FROM refresh_tokens WHERE hash = $1`, hash))
+	var r RefreshToken
+	err := tx.queryRow(ctx, `SELECT `+refreshColumns+` FROM refresh_tokens WHERE hash = $1`, hash).Scan(r.into()...)
+	return r, err
 }
 
-// LockRefreshToken reads a refresh token by its hash and locks its row. Its user and session come first.
-func (tx *Tx) LockRefreshToken(ctx context.Context, hash []byte) (RefreshToken, error) {
-	return scanRefresh(tx.queryRow(ctx, `SELECT `+refreshColumns+` FROM refresh_tokens WHERE hash = $1`+
-		tx.db.dialect.forUpdate, hash))
+// LockFamily reads a refresh token by its hash, with its session and that one's user, and locks all three, the user first.
+// Each is as its last change left it, also one that the lock was waited for.
+func (tx *Tx) LockFamily(ctx context.Context, hash []byte) (r RefreshToken, s Session, u User, err error) {
+	err = tx.queryRow(ctx, lockFamily+tx.db.dialect.forUpdateFamily, hash).Scan(slices.Concat(r.into(), s.into(), u.into())...)
+	return r, s, u, err
 }
 
-// UseRefreshToken marks the first use of a refresh token; [ErrNotFound] when it was used before.
+const lockFamily = `SELECT ` + refreshColumns + `, ` + sessionColumns + `, ` + userColumns + `
+	FROM users JOIN sessions ON sessions.user_id = users.id JOIN refresh_tokens ON refresh_tokens.session_id = sessions.id
+	WHERE refresh_tokens.hash = $1`
+
+// UseRefreshToken marks the first use of a refresh token, which MUST be locked and unused.
 func (tx *Tx) UseRefreshToken(ctx context.Context, hash []byte) error {
-	return tx.execOne(ctx, `UPDATE refresh_tokens SET used_at = $2 WHERE hash = $1 AND used_at IS NULL`, hash, tx.Now())
+	return tx.later(ctx, `UPDATE refresh_tokens SET used_at = $2 WHERE hash = $1 AND used_at IS NULL`, hash, tx.Now())
 }

@@ -32,8 +32,8 @@ type Tx struct {
 	late      lateEvents
 }
 
-// Now returns the database's time in UTC microseconds, read once per transaction, when it is first asked for. After an
-// error it returns 0, and the transaction can't be committed.
+// Now returns the database's time in UTC microseconds, read once per transaction, when it is first asked for, or with
+// authority before that. After an error it returns 0, and the transaction can't be committed.
 func (tx *Tx) Now() int64 {
 	if tx.now != 0 || tx.failed != nil {
 		return tx.now
@@ -57,8 +57,7 @@ func (tx *Tx) Settle(ctx context.Context) error {
 	if tx.db.dialect.settle == "" {
 		return nil
 	}
-	_, err := tx.exec(ctx, tx.db.dialect.settle)
-	return err
+	return tx.later(ctx, tx.db.dialect.settle)
 }
 
 // clock returns an SQL expression for the database's time, to be read by a statement that does more.

@@ -87,16 +87,18 @@ func refreshTokenIsUsedOnce(t *testing.T, db *store.DB) {
 		if err != nil {
 			return err
 		}
-		got, err = tx.LockRefreshToken(t.Context(), want.Hash)
+		got, session, user, err := tx.LockFamily(t.Context(), want.Hash)
 		same(t, want, got)
+		same(t, s, session)
+		same(t, s.UserID, user.ID)
 		if err != nil {
 			return err
 		}
+		if _, _, _, err := tx.LockFamily(t.Context(), []byte("other")); !errors.Is(err, store.ErrNotFound) {
+			t.Errorf("no such token: %v", err)
+		}
 		if err := tx.UseRefreshToken(t.Context(), want.Hash); err != nil {
 			return err
-		}
-		if err := tx.UseRefreshToken(t.Context(), want.Hash); !errors.Is(err, store.ErrNotFound) {
-			t.Errorf("second use: %v", err)
 		}
 		got, err = tx.RefreshToken(t.Context(), want.Hash)
 		same(t, tx.Now(), *got.UsedAt)

@@ -143,10 +143,7 @@ func refreshTokenHasOneFirstUse(t *testing.T, db *store.DB) {
 	var first atomic.Int32
 	atOnce(t, 8, func(ctx context.Context, i int) error {
 		return db.Update(ctx, func(tx *store.Tx) error {
-			if _, err := tx.LockSession(ctx, s.ID); err != nil {
-				return err
-			}
-			r, err := tx.LockRefreshToken(ctx, hash)
+			r, _, _, err := tx.LockFamily(ctx, hash)
 			if err != nil || r.UsedAt != nil {
 				return err
 			}
