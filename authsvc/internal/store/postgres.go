@@ -136,27 +136,29 @@ const (
 )
 
 func postgresKind(err error) error {
+	kind := postgresErrorKind(err)
+	if kind == errLost && errors.Is(err, errNotBegun) {
+		return errAborted
+	}
+	return kind
+}
+
+func postgresErrorKind(err error) error {
 	var connecting *pgconn.ConnectError
 	var e *pgconn.PgError
+	var network net.Error
 	switch {
 	case errors.As(err, &connecting):
 		return ErrUnavailable
-	case errors.Is(err, errNotBegun) && lostConnection(err):
-		return errAborted
 	case errors.As(err, &e):
 		return sqlstateKind(e)
-	case lostConnection(err):
+	case errors.As(err, &network), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF), errors.Is(err, net.ErrClosed),
+		errors.Is(err, driver.ErrBadConn), errors.Is(err, sql.ErrConnDone), pgconn.SafeToRetry(err):
 		return errLost
 	case errors.Is(err, errUnsure):
 		return ErrUnavailable
 	}
 	return nil
-}
-
-func lostConnection(err error) bool {
-	var network net.Error
-	return errors.As(err, &network) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed) ||
-		errors.Is(err, driver.ErrBadConn) || errors.Is(err, sql.ErrConnDone) || pgconn.SafeToRetry(err)
 }
 
 func sqlstateKind(e *pgconn.PgError) error {

@@ -36,8 +36,9 @@ type laterKey struct{}
 // later marks a statement's context: its result isn't wanted.
 func later(ctx context.Context) context.Context { return context.WithValue(ctx, laterKey{}, true) }
 
-// errNotBegun is of a transaction that was lost in its first sending, which held no COMMIT.
-var errNotBegun = errors.New("transaction not begun")
+// errNotBegun is of a transaction that failed in its first sending, which held no COMMIT: if its connection was lost, nothing
+// has happened.
+var errNotBegun = errors.New("in a transaction's first statement")
 
 // BeginTx implements driver.ConnBeginTx. It sends nothing.
 func (c *postgresConn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, error) {
@@ -97,7 +98,6 @@ func (c *postgresConn) QueryContext(ctx context.Context, query string, args []dr
 	if err = c.lost(err); err != nil {
 		return nil, err
 	}
-	c.begun = true
 	return rows, nil
 }
 
@@ -170,13 +170,13 @@ func (c *postgresConn) send(ctx context.Context, last statement) (pgx.BatchResul
 	return results, nil
 }
 
-// lost marks the error of a first sending that wasn't the server's.
+// lost marks the error of a first sending. The transaction may have begun all the same.
 func (c *postgresConn) lost(err error) error {
-	var refused *pgconn.PgError
-	if first := !c.begun; err != nil && first && !errors.As(err, &refused) {
+	first := !c.begun
+	c.begun = true
+	if err != nil && first {
 		return fmt.Errorf("%w: %w", errNotBegun, err)
 	}
-	c.begun = true
 	return err
 }
 
