@@ -1,7 +1,8 @@
 // Package store keeps authsvc's truth in SQL: SQLite for one process, PostgreSQL 15 or later for many, behind the same
-// statements. What differs between the two stands in dialect.go, sqlite.go and postgres.go and nowhere else.
+// statements. What differs between the two stands in dialect.go, in the files named after them, and in ride.go, which is
+// SQLite's.
 //
-// Everything happens in transactions: [DB.Update] for changes, [DB.View] for reads, [DB.Issue] for transactions that
+// Everything happens in transactions: [DB.Update] and [DB.UpdateBriefly] for changes, [DB.View] for reads, [DB.Issue] for transactions that
 // create credentials. A state change and the event that announces it MUST be written by the same transaction
 // ([Tx.InsertEvent]); nothing is ever published from inside one.
 //
