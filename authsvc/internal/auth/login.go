@@ -82,16 +82,12 @@ func (s *Service) verifyLogin(ctx context.Context, name, password string) (user 
 
 // userByName treats a name that nobody can have like one that nobody has.
 func (s *Service) userByName(ctx context.Context, name string) (store.User, error) {
-	var user store.User
 	username, err := canonicalUsername(name)
 	if err != nil {
-		return user, ErrNotFound
+		return store.User{}, ErrNotFound
 	}
-	err = s.view(ctx, func(tx *store.Tx) (err error) {
-		user, err = tx.UserByName(ctx, username)
-		return err
-	})
-	return user, err
+	user, err := s.db.UserByName(ctx, username)
+	return user, refusal(err)
 }
 
 // openSession issues tokens to the user whose password was verified, if that user is still the same under the lock.

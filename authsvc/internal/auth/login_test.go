@@ -214,7 +214,7 @@ func TestBootstrapKeepsARandomPasswordBeforeItCommits(t *testing.T) {
 			t.Fatalf("an admin exists: %v %v", created, err)
 		}
 		w.update(t, func(tx *store.Tx) error {
-			root, err := tx.UserByName(t.Context(), "root")
+			root, err := w.db.UserByName(t.Context(), "root")
 			if err != nil {
 				return err
 			}

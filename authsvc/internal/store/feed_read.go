@@ -91,7 +91,7 @@ type EventState struct {
 }
 
 // EventStates reads how far events have come; those that don't exist any more are left out. It reads the primary.
-func (db *DB) EventStates(ctx context.Context, ids []string) (states []EventState, err error) {
+func (db *DB) EventStates(ctx context.Context, ids []string) ([]EventState, error) {
 	marks, args := make([]string, len(ids)), make([]any, len(ids))
 	for i, id := range ids {
 		marks[i], args[i] = "$"+strconv.Itoa(i+1), id
@@ -100,12 +100,8 @@ func (db *DB) EventStates(ctx context.Context, ids []string) (states []EventStat
 		err = s.Scan(&e.ID, &e.Epoch, &e.Seq, &e.Published)
 		return e, err
 	}
-	err = db.View(ctx, func(tx *Tx) error {
-		states, err = queryAll(ctx, tx, scan, `SELECT id, COALESCE(epoch, ''), COALESCE(seq, 0), published_at IS NOT NULL
-			FROM events WHERE id IN (`+strings.Join(marks, ", ")+`)`, args...)
-		return err
-	})
-	return states, err
+	return ask(ctx, db, scan, `SELECT id, COALESCE(epoch, ''), COALESCE(seq, 0), published_at IS NOT NULL
+		FROM events WHERE id IN (`+strings.Join(marks, ", ")+`)`, args...)
 }
 
 // FeedStanding reads how the feed stands now, without a lock. Before the first term it is [ErrNotFound].

@@ -155,22 +155,37 @@ func queryAll[T any](ctx context.Context, tx *Tx, scan func(scanner) (T, error),
 		return nil, err
 	}
 	rows, err := tx.tx.QueryContext(ctx, query, args...)
+	all, err := readAll(rows, err, scan)
+	return all, tx.fail(err)
+}
+
+// readAll reads and closes the result of a query.
+func readAll[T any](rows *sql.Rows, err error, scan func(scanner) (T, error)) (all []T, _ error) {
 	if err != nil {
-		return nil, tx.fail(err)
+		return nil, err
 	}
 	defer rows.Close()
-	var all []T
 	for rows.Next() {
 		one, err := scan(rows)
 		if err != nil {
-			return nil, tx.fail(err)
+			return nil, err
 		}
 		all = append(all, one)
 	}
 	if err := rows.Err(); err != nil {
-		return nil, tx.fail(err)
+		return nil, err
 	}
 	return all, nil
+}
+
+// ask is queryAll for one statement by itself, which sees one snapshot, taken after the call began, and costs one round trip.
+func ask[T any](ctx context.Context, db *DB, scan func(scanner) (T, error), query string, args ...any) (all []T, err error) {
+	err = db.retry(ctx, func() error {
+		rows, err := db.reader.QueryContext(ctx, query, args...)
+		all, err = readAll(rows, err, scan)
+		return db.classify(err)
+	})
+	return all, err
 }
 
 func scanString(s scanner) (v string, err error) {

@@ -53,8 +53,15 @@ func (tx *Tx) User(ctx context.Context, id string) (User, error) {
 }
 
 // UserByName reads a user by lower-case username.
-func (tx *Tx) UserByName(ctx context.Context, username string) (User, error) {
-	return scanUser(tx.queryRow(ctx, `SELECT `+userColumns+` FROM users WHERE username = $1`, username))
+func (db *DB) UserByName(ctx context.Context, username string) (User, error) {
+	found, err := ask(ctx, db, scanUser, `SELECT `+userColumns+` FROM users WHERE username = $1`, username)
+	if err == nil && len(found) == 0 {
+		err = ErrNotFound
+	}
+	if err != nil {
+		return User{}, err
+	}
+	return found[0], nil
 }
 
 // LockUser reads a user and locks the row.

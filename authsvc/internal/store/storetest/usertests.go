@@ -25,7 +25,7 @@ func userIsReadAsWritten(t *testing.T, db *store.DB) {
 		if err != nil {
 			return err
 		}
-		got, err = tx.UserByName(t.Context(), "ada")
+		got, err = db.UserByName(t.Context(), "ada")
 		same(t, u, got)
 		if err != nil {
 			return err
@@ -81,7 +81,7 @@ func usersArePagedAndSearched(t *testing.T, db *store.DB) {
 	}
 	same(t, want, got)
 	view(t, db, func(tx *store.Tx) error {
-		first, err := tx.UserByName(t.Context(), got[0])
+		first, err := db.UserByName(t.Context(), got[0])
 		if err != nil {
 			return err
 		}
