@@ -167,10 +167,11 @@ func (tx *Tx) freshWithFacts(ctx context.Context) (fresh []unnumbered, f feedFac
 		ceiling, ttl, now int64
 		kids              string
 	}
+	clock, parameter := tx.db.clockParameter()
 	rows, err := queryAll(ctx, tx, func(s scanner) (r row, err error) {
 		err = s.Scan(&r.ceiling, &r.ttl, &r.now, &r.kids, &r.id, &r.typ, &r.payload)
 		return r, err
-	}, fmt.Sprintf(unnumberedWithFacts, tx.db.clock()), numberLimit+1)
+	}, fmt.Sprintf(unnumberedWithFacts, clock), parameter, numberLimit+1)
 	if err != nil {
 		return nil, f, err
 	}
@@ -191,7 +192,7 @@ func (tx *Tx) freshWithFacts(ctx context.Context) (fresh []unnumbered, f feedFac
 const unnumberedWithFacts = `WITH facts AS MATERIALIZED (SELECT exp_ceiling, max_access_ttl, %s AS now,
 		(SELECT COALESCE(string_agg(kid, ' '), '') FROM signing_keys WHERE purpose = 'token') AS kids FROM authority WHERE id = 1)
 	SELECT exp_ceiling, max_access_ttl, now, kids, COALESCE(fresh.id, ''), COALESCE(fresh.type, ''), COALESCE(fresh.payload, '')
-	FROM facts LEFT JOIN (SELECT id, type, payload FROM events WHERE seq IS NULL ORDER BY id LIMIT $1) AS fresh ON TRUE
+	FROM facts LEFT JOIN (SELECT id, type, payload FROM events WHERE seq IS NULL ORDER BY id LIMIT $2) AS fresh ON TRUE
 	ORDER BY fresh.id`
 
 func cutToSize(all []unnumbered) []unnumbered {

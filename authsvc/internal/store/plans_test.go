@@ -37,7 +37,7 @@ func TestStatementsUseTheirIndexes(t *testing.T) {
 				{countAdmins, nil, "users_admins"},
 				{keysOf, keysOfArgs, "api_keys_user"},
 				{auditPage, []any{"0190", 10}, "audit_pkey"},
-				{fmt.Sprintf(unnumberedWithFacts, "1"), []any{10}, "events_unnumbered"},
+				{fmt.Sprintf(unnumberedWithFacts, "CAST($1 AS BIGINT)"), []any{1, 10}, "events_unnumbered"},
 				{revocationsPage, []any{"0190", "token.revoked", 1, 10}, "events_pkey"},
 			} {
 				plan := planOf(t, db, s.query, s.args)
