@@ -56,11 +56,11 @@ const (
 	RoleIntrospect = "introspect"
 )
 
-// AuthenticateBearer checks an access token of ours against keys and database. The error is [ErrUnauthenticated], or
-// [ErrUnavailable].
+// AuthenticateBearer checks an access token of ours against keys and database. Derived tokens, which have no session of their
+// own, are for resource services: nobody manages anything with one. The error is [ErrUnauthenticated], or [ErrUnavailable].
 func (s *Service) AuthenticateBearer(ctx context.Context, token string, from Client) (Caller, error) {
-	found, err := s.findToken(ctx, token)
-	if err == nil && found.claims.Audience != s.cfg.Audience {
+	found, err := s.findToken(ctx, liveness.Callers, token)
+	if err == nil && (found.claims.Audience != s.cfg.Audience || found.claims.derived()) {
 		err = errNotAlive
 	}
 	if err != nil {
@@ -73,7 +73,7 @@ func (s *Service) AuthenticateBearer(ctx context.Context, token string, from Cli
 
 // AuthenticateKey checks an API key against the database. The error is [ErrUnauthenticated], or [ErrUnavailable].
 func (s *Service) AuthenticateKey(ctx context.Context, key string, from Client) (Caller, error) {
-	k, u, err := s.findKey(ctx, key)
+	k, u, err := s.findKey(ctx, liveness.Callers, key)
 	if err != nil {
 		return Caller{}, unauthenticated(err)
 	}
@@ -98,17 +98,26 @@ type foundToken struct {
 	user     store.User // what decides, and the name
 }
 
+// roles are the user's at this moment, of which a derived token has only those that it was given.
+func (f foundToken) roles() []string {
+	if !f.claims.derived() {
+		return f.user.Roles
+	}
+	return amongst(f.user.Roles, f.claims.Roles)
+}
+
 // expiryMargin is for calls that revoke: a verifier, with its leeway for exp and a clock of its own, still accepts what
 // expired here less long ago.
 const expiryMargin = time.Minute
 
-// findToken verifies an access token and finds out that it lives now. The error is errNotAlive when it doesn't.
-func (s *Service) findToken(ctx context.Context, token string) (foundToken, error) {
+// findToken verifies an access token and finds out, as one of the askers of liveness, that it lives now. The error is errNotAlive
+// when it doesn't.
+func (s *Service) findToken(ctx context.Context, asker, token string) (foundToken, error) {
 	found, err := s.verifyToken(ctx, token)
 	if err != nil {
 		return foundToken{}, err
 	}
-	state, err := s.ask(ctx, found.question)
+	state, err := s.ask(ctx, asker, found.question)
 	if err != nil {
 		return foundToken{}, err
 	}
@@ -186,8 +195,8 @@ func (f *foundToken) lives(state store.State) error {
 }
 
 // ask reads with others what has been asked for.
-func (s *Service) ask(ctx context.Context, question store.Question) (store.State, error) {
-	state, err := s.cfg.Reads.Ask(ctx, question)
+func (s *Service) ask(ctx context.Context, asker string, question store.Question) (store.State, error) {
+	state, err := s.cfg.Reads.Ask(ctx, asker, question)
 	if errors.Is(err, liveness.ErrBusy) || errors.Is(err, liveness.ErrLate) {
 		return state, fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
@@ -200,13 +209,14 @@ func madeBefore(id string, millis int64) bool {
 	return err != nil || !parsed.IsV7() || parsed.Millis() < millis
 }
 
-// findKey looks up a living API key by its secret, with what decides about it. The error is errNotAlive when there is none.
-func (s *Service) findKey(ctx context.Context, key string) (store.APIKey, store.User, error) {
+// findKey looks up a living API key by its secret, as one of the askers of liveness, with what decides about it. The error is
+// errNotAlive when there is none.
+func (s *Service) findKey(ctx context.Context, asker, key string) (store.APIKey, store.User, error) {
 	question, err := keyQuestion(key)
 	if err != nil {
 		return store.APIKey{}, store.User{}, err
 	}
-	state, err := s.ask(ctx, question)
+	state, err := s.ask(ctx, asker, question)
 	if err != nil {
 		return store.APIKey{}, store.User{}, err
 	}
@@ -248,9 +258,14 @@ func narrowed(roles, scopes []string) []string {
 	if len(scopes) == 0 {
 		return roles
 	}
+	return amongst(roles, scopes)
+}
+
+// amongst returns those of the roles that others hold, too.
+func amongst(roles, others []string) []string {
 	kept := []string{}
 	for _, role := range roles {
-		if slices.Contains(scopes, role) {
+		if slices.Contains(others, role) {
 			kept = append(kept, role)
 		}
 	}

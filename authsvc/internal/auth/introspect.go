@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 
+	"github.com/tocsin-auth/tocsin/authsvc/internal/liveness"
 	"github.com/tocsin-auth/tocsin/authsvc/internal/store"
 	"github.com/tocsin-auth/tocsin/pkg/events"
 	"github.com/tocsin-auth/tocsin/pkg/events/apikey"
@@ -56,11 +57,11 @@ func (s *Service) introspect(ctx context.Context, token string) (found Introspec
 	if _, err := apikey.Parse(token); err == nil {
 		return s.introspectKey(ctx, token)
 	}
-	access, err := s.findToken(ctx, token)
+	access, err := s.findToken(ctx, liveness.Introspected, token)
 	if err != nil {
 		return Introspection{}, err
 	}
-	c, roles := access.claims, access.user.Roles
+	c, roles := access.claims, access.roles()
 	return Introspection{Scope: strings.Join(roles, " "), ClientID: c.ClientID, Username: access.user.Username,
 		TokenType: "Bearer", Exp: c.Expires, Iat: c.IssuedAt, Sub: c.Subject, Aud: c.Audience, JTI: c.ID,
 		SessionID: c.SessionID, KeyID: c.KeyID, Mode: string(c.Mode), Roles: roles}, nil
@@ -84,7 +85,7 @@ func introspectRefresh(ctx context.Context, tx *store.Tx, token string) (Introsp
 }
 
 func (s *Service) introspectKey(ctx context.Context, key string) (Introspection, error) {
-	k, user, err := s.findKey(ctx, key)
+	k, user, err := s.findKey(ctx, liveness.Introspected, key)
 	if err != nil {
 		return Introspection{}, err
 	}

@@ -40,6 +40,9 @@ type accessClaims struct {
 	Parents   []events.Parent `json:"parents,omitempty"`
 }
 
+// derived reports whether the token rests on something else than a session of its user's.
+func (c accessClaims) derived() bool { return c.SessionID == "" || c.KeyID != "" || len(c.Parents) > 0 }
+
 // askable reports whether the ids are such as questions may hold. Ours are; another program that has the key may sign anything.
 func (c accessClaims) askable() bool {
 	ids := []string{c.ID, c.SessionID, c.Subject, c.KeyID}

@@ -51,9 +51,10 @@ type KeyRing interface {
 
 var _ KeyRing = (*keyring.Ring)(nil)
 
-// Reads answers questions about credentials by a read of the primary that begins after the call did, which may be shared.
+// Reads answers questions about credentials by a read of the primary that begins after the call did, which may be shared. None
+// of the askers keeps the others waiting.
 type Reads interface {
-	Ask(ctx context.Context, question store.Question) (store.State, error)
+	Ask(ctx context.Context, asker string, question store.Question) (store.State, error)
 }
 
 // Config is what a [Service] needs.

@@ -52,6 +52,9 @@ const (
 // defaultShares, of questions that have a read of their own, keep a quarter of the workers out of any one service's reach.
 var defaultShares = turns.Shares{Workers: 8, Running: 6, Queued: 128, Total: 1024, Batch: 1}
 
+// replyShares: more workers than processors, because some may wait for the bus.
+var replyShares = turns.Shares{Workers: 4, Running: 3, Queued: 1024, Total: 8192, Batch: 16}
+
 // Config is what the responders need.
 type Config struct {
 	// Conn answers questions; it must be allowed to subscribe to them in the queue group [events.QueueGroup].
@@ -88,6 +91,9 @@ type Responders struct {
 	cfg     Config
 	answers responder
 	pool    *turns.Pool[arrival] // runs what has a read of its own
+	// replies judges, signs and sends what was read with others: those who read have others waiting for them, and a bus that has
+	// gone silent holds up who sends.
+	replies *turns.Pool[reading]
 	// gathered counts what shares a read and isn't answered yet; answered is sent on, if there is room, when there is one less.
 	gathered atomic.Int64
 	answered chan struct{}
@@ -132,9 +138,11 @@ func Start(ctx context.Context, cfg Config) (*Responders, error) {
 	}
 	r.queries, r.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	r.pool = turns.New(cfg.shares, func(batch []arrival) { r.work(batch[0]) })
+	r.replies = turns.New(replyShares, r.reply)
 	if err := r.look(); err != nil {
 		r.cancel()
 		r.pool.Close()
+		r.replies.Close()
 		return nil, err
 	}
 	r.watched.Go(r.watch)
@@ -256,14 +264,32 @@ func (r *Responders) gather(service string, a arrival) {
 	}
 	r.gathered.Add(1)
 	if !r.cfg.Gather.Submit(service, asked.Question, func(state store.State, err error) {
-		defer r.ungather()
-		var answer feed.Message
-		if err == nil {
-			answer, err = asked.answer(state)
+		if !r.replies.Submit(service, reading{a, asked, state, err}) {
+			r.finish(a, feed.Message{}, liveness.ErrLate) // what is sent already waits for too long
+			r.ungather()
 		}
-		r.finish(a, answer, err)
 	}) {
 		r.finish(a, feed.Message{}, feed.ErrBusy)
+		r.ungather()
+	}
+}
+
+// reading is what was read for a question.
+type reading struct {
+	arrival
+	asked inquiry
+	state store.State
+	err   error
+}
+
+func (r *Responders) reply(batch []reading) {
+	for _, one := range batch {
+		var answer feed.Message
+		err := one.err
+		if err == nil {
+			answer, err = one.asked.answer(one.state)
+		}
+		r.finish(one.arrival, answer, err)
 		r.ungather()
 	}
 }
@@ -289,7 +315,7 @@ func (r *Responders) finish(a arrival, page feed.Message, err error) {
 	outcome := Late // nobody waits for an answer
 	if !errors.Is(err, liveness.ErrLate) {
 		var answer *nats.Msg
-		outcome, answer = r.reply(a.question, page, err)
+		outcome, answer = r.message(a.question, page, err)
 		if err := a.RespondMsg(answer); err != nil {
 			r.cfg.Log.Debug("elite: answer not sent", "question", a.question, "error", err)
 		}
@@ -297,8 +323,8 @@ func (r *Responders) finish(a arrival, page feed.Message, err error) {
 	r.cfg.Observe(a.question, outcome, time.Since(a.at))
 }
 
-// reply makes the message for a page or an error: the one place that knows the bus's codes.
-func (r *Responders) reply(question Question, page feed.Message, err error) (Outcome, *nats.Msg) {
+// message makes the message for a page or an error: the one place that knows the bus's codes.
+func (r *Responders) message(question Question, page feed.Message, err error) (Outcome, *nats.Msg) {
 	switch {
 	case err == nil:
 		return Answered, signedMessage(page)
@@ -345,6 +371,7 @@ func (r *Responders) Close(ctx context.Context) error {
 	}
 	r.pool.Close()
 	r.awaitGathered(ctx)
+	r.replies.Close()
 	if !r.cfg.Up() {
 		return ctx.Err()
 	}

@@ -271,6 +271,37 @@ func TestAFloodFromOneServiceLeavesOthersTheirShare(t *testing.T) {
 	}
 }
 
+// slowRing signs when it may; it stands in for a bus that has gone silent, too, which holds up who sends.
+type slowRing struct {
+	ring
+	waiting chan struct{}
+	may     chan struct{}
+}
+
+func (r slowRing) FeedSigner() *events.Signer {
+	r.waiting <- struct{}{}
+	<-r.may
+	return r.ring.FeedSigner()
+}
+
+func TestAnswersThatCannotBeSentKeepNoCallerOfOursWaiting(t *testing.T) {
+	slow := slowRing{testRing(), make(chan struct{}, 1000), make(chan struct{})}
+	s := newScene(t, func(cfg *Config) { cfg.Ring = slow }, turns.Shares{Workers: 2, Running: 2, Queued: 100, Total: 100, Batch: 1})
+	defer close(slow.may)
+	for range 20 {
+		if err := s.cars.PublishRequest(events.ResolveSubject("cars"), s.cars.NewRespInbox(), s.resolveBody(t)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	<-slow.waiting
+	<-slow.waiting // as many as can read at once
+	ctx, cancel := context.WithTimeout(t.Context(), within)
+	defer cancel()
+	if _, err := s.gatherer.Ask(ctx, liveness.Callers, store.Question{Credentials: []store.Credential{{KeyID: s.key.ID}}}); err != nil {
+		t.Error(err)
+	}
+}
+
 // until waits for a state that a goroutine of the responders brings about.
 func until(t *testing.T, what string, reached func() bool) {
 	t.Helper()

@@ -62,17 +62,21 @@ func (g *Gatherer) Submit(asker string, question store.Question, done func(store
 	return g.pool.Submit(asker, pending{question, time.Now(), done})
 }
 
-// ownAsker is this program itself, asking for what was sent to it over HTTP. No resource service has that name.
-const ownAsker = ""
+// The askers of this program itself, for what was sent to it over HTTP: who calls, and what callers want to know about, which
+// may be so much that it would keep other callers waiting. No resource service has these names.
+const (
+	Callers      = ""
+	Introspected = "?"
+)
 
-// Ask is Submit for questions of this program itself, and waits. The end of ctx ends the wait alone: the read is shared.
-func (g *Gatherer) Ask(ctx context.Context, question store.Question) (store.State, error) {
+// Ask is Submit, and waits. The end of ctx ends the wait alone: the read is shared.
+func (g *Gatherer) Ask(ctx context.Context, asker string, question store.Question) (store.State, error) {
 	type outcome struct {
 		state store.State
 		err   error
 	}
 	answered := make(chan outcome, 1)
-	if !g.Submit(ownAsker, question, func(s store.State, err error) { answered <- outcome{s, err} }) {
+	if !g.Submit(asker, question, func(s store.State, err error) { answered <- outcome{s, err} }) {
 		return store.State{}, ErrBusy
 	}
 	select {

@@ -70,7 +70,7 @@ func TestNoQuestionJoinsAReadThatBeganBeforeIt(t *testing.T) {
 			wait.Go(func() {
 				for range 20 {
 					committed := version.Add(1)
-					state, err := g.Ask(context.Background(), about("x"))
+					state, err := g.Ask(context.Background(), Callers, about("x"))
 					if err != nil || state.Now < committed {
 						t.Errorf("a read saw %d, after %d was committed: %v", state.Now, committed, err)
 					}
@@ -124,12 +124,12 @@ func TestACallerWhoGivesUpDoesNotEndTheReadOfTheOthers(t *testing.T) {
 		return echo(ctx, questions)
 	})
 	hold := make(chan error, 1)
-	go func() { _, err := g.Ask(t.Context(), about("hold")); hold <- err }()
+	go func() { _, err := g.Ask(t.Context(), Callers, about("hold")); hold <- err }()
 	<-began
 	ctx, cancel := context.WithCancel(t.Context())
 	impatient, patient := make(chan error, 1), make(chan error, 1)
-	go func() { _, err := g.Ask(ctx, about("impatient")); impatient <- err }()
-	go func() { _, err := g.Ask(t.Context(), about("patient")); patient <- err }()
+	go func() { _, err := g.Ask(ctx, Callers, about("impatient")); impatient <- err }()
+	go func() { _, err := g.Ask(t.Context(), Callers, about("patient")); patient <- err }()
 	cancel()
 	if err := <-impatient; !errors.Is(err, context.Canceled) {
 		t.Errorf("impatient: %v", err)
@@ -222,10 +222,10 @@ func TestWithoutRoomAQuestionIsRefusedAtOnce(t *testing.T) {
 		return echo(ctx, questions)
 	})
 	defer close(release)
-	g.Submit(ownAsker, about("reads"), func(store.State, error) {})
+	g.Submit(Callers, about("reads"), func(store.State, error) {})
 	<-began
-	g.Submit(ownAsker, about("waits"), func(store.State, error) {})
-	if _, err := g.Ask(t.Context(), about("x")); !errors.Is(err, ErrBusy) {
+	g.Submit(Callers, about("waits"), func(store.State, error) {})
+	if _, err := g.Ask(t.Context(), Callers, about("x")); !errors.Is(err, ErrBusy) {
 		t.Error(err)
 	}
 }
