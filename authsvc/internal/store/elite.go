@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/tocsin-auth/tocsin/pkg/events"
@@ -28,7 +27,7 @@ type Credential struct {
 }
 
 // Question asks for all that decides about one credential: a token signed with Kid, whose own claims come first and then
-// those of its parents, or API keys. Ids MUST be UUIDs, or empty. What a Kid is doesn't matter.
+// those of its parents, or API keys. Ids MUST be UUIDs, or empty.
 type Question struct {
 	Kid         string
 	Credentials []Credential
@@ -81,35 +80,6 @@ func (s *Session) checked() []any {
 	return []any{&s.ID, &s.UserID, &s.TV, &s.EndedAt, &s.ExpiresAt, &s.IdleExpiresAt}
 }
 
-// statements keeps prepared statements of the reader for SQLite, which otherwise parses and plans each time; the driver of
-// PostgreSQL keeps its own.
-type statements struct {
-	mu     sync.Mutex
-	byText map[string]*sql.Stmt
-}
-
-// askReader runs a query of this file on one of the pools of readers. Its first parameter is for [DB.clockParameter].
-func (db *DB) askReader(ctx context.Context, pool *sql.DB, query string, args ...any) (*sql.Rows, error) {
-	if db.dialect.engine != SQLite {
-		return pool.QueryContext(ctx, query, args...)
-	}
-	db.prepared.mu.Lock()
-	stmt, err := db.prepared.byText[query], error(nil)
-	if stmt == nil {
-		if stmt, err = pool.PrepareContext(ctx, query); err == nil {
-			if db.prepared.byText == nil {
-				db.prepared.byText = map[string]*sql.Stmt{}
-			}
-			db.prepared.byText[query] = stmt
-		}
-	}
-	db.prepared.mu.Unlock()
-	if err != nil {
-		return nil, err
-	}
-	return stmt.QueryContext(ctx, args...)
-}
-
 // clockParameter returns an expression for the database's time and the value of its parameter, $1, so that a statement's
 // text doesn't change with the time.
 func (db *DB) clockParameter() (expression string, value int64) {
@@ -127,8 +97,11 @@ func (db *DB) Ask(ctx context.Context, questions []Question) ([]State, error) {
 		a := newAnswer(questions)
 		query, args := a.statement(db)
 		err := db.eachRow(ctx, db.asker, a.scan, query, args...)
+		if err == nil {
+			err = a.complete()
+		}
 		states = a.states
-		return errors.Join(err, a.complete(err))
+		return err
 	})
 	return states, err
 }
@@ -138,7 +111,10 @@ func (tx *Tx) Ask(ctx context.Context, question Question) (State, error) {
 	a := newAnswer([]Question{question})
 	query, args := a.statement(tx.db)
 	_, err := queryAll(ctx, tx, func(s scanner) (struct{}, error) { return struct{}{}, a.scan(s) }, query, args...)
-	if err = errors.Join(err, a.complete(err)); err != nil {
+	if err == nil {
+		err = a.complete()
+	}
+	if err != nil {
 		return State{}, err
 	}
 	a.states[0].Now = tx.Now()
@@ -265,8 +241,9 @@ func (a *answer) scan(s scanner) error {
 	return nil
 }
 
-func (a *answer) complete(err error) error {
-	if err == nil && slices.Contains(a.seen, false) {
+// complete finds out whether there was a row for everything.
+func (a *answer) complete() error {
+	if slices.Contains(a.seen, false) {
 		return errRows
 	}
 	return nil
@@ -293,7 +270,7 @@ func (db *DB) TokenKeySet(ctx context.Context) (jwks []string, now int64, err er
 
 // eachRow runs a query and scans its rows.
 func (db *DB) eachRow(ctx context.Context, pool *sql.DB, scan func(scanner) error, query string, args ...any) error {
-	rows, err := db.askReader(ctx, pool, query, args...)
+	rows, err := pool.QueryContext(ctx, query, args...)
 	if err != nil {
 		return db.classify(err)
 	}
@@ -309,5 +286,5 @@ func (db *DB) eachRow(ctx context.Context, pool *sql.DB, scan func(scanner) erro
 // Readable proves that questions can be answered from the primary now. Unlike [DB.Ping] it doesn't wait for writers.
 func (db *DB) Readable(ctx context.Context) error {
 	var id int
-	return db.classify(db.reader.QueryRowContext(ctx, `SELECT id FROM authority`).Scan(&id))
+	return db.classify(db.asker.QueryRowContext(ctx, `SELECT id FROM authority`).Scan(&id))
 }

@@ -157,17 +157,17 @@ func (r *ride) run(ctx context.Context, fn func(tx *Tx) error) (err error, mine 
 	if r.broken != nil || ctx.Err() != nil {
 		return ctx.Err(), false
 	}
-	kept := false
+	tx, kept := &Tx{ctx: ctx, db: r.db, tx: r.tx, riding: true}, false
 	defer func() {
 		if !kept { // also when fn panics
 			r.undo()
 		}
-		mine = r.broken != nil
+		mine = r.broken != nil && tx.failed != nil // a refusal may rest on what others did, which is undone with all the rest
 	}()
 	if err := r.exec("SAVEPOINT rider"); err != nil {
+		tx.failed = err
 		return err, true
 	}
-	tx := &Tx{ctx: ctx, db: r.db, tx: r.tx, riding: true}
 	if err = fn(tx); err == nil {
 		err = tx.failed
 	}

@@ -204,6 +204,7 @@ func TestWhoSharesABrokenTransactionIsRunAgain(t *testing.T) {
 	before := j.call(t, t.Context(), write("a", &in[0]))
 	breaks := j.call(t, t.Context(), func(tx *Tx) error {
 		tx.tx.ExecContext(t.Context(), "ROLLBACK")
+		tx.failed = errRefused
 		return errRefused
 	})
 	after := j.call(t, t.Context(), write("b", &in[1]))
@@ -212,6 +213,22 @@ func TestWhoSharesABrokenTransactionIsRunAgain(t *testing.T) {
 		t.Errorf("%v, %v; %v", before.err, after.err, breaks.err)
 	}
 	j.committed(t, "a", "b")
+}
+
+// A refusal may rest on what another wrote in the same transaction, which is undone with it.
+func TestARefusalInABrokenTransactionIsMadeAgain(t *testing.T) {
+	j := newJam(t)
+	runs := 0
+	refused := j.call(t, t.Context(), func(tx *Tx) error {
+		if runs++; runs == 1 {
+			tx.tx.ExecContext(t.Context(), "ROLLBACK")
+		}
+		return errRefused
+	})
+	j.open(t)
+	if !errors.Is(refused.err, errRefused) || runs != 2 {
+		t.Errorf("%v after %d runs", refused.err, runs)
+	}
 }
 
 func TestWhenTheCommitFailsAllFail(t *testing.T) {

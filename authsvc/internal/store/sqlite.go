@@ -3,6 +3,7 @@ package store
 import (
 	"database/sql"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/url"
@@ -45,12 +46,20 @@ func sqliteAsked(rows []askedRow) (source string, args []any) {
 		if r.KeyHash != nil {
 			hash = `"` + hex.EncodeToString(r.KeyHash[:]) + `"`
 		}
-		// Nothing in a kid or an id wants escaping; where something does, it names nothing.
-		text = fmt.Appendf(text, `[%d,%q,%q,%q,%q,%q,%s],`, i, r.kid, r.JTI, r.SessionID, r.Subject, r.KeyID, hash)
+		text = fmt.Appendf(text, `[%d,%s,%q,%q,%q,%q,%s],`, i, jsonText(r.kid), r.JTI, r.SessionID, r.Subject, r.KeyID, hash)
 	}
 	text[len(text)-1] = ']'
 	return `SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]'), json_extract(value, '$[3]'),
 		json_extract(value, '$[4]'), json_extract(value, '$[5]'), unhex(json_extract(value, '$[6]')) FROM json_each($2)`, []any{string(text)}
+}
+
+// jsonText quotes what may be anything, unlike an id.
+func jsonText(s string) []byte {
+	text, err := json.Marshal(s)
+	if err != nil {
+		panic(err) // strings have JSON
+	}
+	return text
 }
 
 // createPrivately makes the file unless it is there, so that SQLite doesn't make it readable for others. The

@@ -57,8 +57,6 @@ type DB struct {
 	offset   func() time.Duration
 	// queue is who waits for the writer of SQLite.
 	queue queue
-	// prepared are the reader's statements of elite.go.
-	prepared statements
 }
 
 // Option changes how a database is opened.
