@@ -20,7 +20,7 @@ func (e Event) sound() bool {
 
 func (s *scanner) event() (e Event) {
 	s.pass(`{"seq":`)
-	e.Seq = uint64(s.number())
+	e.Seq = s.count()
 	s.pass(`,"type":"`)
 	name := s.until('"')
 	s.pass(`,"at":`)

@@ -49,7 +49,7 @@ func (a *arrivals) add(service string, one arrival) (displaced int) {
 	defer a.mu.Unlock()
 	q := a.byName[service]
 	if q == nil {
-		if len(a.byName) == maxServices {
+		if len(a.byName) == maxServices && !a.retire() {
 			return 1
 		}
 		if a.byName == nil {
@@ -67,6 +67,17 @@ func (a *arrivals) add(service string, one arrival) (displaced int) {
 		displaced++
 	}
 	return displaced
+}
+
+// retire removes a queue that is empty, and reports whether there was one.
+func (a *arrivals) retire() bool {
+	for name, q := range a.byName {
+		if q.count == 0 {
+			delete(a.byName, name)
+			return true
+		}
+	}
+	return false
 }
 
 // take removes the next request: the oldest of each service in turn.

@@ -57,6 +57,11 @@ func TestArrivalsAreBoundedInTheNumberOfServices(t *testing.T) {
 	if a.add("one-too-many", arrivalOf("", time.Time{})) != 1 || a.add("s0", arrivalOf("", time.Time{})) != 0 {
 		t.Error("services aren't bounded, or a new one takes an older one's place")
 	}
+	a.take() // of s0, which has one more
+	a.take()
+	if a.add("new", arrivalOf("", time.Time{})) != 0 {
+		t.Error("a service with nothing waiting keeps its place from a new one")
+	}
 }
 
 func TestArrivalsTellHowOldTheOldestIs(t *testing.T) {

@@ -181,6 +181,7 @@ func (p *Pages) readyNext(ctx context.Context) bool {
 		return false
 	}
 	key := pageKey{epoch: now.Epoch, kid: p.signer().KeyID(), first: compactPageOf(now.Floor), compact: true}
+	p.forget(key, now.Floor)
 	for key.first+events.PageEvents-1 <= now.Head {
 		switch last, room := p.kept(key); {
 		case last != 0:
@@ -193,6 +194,19 @@ func (p *Pages) readyNext(ctx context.Context) bool {
 		}
 	}
 	return false
+}
+
+// forget lets go of the pages that nobody can use any more: those of another epoch or feed key, and those below the floor.
+// They would keep the room from pages that are needed.
+func (p *Pages) forget(now pageKey, floor uint64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for key, e := range p.byKey {
+		pg := e.Value.(*page)
+		if key.epoch != now.epoch || key.kid != now.kid || pg.whole && pg.last() < floor {
+			p.drop(e)
+		}
+	}
 }
 
 // kept returns the last seq of a page that is kept whole, or 0, and whether there is room for another one without letting one

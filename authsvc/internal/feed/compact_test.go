@@ -186,9 +186,30 @@ func TestCompactPagesAreMadeAheadWhileThereIsRoom(t *testing.T) {
 	if s.reads.Load() != 0 {
 		t.Error("they weren't ready")
 	}
-	p.keep(&page{key: pageKey{first: 1}, size: pageCacheBytes - p.size})
+	present := pageKey{epoch: pageEpoch, kid: p.signer().KeyID(), first: s.head + 2*events.PageEvents}
+	p.keep(&page{key: present, size: pageCacheBytes - p.size})
 	s.head += events.PageEvents
 	if p.readyNext(t.Context()) {
 		t.Error("there was no room")
+	}
+}
+
+func TestPagesThatNobodyCanUseMakeRoom(t *testing.T) {
+	s := &scriptedPages{head: 2*events.PageEvents + 5, size: 1}
+	p := testPages(s)
+	present := pageKey{epoch: pageEpoch, kid: p.signer().KeyID(), first: 1}
+	otherEpoch, otherKey := present, present
+	otherEpoch.epoch, otherKey.kid = "01920000-0000-7000-8000-00000000000f", "former"
+	for _, key := range []pageKey{otherEpoch, otherKey} {
+		p.keep(&page{key: key, size: pageCacheBytes/2 - 1})
+	}
+	for range 2 {
+		if !p.readyNext(t.Context()) {
+			t.Fatal("nothing was made")
+		}
+	}
+	p.forget(present, events.PageEvents+1)
+	if len(p.byKey) != 1 {
+		t.Errorf("%d pages are kept; the first range is below the floor", len(p.byKey))
 	}
 }
