@@ -53,7 +53,8 @@ func TestHeadersThatOnlyAProxyMaySetAreRefused(t *testing.T) {
 			others = []string{"X-Original-Uri", "X-Original-Method"}
 		}
 		for _, name := range append(others, "Tocsin-Subject", "tocsin_subject", "TOCSIN.ROLES", "Tocsin-Refusal", "Tocsin-Future", "X_Original_Uri", "X_Forwarded_Uri", "x-Original_Uri",
-			"X-Original-URL", "X-Rewrite-Url", "X-HTTP-Method-Override", "X_Http-Method", "X-Envoy-Original-Path") {
+			"X-Original-URL", "X-Rewrite-Url", "X-HTTP-Method-Override", "X_Http-Method", "X-Envoy-Original-Path", "SCRIPT_NAME", "Script-Name", "script.name",
+			"X-Script-Name", "PATH_INFO", "Path-Info", "X-Forwarded-Prefix", "X-Host", "X-HTTP-Host-Override", "Forwarded", "forwarded", "Any_Thing", "_", "Ünder_score") {
 			w := r.ask("/check", append(own[:len(own):len(own)], name, "/health")...)
 			if w.Code == 200 || r.guard.asked > 1 {
 				t.Errorf("%s: %s was taken", style, name)
@@ -205,7 +206,8 @@ func FuzzHeaders(f *testing.F) {
 		err := r.style.Check(http.Header{name: {"x"}})
 		// As CGI, WSGI and PHP read it.
 		cgi := strings.NewReplacer("-", "_", ".", "_", " ", "_").Replace(strings.ToUpper(name))
-		if err == nil && (strings.HasPrefix(cgi, "TOCSIN_") || cgi == "X_ORIGINAL_URL" || cgi == "X_REWRITE_URL" || cgi == "X_FORWARDED_URI" || cgi == "X_HTTP_METHOD_OVERRIDE") {
+		if err == nil && (strings.HasPrefix(cgi, "TOCSIN_") || cgi == "X_ORIGINAL_URL" || cgi == "X_REWRITE_URL" || cgi == "X_FORWARDED_URI" || cgi == "X_HTTP_METHOD_OVERRIDE" ||
+			cgi == "SCRIPT_NAME" || cgi == "PATH_INFO" || cgi == "FORWARDED" || strings.Contains(name, "_")) {
 			t.Fatalf("%q was let through", name)
 		}
 	})

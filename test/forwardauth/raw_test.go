@@ -94,7 +94,51 @@ func (s *scene) judged(t *testing.T, seen *sight) bool {
 	t.Helper()
 	claims := s.identity(t, seen)
 	path, _, _ := strings.Cut(seen.URI, "?")
-	return claims["htm"] == seen.Method && claims["path"] == path
+	host, _, _ := strings.Cut(strings.ToLower(seen.Host), ":")
+	return claims["htm"] == seen.Method && claims["path"] == path && claims["host"] == host
+}
+
+// showsTheJudgedHost: of a Host that one program reads as a list and another as a name, the backend sees nothing else than was judged.
+func (s *scene) showsTheJudgedHost(t *testing.T) {
+	for _, host := range []string{"a.example", "A.Example:81", "admin.example,a.example", "admin.example, a.example", "a.example.", "", "a b", "a.example/x"} {
+		s.backend.last()
+		status, body := s.raw(t, strings.Replace(s.line("GET", "/v1/cars"), "Host: a.example", "Host: "+host, 1))
+		if seen := s.backend.last(); seen != nil && !s.judged(t, seen) || seen == nil && status < 400 {
+			t.Errorf("Host %q: %d %s, and the backend saw %+v", host, status, body, seen)
+		}
+	}
+}
+
+// identifiesLongRequests: at the length where the identity no longer fits into some buffer, a request is refused as too long or has it.
+func (s *scene) identifiesLongRequests(t *testing.T) {
+	for _, length := range []int{2000, 4000, 6000, 7500, 8100, 8192, 8193} {
+		uri := "/v1/" + strings.Repeat("&", length-len("/v1/")) // which JSON for HTML writes with six bytes
+		s.backend.last()
+		status, body := s.raw(t, s.line("GET", uri))
+		seen := s.backend.last()
+		switch {
+		case seen != nil && (status != 200 || !s.judged(t, seen)):
+			t.Errorf("%d bytes: %d, and the backend saw %v", length, status, seen.Header)
+		case seen == nil && (length <= 7500 || status != 400 && status != 414):
+			t.Errorf("%d bytes: %d %s", length, status, body)
+		}
+	}
+}
+
+// survivesManyHeaders: a request with very many lines is refused or judged, and the proxy lives.
+func (s *scene) survivesManyHeaders(t *testing.T) {
+	for _, lines := range []int{70, 90, 95, 96, 97, 98, 99, 100, 200} {
+		many := make([]string, lines)
+		for i := range many {
+			many[i] = fmt.Sprintf("A%d: x", i)
+		}
+		s.backend.last()
+		status, _ := s.raw(t, s.line("GET", "/v1/cars", many...))
+		if seen := s.backend.last(); status == 0 || seen == nil && status < 400 || seen != nil && !s.judged(t, seen) {
+			t.Errorf("%d lines: %d", lines, status)
+		}
+	}
+	s.proxy.Must(t, 200, "GET", "/v1/cars", s.user.Auth(), nil)
 }
 
 func (s *scene) showsTheJudgedPath(t *testing.T) {
@@ -147,7 +191,8 @@ func (s *scene) mustNotSee(t *testing.T, what string, status int) {
 
 func (s *scene) refusesSteeringHeaders(t *testing.T) {
 	for _, name := range []string{"X-Original-URL", "X-Rewrite-URL", "X-Original-URI", "X_Original_URI", "X-Original-Method", "X-Forwarded-Uri", "X-Forwarded-Method",
-		"X_Forwarded_Uri", "X-Forwarded-Host", "X-HTTP-Method-Override", "X-Method-Override", "X-Original-Host"} {
+		"X_Forwarded_Uri", "X-Forwarded-Host", "X-HTTP-Method-Override", "X-Method-Override", "X-Original-Host",
+		"SCRIPT_NAME", "Script-Name", "X-Script-Name", "PATH_INFO", "X-Forwarded-Prefix", "X-Host", "X-HTTP-Host-Override", "Forwarded", "Any_Thing"} {
 		for _, lines := range [][]string{{name + ": /spoofed"}, {name + ": /spoofed", name + ": /spoofed"}} {
 			s.backend.last()
 			status, _ := s.raw(t, s.line("GET", "/v1/cars", lines...))

@@ -1,8 +1,10 @@
 -- Asks forwardauth about a request, with the HTTP client that HAProxy has had since 2.5; no other Lua library is needed.
--- haproxy.cfg calls it as the first rule of a frontend: http-request lua.tocsin
+-- haproxy.cfg calls it before all other rules that change a request, http-request lua.tocsin, and refuses right after it what
+-- has no txn.tocsin_judged.
 --
 -- Accepted: our headers are set to what forwardauth says, and the credential is taken away. Refused: forwardauth's answer is the
--- client's. No answer: 503. There is no way out of this function that lets a request through unjudged.
+-- client's. No answer: 503. After an error in here HAProxy goes on with its next rule: the variable, which only the last line of an
+-- accepted request sets, is what tells that rule.
 
 local url = "http://" .. (os.getenv("TOCSIN_FORWARDAUTH") or "127.0.0.1:8082") .. "/check"
 local timeout = 5000 -- ms; an elite question takes up to a second
@@ -12,7 +14,7 @@ local identity = {
     "tocsin-key-id", "tocsin-plan", "tocsin-actor", "tocsin-identity",
 }
 
--- What belongs to the connection or the body isn't forwarded to forwardauth; "connection" is, since it is judged.
+-- What belongs to the connection or the body isn't forwarded to forwardauth; what Connection names is judged here.
 local dropped = {
     ["host"] = true, ["content-length"] = true, ["transfer-encoding"] = true, ["te"] = true, ["trailer"] = true,
     ["upgrade"] = true, ["keep-alive"] = true, ["expect"] = true, ["connection"] = true, ["proxy-connection"] = true,
@@ -50,10 +52,10 @@ local function target(txn)
 end
 
 core.register_action("tocsin", { "http-req" }, function(txn)
-    local headers, hosts = {}, 0
+    local headers, hosts = {}, {}
     for name, list in pairs(txn.http:req_get_headers()) do
         if name == "host" then
-            hosts = #values(list)
+            hosts = values(list) -- whole lines; a fetch as req_hdr would give the last part of one with commas
         end
         for _, token in ipairs(name == "connection" and values(list) or {}) do
             if token:lower():gsub("[^a-z0-9]", "-"):find("tocsin-", 1, true) or token:lower():find("authorization", 1, true) then
@@ -67,11 +69,11 @@ core.register_action("tocsin", { "http-req" }, function(txn)
             headers[name] = values(list)
         end
     end
-    if hosts ~= 1 then
+    if #hosts ~= 1 then
         return problem(txn, 400, "Bad Request", "invalid_request", "one Host is wanted")
     end
     headers["x-original-method"] = { txn.sf:method() }
-    headers["x-original-host"] = { txn.sf:req_hdr("host") }
+    headers["x-original-host"] = hosts
     headers["x-original-uri"] = { target(txn) }
 
     local client = core.httpclient()
@@ -94,7 +96,11 @@ core.register_action("tocsin", { "http-req" }, function(txn)
         local value = answer.headers[name]
         if value ~= nil and value[0] ~= nil and value[0] ~= "" then
             txn.http:req_set_header(name, value[0])
+            if txn.sf:req_fhdr(name) ~= value[0] then -- no room left in HAProxy's buffer for the request (tune.bufsize)
+                return problem(txn, 400, "Bad Request", "invalid_request", "the request is too long")
+            end
         end
     end
     txn.http:req_del_header("authorization")
+    txn:set_var("txn.tocsin_judged", true)
 end, 0)

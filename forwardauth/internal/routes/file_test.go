@@ -85,6 +85,7 @@ var bad = map[string]struct {
 	"serve_stale_max":     {route("serve_stale_max: 5m"), "routes[0]", true},
 	"serve_stale_max 25h": {route("on_stale: serve-stale", "serve_stale_max: 25h"), "routes[0]", false},
 	"never reached":       {"routes: [{name: a, backend: b, paths: [/a/**]}, {name: b, backend: b, paths: [/b, /a/c]}]", "routes[1] (line 1): paths[1] (/a/c) is never reached: routes[0] (a)", false},
+	"never reached, HEAD": {"routes: [{name: a, backend: b, paths: [/a], methods: [GET]}, {name: b, backend: b, paths: [/a], methods: [HEAD]}]", "never reached", false},
 	"never reached, host": {"routes: [{name: a, backend: b, paths: [/a], hosts: ['*.example']}, {name: b, backend: b, paths: [/a], hosts: [x.example], methods: [GET]}]", "never reached", false},
 }
 

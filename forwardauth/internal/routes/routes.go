@@ -79,8 +79,9 @@ func (r *Route) hasHost(host string) bool {
 	return len(r.hosts) == 0 || slices.ContainsFunc(r.hosts, func(h hostPattern) bool { return h.match(host) })
 }
 
+// hasMethod: GET includes HEAD, since most frameworks answer a HEAD with what serves GET.
 func (r *Route) hasMethod(method string) bool {
-	return len(r.methods) == 0 || slices.Contains(r.methods, method)
+	return len(r.methods) == 0 || slices.Contains(r.methods, method) || method == "HEAD" && slices.Contains(r.methods, "GET")
 }
 
 // matchPath: that one pattern fits by the letter outweighs that another one almost does, since both mean this route.
@@ -111,5 +112,5 @@ func (r *Route) coversMethods(later *Route) bool {
 	if len(r.methods) == 0 {
 		return true
 	}
-	return len(later.methods) > 0 && !slices.ContainsFunc(later.methods, func(m string) bool { return !slices.Contains(r.methods, m) })
+	return len(later.methods) > 0 && !slices.ContainsFunc(later.methods, func(m string) bool { return !r.hasMethod(m) })
 }

@@ -15,6 +15,8 @@ routes:
 - {name: root, backend: b, paths: [/]}
 - {name: files, backend: b, paths: [/files/**]}
 - {name: verb, backend: b, paths: ["/jobs:run"]}
+- {name: head, backend: b, paths: [/head], methods: [HEAD]}
+- {name: get, backend: b, paths: [/head], methods: [GET]}
 `
 
 func TestTheFirstRouteThatFitsCounts(t *testing.T) {
@@ -25,6 +27,9 @@ func TestTheFirstRouteThatFitsCounts(t *testing.T) {
 	for asked, want := range map[[3]string]string{
 		{"GET", "x", "/users/me"}:            "me",
 		{"GET", "x", "/users/me/"}:           "me",
+		{"HEAD", "x", "/users/me"}:           "me", // GET includes HEAD
+		{"HEAD", "x", "/head"}:               "head",
+		{"GET", "x", "/head"}:                "get",
 		{"POST", "x", "/users/me"}:           "user",
 		{"GET", "x", "/users/a%40b"}:         "user",
 		{"GET", "x", "/users/a/b"}:           "none",

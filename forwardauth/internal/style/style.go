@@ -46,6 +46,7 @@ var (
 	ErrProxy      = errors.New("the proxy doesn't say once what was asked for")
 	ErrIdentity   = errors.New("a header that only the proxy may set")
 	ErrSteering   = errors.New("a header that may show a backend another path, host or method")
+	ErrUnderscore = errors.New("a header with an underscore in its name, which some backends take for a dash")
 	ErrConnection = errors.New("a Connection header that names one of the proxy's")
 )
 
@@ -55,7 +56,17 @@ var steering = map[string]bool{
 	"x-original-uri": true, "x-original-url": true, "x-original-path": true, "x-original-method": true, "x-original-host": true,
 	"x-rewrite-url": true, "x-override-url": true, "x-forwarded-uri": true, "x-forwarded-path": true, "x-forwarded-method": true, "x-forwarded-host": true,
 	"x-http-method": true, "x-http-method-override": true, "x-method-override": true, "x-envoy-original-path": true, "x-envoy-original-host": true,
+	"script-name": true, "path-info": true, "x-script-name": true, "x-forwarded-prefix": true, "x-host": true, "x-http-host-override": true, "forwarded": true,
 }
+
+// suspicious are the bytes that a name begins with which is ours or steers.
+var suspicious = func() (first [256]bool) {
+	for name := range steering {
+		first[name[0]], first[name[0]-'a'+'A'] = true, true
+	}
+	first['t'], first['T'] = true, true // as identity.Prefix
+	return first
+}()
 
 // Check refuses headers that could be taken, by anyone and in any spelling, for ours or for the proxy's.
 func (s Style) Check(h http.Header) error {
@@ -74,20 +85,24 @@ func (s Style) Check(h http.Header) error {
 	return nil
 }
 
-// checkName looks closer only at what begins as ours or as a steering header does.
+// checkName looks closer only at what begins as ours or as a steering header does. A gateway that hands headers on as CGI does has one
+// namespace for SCRIPT_NAME and the like, and cannot tell underscores from dashes: so none is taken.
 func (s Style) checkName(name string) error {
 	if name == "" {
 		return ErrSteering
 	}
-	if first := name[0] | 0x20; first != 't' && first != 'x' || s.isOwn(name) {
+	underscore := strings.IndexByte(name, '_') >= 0
+	if !underscore && (!suspicious[name[0]] || s.isOwn(name)) {
 		return nil
 	}
 	normal := identity.Normal(name)
-	if strings.HasPrefix(normal, identity.Prefix) {
+	switch {
+	case strings.HasPrefix(normal, identity.Prefix):
 		return ErrIdentity
-	}
-	if steering[normal] {
+	case steering[normal]:
 		return ErrSteering
+	case underscore:
+		return ErrUnderscore
 	}
 	return nil
 }
