@@ -98,13 +98,15 @@ func (b *bench) restart(dir string, env string) {
 func (b *bench) prepare() {
 	b.Helper()
 	const hands = 8
-	b.until(hands, (*client).register, func() bool { return b.users.len() >= slices.Max(stage.Numbers(b, "clients", *clients)) })
+	const sessionsOfUser = 50 // beyond 200 authsvc ends the oldest
 	want := 0
 	for _, c := range shipped {
 		if c.ends && chosen(c.name) {
 			want += sessionsEach()
 		}
 	}
+	users := max(slices.Max(stage.Numbers(b, "clients", *clients)), want/sessionsOfUser)
+	b.until(hands, (*client).register, func() bool { return b.users.len() >= users })
 	b.until(hands, (*client).login, func() bool { return b.sessions.len() >= want })
 }
 
