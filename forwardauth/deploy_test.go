@@ -95,6 +95,29 @@ func TestTheShippedTraefikReplacesEveryHeader(t *testing.T) {
 	}
 }
 
+// TestTheShippedHAProxyDemandsTheEndOfItsScript: nothing stands between the two lines, and only the script's last one sets the variable.
+func TestTheShippedHAProxyDemandsTheEndOfItsScript(t *testing.T) {
+	var rules []string
+	for line := range strings.Lines(readShipped(t, "haproxy/haproxy.cfg")) {
+		if line = strings.TrimSpace(line); strings.HasPrefix(line, "http-request ") {
+			rules = append(rules, line)
+		}
+	}
+	i := slices.Index(rules, "http-request lua.tocsin")
+	if i < 0 || i+1 == len(rules) || !strings.HasPrefix(rules[i+1], "http-request deny status 503 ") || !strings.HasSuffix(rules[i+1], " unless { var(txn.tocsin_judged) -m bool }") {
+		t.Errorf("rules %q", rules)
+	}
+	for _, before := range rules[:max(i, 0)] {
+		if !strings.HasPrefix(before, "http-request deny ") {
+			t.Errorf("before the judgement: %s", before)
+		}
+	}
+	script := readShipped(t, "haproxy/tocsin.lua")
+	if last := "    txn:set_var(\"txn.tocsin_judged\", true)\nend, 0)\n"; strings.Count(script, "set_var(") != 1 || !strings.HasSuffix(script, last) {
+		t.Error("something else than the last line says that a request was judged")
+	}
+}
+
 // Each of the others names every header of ours; that they work is tested with the programs themselves, in test/forwardauth.
 func TestTheOthersNameEveryHeader(t *testing.T) {
 	for _, name := range []string{"nginx/tocsin.conf", "haproxy/tocsin.lua", "caddy/Caddyfile"} {

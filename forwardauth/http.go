@@ -91,14 +91,18 @@ func (a *api) check(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	h := w.Header()
-	h["Cache-Control"] = noStore
+	h["Cache-Control"], h["Tocsin-Decision"] = noStore, accepts
 	for _, one := range headers {
 		h[one.Name] = []string{one.Value}
 	}
 	w.WriteHeader(http.StatusOK)
 }
 
-var noStore = []string{"no-store"}
+var (
+	noStore = []string{"no-store"}
+	// accepts tells an acceptance from the 200 of another program at our address, to proxies that can look.
+	accepts = []string{"accepted"}
+)
 
 // answer sends a refusal in the way that the proxy understands.
 func (a *api) answer(w http.ResponseWriter, refused *refusal) {

@@ -15,8 +15,11 @@ func TestAnAcceptedRequestGetsTheIdentityInHeaders(t *testing.T) {
 	w := r.ask("/check", "X-Forwarded-Method", "GET", "X-Forwarded-Host", "a.example", "X-Forwarded-Uri", "/v1/cars?x=1", "Authorization", bearer)
 	h := w.Header()
 	if w.Code != 200 || h.Get("Tocsin-Subject") != "alice" || h.Get("Tocsin-Roles") != "user,editor" || h.Get("Tocsin-Mode") != "live" || h.Get("Tocsin-Method") != "bearer" ||
-		h.Get("Tocsin-Session") != "s1" || h.Get("Tocsin-Plan") != "free" || h["Tocsin-Actor"] != nil || strings.Count(h.Get("Tocsin-Identity"), ".") != 2 || h.Get("Cache-Control") != "no-store" {
+		h.Get("Tocsin-Session") != "s1" || h.Get("Tocsin-Plan") != "free" || h["Tocsin-Actor"] != nil || strings.Count(h.Get("Tocsin-Identity"), ".") != 2 || h.Get("Cache-Control") != "no-store" || h.Get("Tocsin-Decision") != "accepted" {
 		t.Error(w.Code, h)
+	}
+	if w := r.ask("/check", "X-Forwarded-Method", "GET", "X-Forwarded-Host", "a.example", "X-Forwarded-Uri", "/v1/cars"); w.Code == 200 || w.Header()["Tocsin-Decision"] != nil {
+		t.Error("a refusal:", w.Code, w.Header())
 	}
 }
 

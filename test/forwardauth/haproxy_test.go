@@ -103,10 +103,26 @@ func TestHAProxyRefusesTooManyHeadersBeforeItAsks(t *testing.T) {
 	}
 }
 
+func TestHAProxyTakesNoStray200ForAnAcceptance(t *testing.T) {
+	proxytest.Installed(t, "haproxy")
+	for _, decision := range []string{"", "refused", "accepted, maybe"} {
+		s := &scene{backend: startBackend(t), check: startDeciding(t, decision)}
+		s.startHAProxy(t, "", "")
+		if got, seen := s.ask(t, "GET", "/v1/cars", ""); got.Status != 503 || seen != nil {
+			t.Errorf("%q: %v", decision, got)
+		}
+	}
+}
+
 // startAccepting is a sidecar that accepts all.
-func startAccepting(t *testing.T) string {
+func startAccepting(t *testing.T) string { return startDeciding(t, "accepted") }
+
+// startDeciding answers 200 to all.
+func startDeciding(t *testing.T, decision string) string {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Tocsin-Decision", "accepted")
+		if decision != "" {
+			w.Header().Set("Tocsin-Decision", decision)
+		}
 	}))
 	t.Cleanup(server.Close)
 	return server.URL

@@ -78,7 +78,9 @@ core.register_action("tocsin", { "http-req" }, function(txn)
 
     local client = core.httpclient()
     local answer = client:get({ url = url, headers = headers, timeout = timeout })
-    if answer == nil or answer.status == nil or answer.status == 0 or answer.status >= 500 and answer.status ~= 503 then
+    local decision = answer and answer.headers and answer.headers["tocsin-decision"]
+    if answer == nil or answer.status == nil or answer.status == 0 or answer.status >= 500 and answer.status ~= 503
+        or answer.status == 200 and not (decision and decision[0] == "accepted") then
         return problem(txn, 503, "Service Unavailable", "auth_unavailable", "the request can't be judged right now")
     end
     if answer.status ~= 200 then

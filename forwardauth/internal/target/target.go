@@ -3,14 +3,17 @@
 //
 // What is taken: origin-form (RFC 9112, section 3.2.1) of at most [MaxURI] bytes. In its path only the characters that RFC 3986,
 // section 3.3 allows there, but no ";", which some servers cut off with what follows; percent-encoding only of what needs it, in UTF-8, and never of
-// controls, "/", "\", "%", ";", "?", "#" or of characters that mean the same without it (so no %2e); no empty segments, no "." and no "..". The query is not
+// controls, "/", "\", "%", ";", "?", "#" or of characters that mean the same without it (so no %2e); no empty segments, none that ends in a dot
+// (so no "." and no "..") or begins or ends in white space, both of which Windows and some servers cut off, and no line separators. The query is not
 // looked at, except that it has no blanks, controls, bytes above ASCII or "#".
 package target
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -103,8 +106,8 @@ func segments(path string) ([]Segment, error) {
 
 // decode reads one segment.
 func decode(raw string) (string, error) {
-	if raw == "" || raw == "." || raw == ".." {
-		return "", refused("path", "an empty segment or one of dots")
+	if raw == "" || raw[len(raw)-1] == '.' {
+		return "", refused("path", "a segment that is empty or ends in a dot")
 	}
 	if !strings.Contains(raw, "%") {
 		return raw, checkPlain(raw)
@@ -123,10 +126,21 @@ func decode(raw string) (string, error) {
 		}
 		decoded = append(decoded, c)
 	}
+	return string(decoded), checkText(decoded)
+}
+
+// checkText refuses what a backend may cut off, or take for the end of a line, which ASCII controls never get this far as.
+func checkText(decoded []byte) error {
 	if !utf8.Valid(decoded) {
-		return "", refused("path", "not UTF-8")
+		return refused("path", "not UTF-8")
 	}
-	return string(decoded), nil
+	if len(bytes.TrimSpace(decoded)) != len(decoded) {
+		return refused("path", "a segment that begins or ends in white space")
+	}
+	if bytes.ContainsFunc(decoded, func(r rune) bool { return unicode.IsControl(r) || r == '\u2028' || r == '\u2029' }) {
+		return refused("path", "a control or a line separator")
+	}
+	return nil
 }
 
 func checkPlain(raw string) error {
@@ -176,7 +190,7 @@ var isPlain = func() (plain [256]bool) {
 	return plain
 }()
 
-// IsPlain reports whether a text is a segment that needs no decoding and isn't made of dots.
+// IsPlain reports whether a text is a segment that needs no decoding and doesn't end in a dot.
 func IsPlain(segment string) bool {
-	return segment != "" && segment != "." && segment != ".." && checkPlain(segment) == nil
+	return segment != "" && segment[len(segment)-1] != '.' && checkPlain(segment) == nil
 }

@@ -17,7 +17,7 @@ func TestOnlyTheCanonicalFormOfAPathIsTaken(t *testing.T) {
 		"/v1/cars/":                  "v1|cars",
 		"/v1/cars?limit=1&x=/../%2e": "v1|cars",
 		"/v1/jobs:run":               "v1|jobs:run",
-		"/a/...":                     "a|...",
+		"/a/...b":                    "a|...b",
 		"/a/.well-known":             "a|.well-known",
 		"/users/a%40b.c":             "users|a@b.c",
 		"/a%20b/c":                   "a b|c",
