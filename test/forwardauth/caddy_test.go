@@ -18,5 +18,7 @@ func TestBehindCaddy(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.start(t, addr, program, "run", "--config", conf, "--adapter", "caddyfile")
+	// It forwards announced ones, and has no matcher for them: docs/forwardauth.md says so.
+	t.Run("unannounced trailers never reach the backend", func(t *testing.T) { s.stripsTrailers(t) })
 	behindAProxy(t, s)
 }

@@ -14,5 +14,7 @@ func TestBehindNginx(t *testing.T) {
 	s := startScene(t, "nginx", short)
 	text, addr := s.configure(t, "nginx/tocsin.conf")
 	s.start(t, addr, program, proxytest.NginxArguments(t, text)...)
+	t.Run("unannounced trailers never reach the backend", func(t *testing.T) { s.stripsTrailers(t) })
+	t.Run("announced trailers never reach the backend", s.stripsAnnouncedTrailers)
 	behindAProxy(t, s)
 }

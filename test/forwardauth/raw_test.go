@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -173,6 +174,21 @@ func (s *scene) stripsSpoofedHeaders(t *testing.T) {
 	}
 }
 
+// stripsAnnouncedTrailers: they come after the judgement, and some backends merge them into the headers.
+func (s *scene) stripsAnnouncedTrailers(t *testing.T) {
+	for _, announced := range []string{"Tocsin-Subject", "tocsin_subject", "X-Checksum", "X-Checksum, Tocsin-Subject"} {
+		s.stripsTrailers(t, "Trailer: "+announced)
+	}
+}
+
+func (s *scene) stripsTrailers(t *testing.T, lines ...string) {
+	t.Helper()
+	s.backend.last()
+	body := "3\r\nabc\r\n0\r\nTocsin-Subject: spoofed\r\nX-Checksum: spoofed\r\n\r\n"
+	status, _ := s.raw(t, s.line("POST", "/v1/cars", append(lines, "Transfer-Encoding: chunked")...)+body)
+	s.mustNotSee(t, fmt.Sprint("trailer", lines), status)
+}
+
 func (s *scene) mustNotSee(t *testing.T, what string, status int) {
 	t.Helper()
 	seen := s.backend.last()
@@ -182,7 +198,9 @@ func (s *scene) mustNotSee(t *testing.T, what string, status int) {
 		}
 		return
 	}
-	for name, values := range seen.Header {
+	all := maps.Clone(seen.Header)
+	maps.Copy(all, seen.Trailer)
+	for name, values := range all {
 		if strings.Contains(strings.Join(values, ","), "spoofed") {
 			t.Errorf("%s: the backend saw %s: %q", what, name, values)
 		}

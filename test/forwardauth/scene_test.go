@@ -35,7 +35,7 @@ routes:
 // sight is a request as the backend saw it.
 type sight struct {
 	Method, URI, Host string
-	Header            http.Header
+	Header, Trailer   http.Header
 	Body              int
 }
 
@@ -50,7 +50,7 @@ func startBackend(t *testing.T) *backend {
 	b := &backend{}
 	b.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
-		s := sight{r.Method, r.RequestURI, r.Host, r.Header, len(body)}
+		s := sight{r.Method, r.RequestURI, r.Host, r.Header, r.Trailer, len(body)}
 		b.note(s)
 		if r.URL.Path == "/v1/forbidden" { // the backend's own refusals pass as they are
 			w.WriteHeader(http.StatusForbidden)
