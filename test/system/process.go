@@ -12,21 +12,28 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 )
 
-// Process is one running program. Its methods are not safe for concurrent use, except Output.
+// Process is one program, started once or more. Start, Set and Use belong to one goroutine; once it has been
+// started, the others may be called from any, and speak of the last start that succeeded.
 type Process struct {
 	Name string
 	path string
 	args []string
 	env  []string
 
-	cmd    *exec.Cmd
-	done   chan struct{}
+	life   atomic.Pointer[life]
 	output lockedBuffer
+}
+
+// life is one start of a program.
+type life struct {
+	*exec.Cmd
+	done chan struct{} // closed at its end
 }
 
 // lockedBuffer collects what a program prints while the test reads it.
@@ -70,12 +77,12 @@ func Run(t testing.TB, name string, env map[string]string, args ...string) (int,
 	p := Command(t, name, env, args...)
 	p.Start(t)
 	select {
-	case <-p.done:
+	case <-p.life.Load().done:
 	case <-time.After(30 * time.Second):
 		p.Kill()
 		t.Fatalf("%s %v didn't end:\n%s", name, args, p.Output())
 	}
-	return p.cmd.ProcessState.ExitCode(), p.Output()
+	return p.life.Load().ProcessState.ExitCode(), p.Output()
 }
 
 // Set gives the next starts variables in place of its own.
@@ -87,19 +94,18 @@ func (p *Process) Use(path string, env ...string) { p.path, p.env = path, append
 // Start starts the program, again after it ended.
 func (p *Process) Start(t testing.TB) {
 	t.Helper()
-	p.cmd = exec.Command(p.path, p.args...)
-	p.cmd.Env, p.cmd.Stdout, p.cmd.Stderr = p.env, &p.output, &p.output
-	p.cmd.Dir = t.TempDir()
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := p.cmd.Start(); err != nil {
+	l := &life{exec.Command(p.path, p.args...), make(chan struct{})}
+	l.Env, l.Stdout, l.Stderr = p.env, &p.output, &p.output
+	l.Dir = t.TempDir()
+	l.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := l.Start(); err != nil {
 		t.Fatal(err)
 	}
-	done := make(chan struct{})
-	p.done = done
-	go func(cmd *exec.Cmd) {
-		cmd.Wait()
-		close(done)
-	}(p.cmd)
+	p.life.Store(l)
+	go func() {
+		l.Wait()
+		close(l.done)
+	}()
 	t.Cleanup(func() {
 		p.Kill()
 		if t.Failed() {
@@ -119,17 +125,18 @@ func tail(s string, n int) string {
 func (p *Process) Output() string { return p.output.String() }
 
 // PID returns the process id of the last start.
-func (p *Process) PID() int { return p.cmd.Process.Pid }
+func (p *Process) PID() int { return p.life.Load().Process.Pid }
 
 // Kill is kill -9; it returns when the process is gone.
 func (p *Process) Kill() {
-	p.cmd.Process.Signal(syscall.SIGCONT)
-	p.cmd.Process.Kill()
-	<-p.done
+	l := p.life.Load()
+	l.Process.Signal(syscall.SIGCONT)
+	l.Process.Kill()
+	<-l.done
 }
 
 // Signal sends a signal.
-func (p *Process) Signal(sig syscall.Signal) { p.cmd.Process.Signal(sig) }
+func (p *Process) Signal(sig syscall.Signal) { p.life.Load().Process.Signal(sig) }
 
 // Freeze is SIGSTOP; it returns when every thread of the process stands still, which the signal alone doesn't wait for.
 func (p *Process) Freeze(t testing.TB) {
@@ -161,19 +168,20 @@ func (p *Process) Thaw() { p.Signal(syscall.SIGCONT) }
 // Stop is SIGTERM; it waits for the end and returns the exit code.
 func (p *Process) Stop(t testing.TB) int {
 	t.Helper()
-	p.cmd.Process.Signal(syscall.SIGTERM)
+	l := p.life.Load()
+	l.Process.Signal(syscall.SIGTERM)
 	select {
-	case <-p.done:
+	case <-l.done:
 	case <-time.After(20 * time.Second):
 		t.Fatalf("%s doesn't stop:\n%s", p.Name, tail(p.Output(), 8000))
 	}
-	return p.cmd.ProcessState.ExitCode()
+	return l.ProcessState.ExitCode()
 }
 
 // Ended reports whether the process has ended.
 func (p *Process) Ended() bool {
 	select {
-	case <-p.done:
+	case <-p.life.Load().done:
 		return true
 	default:
 		return false
