@@ -152,7 +152,7 @@ fanout: ## measure what verifiers, proofs and revocations cost, with 1 to 1,000 
 
 .PHONY: forwardauth
 forwardauth: build ## measure forwardauth behind nginx beside an empty handler and introspection (2 minutes; needs nginx; ARGS)
-	@TOCSIN_BIN=bin $(GO) test -count=1 -v -timeout 30m ./test/bench/forwardauth -args -rounds 15 -each 500ms -results $(RESULTS) $(ARGS)
+	@TOCSIN_BIN=$(CURDIR)/bin $(GO) test -count=1 -v -timeout 30m ./test/bench/forwardauth -args -rounds 15 -each 500ms -results $(RESULTS) $(ARGS)
 
 .PHONY: mass
 mass: ## measure the revocation of a role of 100,000 users in one call, on both engines (2 minutes; ARGS)

@@ -33,6 +33,10 @@ func CheckSubject(service string) string    { return "tocsin.v1.check." + servic
 func ResolveSubject(service string) string  { return "tocsin.v1.resolve." + service }
 func SnapshotSubject(service string) string { return "tocsin.v1.snapshot." + service }
 func KeysSubject(service string) string     { return "tocsin.v1.keys." + service }
+func QuotaSubject(service string) string    { return "tocsin.v1.quota." + service }
+
+// UsedSubject is where a service tells, without waiting for an answer, which API keys were used.
+func UsedSubject(service string) string { return "tocsin.v1.used." + service }
 
 // ValidService reports whether a name may become part of a subject: [a-z0-9_-]{1,32}.
 func ValidService(name string) bool {

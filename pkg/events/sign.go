@@ -25,6 +25,7 @@ const (
 	KindCheck   Kind = "check"
 	KindResolve Kind = "resolve"
 	KindKeys    Kind = "keys"
+	KindQuota   Kind = "quota"
 )
 
 var (

@@ -1,0 +1,122 @@
+package events
+
+import "fmt"
+
+// Limits of one quota question.
+const (
+	// MaxQuotaEntries bounds how many users and resources one question may be about.
+	MaxQuotaEntries = 64
+	// MaxQuotaWindows bounds the limits that a plan may set for one resource.
+	MaxQuotaWindows = 4
+)
+
+// QuotaRequest tells what one instance of a service has spent of its users' quotas, and asks how much more it may. It may be
+// lost, repeated or overtaken by a later one without harm: what it tells are totals, and Seq orders the questions of an instance.
+type QuotaRequest struct {
+	Nonce string `json:"nonce"`
+	// StartNonce is drawn once a start of the process: who holds the allowances.
+	StartNonce string       `json:"start_nonce"`
+	Seq        uint64       `json:"seq"`
+	Entries    []QuotaEntry `json:"entries"`
+}
+
+// QuotaEntry is about one user and one resource. Between two windows' ends, which bound a term, totals only grow.
+type QuotaEntry struct {
+	Subject  string `json:"sub"`
+	Resource string `json:"resource"`
+	// Term is that of the last grant, or 0 before the first one.
+	Term int64 `json:"term,omitempty"`
+	// Spent is how many requests the instance has accepted in that term.
+	Spent int64 `json:"spent,omitempty"`
+	// Want is how many more it would like to be allowed. The instance MUST NOT accept more than Spent + Want in this term until
+	// the answer has come: what it was allowed beyond that may be somebody else's by then.
+	Want int64 `json:"want"`
+	// Take asks for one request to be decided now, by what everybody has spent, besides the allowance: the exact mode.
+	Take bool `json:"take,omitempty"`
+}
+
+// QuotaAnswer is signed. Its grants stand in the order of the question's entries.
+type QuotaAnswer struct {
+	Nonce   string       `json:"nonce"`
+	Request Hash         `json:"request"`
+	Grants  []QuotaGrant `json:"grants"`
+	Now     int64        `json:"now"`
+}
+
+// QuotaGrant is what an instance may spend.
+type QuotaGrant struct {
+	// Term names the term that the grant is for: its end, in microseconds of the database's clock. 0: the user's plan sets no
+	// limit on the resource.
+	Term int64 `json:"term,omitempty"`
+	// EndsIn is for how long the grant holds, in microseconds from when the question was sent.
+	EndsIn int64 `json:"ends_in"`
+	// Allowed is how many requests the instance may accept in the term in all, those that it has accepted included.
+	Allowed int64 `json:"allowed,omitempty"`
+	// Taken answers Take.
+	Taken  bool         `json:"taken,omitempty"`
+	Limits []QuotaLimit `json:"limits,omitempty"`
+}
+
+// QuotaLimit is one limit of the user's plan, for people: what the headers RateLimit and RateLimit-Policy say.
+type QuotaLimit struct {
+	Limit  int64 `json:"limit"`
+	Window int64 `json:"window"` // in seconds
+	// Left is what nobody has spent or holds an allowance for, the asking instance's own not counted against it.
+	Left   int64 `json:"left"`
+	EndsIn int64 `json:"ends_in"` // of the window, in microseconds
+}
+
+// DecodeQuotaRequest reads an unsigned question and checks every field.
+func DecodeQuotaRequest(body []byte) (QuotaRequest, error) {
+	var r QuotaRequest
+	if err := decodeRequest(body, &r); err != nil {
+		return r, err
+	}
+	switch {
+	case !ValidNonce(r.Nonce):
+		return r, fmt.Errorf("%w: nonce", ErrInvalid)
+	case !ValidNonce(r.StartNonce):
+		return r, fmt.Errorf("%w: start_nonce", ErrInvalid)
+	case r.Seq == 0:
+		return r, fmt.Errorf("%w: seq", ErrInvalid)
+	case len(r.Entries) == 0 || len(r.Entries) > MaxQuotaEntries:
+		return r, fmt.Errorf("%w: %d entries", ErrInvalid, len(r.Entries))
+	}
+	for _, e := range r.Entries {
+		if err := e.validate(); err != nil {
+			return r, err
+		}
+	}
+	return r, nil
+}
+
+func (e QuotaEntry) validate() error {
+	const most = 1 << 40 // more than anybody spends, and sums of it don't overflow
+	switch {
+	case !ValidService(e.Resource): // the same form
+		return fmt.Errorf("%w: resource", ErrInvalid)
+	case e.Term < 0 || e.Spent < 0 || e.Spent > most || e.Want < 0 || e.Want > most || e.Term == 0 && e.Spent > 0:
+		return fmt.Errorf("%w: term, spent or want", ErrInvalid)
+	}
+	if e.Subject == "" {
+		return fmt.Errorf("%w: sub", ErrInvalid)
+	}
+	return validIDs(e.Subject)
+}
+
+// DecodeQuotaAnswer reads an answer whose signature was verified, to a question with so many entries.
+func DecodeQuotaAnswer(body []byte, entries int) (QuotaAnswer, error) {
+	var a QuotaAnswer
+	if err := decodeRequest(body, &a); err != nil {
+		return a, err
+	}
+	if len(a.Grants) != entries {
+		return a, fmt.Errorf("%w: %d grants for %d entries", ErrInvalid, len(a.Grants), entries)
+	}
+	for _, g := range a.Grants {
+		if g.Term < 0 || g.EndsIn < 0 || g.Allowed < 0 || len(g.Limits) > MaxQuotaWindows {
+			return a, fmt.Errorf("%w: grant", ErrInvalid)
+		}
+	}
+	return a, nil
+}
