@@ -37,7 +37,17 @@ func (p *Page) String() string { return p.text.String() }
 // Where tells the commit, the machine and how busy it was, as a sentence.
 func Where() string {
 	return fmt.Sprintf("Commit %s. %d CPUs%s, %s/%s, %s. Load before: %s. Programs, databases, NATS and what measures share the machine. Durability is on.",
-		said("git", "describe", "--always", "--dirty"), runtime.NumCPU(), cpu(), runtime.GOOS, runtime.GOARCH, runtime.Version(), load())
+		commit(), runtime.NumCPU(), cpu(), runtime.GOOS, runtime.GOARCH, runtime.Version(), load())
+}
+
+// commit names what was measured. A page of results that another measurement has just written is no change of it.
+func commit() string {
+	head := said("git", "describe", "--always")
+	changed := said("git", "status", "--porcelain", "--untracked-files=no", "--", ":/", ":(top,exclude)test/bench/results")
+	if changed == "" || head == unknown {
+		return head
+	}
+	return head + "-dirty"
 }
 
 // cpu names the processor where the system tells it.
@@ -55,15 +65,18 @@ func load() string {
 	b, err := os.ReadFile("/proc/loadavg")
 	fields := strings.Fields(string(b))
 	if err != nil || len(fields) < 3 {
-		return "unknown"
+		return unknown
 	}
 	return strings.Join(fields[:3], " ")
 }
 
+// unknown is what the system doesn't tell.
+const unknown = "unknown"
+
 func said(name string, args ...string) string {
 	out, err := exec.Command(name, args...).Output()
 	if err != nil {
-		return "unknown"
+		return unknown
 	}
 	return strings.TrimSpace(string(out))
 }
