@@ -14,11 +14,13 @@ import (
 )
 
 // Silence on a connection shows within three pings: at the latest after 2.25 s, as in verifiers. An acceptor that is away is tried again a few times a second, with jitter
-// so that replicas don't come in step.
+// so that replicas don't come in step. While the client waits for a server that takes no more bytes it doesn't ping, and everybody
+// who publishes waits with it: writeTimeout ends that.
 const (
 	connectTimeout  = 2 * time.Second
 	pingInterval    = 750 * time.Millisecond
 	maxPingsOut     = 2
+	writeTimeout    = time.Second
 	reconnectWait   = 100 * time.Millisecond
 	reconnectJitter = 100 * time.Millisecond
 	drainTimeout    = 5 * time.Second
@@ -45,6 +47,8 @@ func connect(urls, user string, creds nats.Option, log *slog.Logger) (*connectio
 		nats.Timeout(connectTimeout),
 		nats.PingInterval(pingInterval),
 		nats.MaxPingsOutstanding(maxPingsOut),
+		nats.FlusherTimeout(writeTimeout),
+		nats.ReconnectOnFlusherError(),
 		nats.MaxReconnects(-1),
 		nats.ReconnectWait(reconnectWait),
 		nats.ReconnectJitter(reconnectJitter, reconnectJitter),

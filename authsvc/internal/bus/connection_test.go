@@ -19,6 +19,7 @@ func acceptor(t *testing.T) (address string, accepted <-chan net.Conn) {
 	all, ended := make(chan net.Conn, 64), make(chan struct{})
 	go func() {
 		defer close(ended)
+		defer close(all)
 		for {
 			c, err := l.Accept()
 			if err != nil {
@@ -72,5 +73,38 @@ func TestWhetherAConnectionStandsIsKnownDuringAHandshake(t *testing.T) {
 	}
 	if took := time.Since(began); took > time.Second {
 		t.Errorf("it took %v to say so", took)
+	}
+}
+
+// Who publishes to a server that has stopped reading waits, once the buffers between them are full, and the client's pings wait
+// too. The library's own limit is a minute.
+func TestAPublisherIsNotHeldUpByAServerThatReadsNoMore(t *testing.T) {
+	address, accepted := acceptor(t)
+	go func() {
+		var open []net.Conn
+		for c := range accepted {
+			shakeHands(c)
+			open = append(open, c)
+		}
+		for _, c := range open {
+			c.Close()
+		}
+	}()
+	none, err := credentials("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := connect("nats://"+address, userFeed, none, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	payload := make([]byte, 1<<20)
+	began := time.Now()
+	for c.up.Load() {
+		c.Publish("tocsin.v1.live.token.revoked", payload)
+	}
+	if took := time.Since(began); took > 30*time.Second {
+		t.Errorf("the publisher waited for %v", took)
 	}
 }

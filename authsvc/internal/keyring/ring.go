@@ -50,6 +50,7 @@ type Ring struct {
 	log     *slog.Logger
 	refresh []byte
 	current atomic.Pointer[set]
+	reading shared
 }
 
 // MasterKey returns the sealer of a database. given is the master key in text, or empty: then it is the one in file,
@@ -247,10 +248,13 @@ func (r *Ring) KnownTokenKey(kid string) (Key, bool) {
 func (r *Ring) RefreshSecret() []byte { return r.refresh }
 
 // Refresh takes in what other replicas have changed, and lets a new feed key sign whose time has come. FeedSigner and
-// FeedKeys, which don't ask the database, are as old as the last call of this or of any method that does.
+// FeedKeys, which don't ask the database, are as old as the last call of this or of any method that does. Calls that wait at the
+// same time share a reading, which begins after the last of them.
 func (r *Ring) Refresh(ctx context.Context) error {
-	_, err := r.now(ctx)
-	return err
+	return r.reading.do(ctx, func(ctx context.Context) error {
+		_, err := r.now(ctx)
+		return err
+	})
 }
 
 // Restored is called for a database that was set back: every replica reads the keys again, for what it remembers of them is

@@ -64,6 +64,9 @@ const (
 const (
 	pingInterval    = 750 * time.Millisecond
 	pingsUnanswered = 2
+	// writeTimeout bounds how long the client waits for a server that takes no more bytes: it doesn't ping meanwhile, and whoever
+	// asks waits with it.
+	writeTimeout = time.Second
 )
 
 // natsOptions turns the configuration into options and refuses what can't work.
@@ -77,6 +80,8 @@ func natsOptions(cfg Config) ([]nats.Option, error) {
 		nats.Timeout(2 * time.Second),
 		nats.PingInterval(pingInterval),
 		nats.MaxPingsOutstanding(pingsUnanswered),
+		nats.FlusherTimeout(writeTimeout),
+		nats.ReconnectOnFlusherError(),
 		nats.RetryOnFailedConnect(true),
 		nats.MaxReconnects(-1),
 		nats.ReconnectWait(100 * time.Millisecond),
