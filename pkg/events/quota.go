@@ -1,6 +1,10 @@
 package events
 
-import "fmt"
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+)
 
 // Limits of one quota question.
 const (
@@ -8,10 +12,18 @@ const (
 	MaxQuotaEntries = 64
 	// MaxQuotaWindows bounds the limits that a plan may set for one resource.
 	MaxQuotaWindows = 4
+	// MaxQuotaCount bounds what is counted: more than anybody spends, and sums of it don't overflow.
+	MaxQuotaCount = 1 << 40
+	// maxQuotaAnswer is room for so many grants with all their limits.
+	maxQuotaAnswer = 64 << 10
 )
 
 // QuotaRequest tells what one instance of a service has spent of its users' quotas, and asks how much more it may. It may be
 // lost, repeated or overtaken by a later one without harm: what it tells are totals, and Seq orders the questions of an instance.
+//
+// An answer's grant for an entry counts only while the instance hasn't asked about that user and resource again: a later
+// question has told authsvc what the instance goes by, and a grant that comes after it MUST be ignored. Taken alone
+// counts whenever it comes.
 type QuotaRequest struct {
 	Nonce string `json:"nonce"`
 	// StartNonce is drawn once a start of the process: who holds the allowances.
@@ -21,17 +33,21 @@ type QuotaRequest struct {
 }
 
 // QuotaEntry is about one user and one resource. Between two windows' ends, which bound a term, totals only grow.
+//
+// Who forgets an entry, and asks with Term 0 later, gets a new allowance; what it was allowed before is counted as spent unless
+// it had asked for nothing more (Want 0). So an instance SHOULD give back before it forgets.
 type QuotaEntry struct {
 	Subject  string `json:"sub"`
 	Resource string `json:"resource"`
 	// Term is that of the last grant, or 0 before the first one.
 	Term int64 `json:"term,omitempty"`
-	// Spent is how many requests the instance has accepted in that term.
+	// Spent is how many requests the instance has accepted in that term, those that were taken for it included.
 	Spent int64 `json:"spent,omitempty"`
 	// Want is how many more it would like to be allowed. The instance MUST NOT accept more than Spent + Want in this term until
 	// the answer has come: what it was allowed beyond that may be somebody else's by then.
 	Want int64 `json:"want"`
-	// Take asks for one request to be decided now, by what everybody has spent, besides the allowance: the exact mode.
+	// Take asks for one request to be decided now, by what everybody has spent, besides the allowance: the exact mode. When
+	// its answer is lost, one more may be counted than was accepted, never one less.
 	Take bool `json:"take,omitempty"`
 }
 
@@ -46,7 +62,8 @@ type QuotaAnswer struct {
 // QuotaGrant is what an instance may spend.
 type QuotaGrant struct {
 	// Term names the term that the grant is for: its end, in microseconds of the database's clock. 0: the user's plan sets no
-	// limit on the resource.
+	// limit on the resource. When it isn't the question's, the count begins anew, with what the instance has accepted since it
+	// sent the question, or 0: what it had accepted until then is counted in the old term.
 	Term int64 `json:"term,omitempty"`
 	// EndsIn is for how long the grant holds, in microseconds from when the question was sent.
 	EndsIn int64 `json:"ends_in"`
@@ -77,7 +94,7 @@ func DecodeQuotaRequest(body []byte) (QuotaRequest, error) {
 		return r, fmt.Errorf("%w: nonce", ErrInvalid)
 	case !ValidNonce(r.StartNonce):
 		return r, fmt.Errorf("%w: start_nonce", ErrInvalid)
-	case r.Seq == 0:
+	case r.Seq == 0 || r.Seq > math.MaxInt64:
 		return r, fmt.Errorf("%w: seq", ErrInvalid)
 	case len(r.Entries) == 0 || len(r.Entries) > MaxQuotaEntries:
 		return r, fmt.Errorf("%w: %d entries", ErrInvalid, len(r.Entries))
@@ -91,11 +108,10 @@ func DecodeQuotaRequest(body []byte) (QuotaRequest, error) {
 }
 
 func (e QuotaEntry) validate() error {
-	const most = 1 << 40 // more than anybody spends, and sums of it don't overflow
 	switch {
 	case !ValidService(e.Resource): // the same form
 		return fmt.Errorf("%w: resource", ErrInvalid)
-	case e.Term < 0 || e.Spent < 0 || e.Spent > most || e.Want < 0 || e.Want > most || e.Term == 0 && e.Spent > 0:
+	case e.Term < 0 || e.Spent < 0 || e.Spent > MaxQuotaCount || e.Want < 0 || e.Want > MaxQuotaCount || e.Term == 0 && e.Spent > 0:
 		return fmt.Errorf("%w: term, spent or want", ErrInvalid)
 	}
 	if e.Subject == "" {
@@ -107,16 +123,32 @@ func (e QuotaEntry) validate() error {
 // DecodeQuotaAnswer reads an answer whose signature was verified, to a question with so many entries.
 func DecodeQuotaAnswer(body []byte, entries int) (QuotaAnswer, error) {
 	var a QuotaAnswer
-	if err := decodeRequest(body, &a); err != nil {
-		return a, err
+	if len(body) > maxQuotaAnswer {
+		return a, fmt.Errorf("%w: %d bytes", ErrInvalid, len(body))
+	}
+	if err := json.Unmarshal(body, &a); err != nil {
+		return a, fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
 	if len(a.Grants) != entries {
 		return a, fmt.Errorf("%w: %d grants for %d entries", ErrInvalid, len(a.Grants), entries)
 	}
 	for _, g := range a.Grants {
-		if g.Term < 0 || g.EndsIn < 0 || g.Allowed < 0 || len(g.Limits) > MaxQuotaWindows {
-			return a, fmt.Errorf("%w: grant", ErrInvalid)
+		if err := g.validate(); err != nil {
+			return a, err
 		}
 	}
 	return a, nil
+}
+
+func (g QuotaGrant) validate() error {
+	const longest = 32 * 86400 * 1_000_000 // more than any window, and far from what a duration can hold
+	if g.Term < 0 || g.EndsIn < 0 || g.EndsIn > longest || g.Allowed < 0 || len(g.Limits) > MaxQuotaWindows {
+		return fmt.Errorf("%w: grant", ErrInvalid)
+	}
+	for _, l := range g.Limits {
+		if l.Limit < 0 || l.Left < 0 || l.Window <= 0 || l.Window > longest/1_000_000 || l.EndsIn < 0 || l.EndsIn > longest {
+			return fmt.Errorf("%w: limit", ErrInvalid)
+		}
+	}
+	return nil
 }

@@ -187,7 +187,7 @@ func (p *permissionTest) directGet(t *testing.T, first uint64, count int) (bodie
 
 var questions = map[string]func(string) string{
 	"proof": events.ProofSubject, "check": events.CheckSubject, "resolve": events.ResolveSubject,
-	"snapshot": events.SnapshotSubject, "keys": events.KeysSubject, "used": events.UsedSubject,
+	"snapshot": events.SnapshotSubject, "keys": events.KeysSubject, "quota": events.QuotaSubject, "used": events.UsedSubject,
 }
 
 // answerAll lets authsvc answer every question with its subject.
@@ -254,7 +254,7 @@ func (p *permissionTest) serviceCannotPublish(t *testing.T) {
 	for _, subject := range []string{
 		events.LiveSubject(events.TypeTokenRevoked), events.FeedSubject(events.TypeTokenRevoked), events.SubjectNudge,
 		events.ProofSubject("jobs"), events.CheckSubject("jobs"), events.ResolveSubject("jobs"),
-		events.SnapshotSubject("jobs"), events.KeysSubject("jobs"), events.UsedSubject("jobs"), events.SubjectDirectGet, "_INBOX_jobs.x",
+		events.SnapshotSubject("jobs"), events.KeysSubject("jobs"), events.QuotaSubject("jobs"), events.UsedSubject("jobs"), events.SubjectDirectGet, "_INBOX_jobs.x",
 		"_INBOX_auth_feed.x", "$SRV.PING", "$SYS.REQ.SERVER.PING",
 	} {
 		if err := p.cars.Publish(subject, []byte("forged")); err != nil {
