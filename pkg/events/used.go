@@ -10,8 +10,8 @@ const (
 	MaxUsedKeys = 256
 	// maxUsed bounds its bytes: so many keys with every number as long as it may be.
 	maxUsed = 32 << 10
-	// maxAgo is a day in seconds: longer nobody keeps a use to himself.
-	maxAgo = 24 * 60 * 60
+	// MaxUsedAgo is a day in seconds: longer nobody keeps a use to himself.
+	MaxUsedAgo = 24 * 60 * 60
 )
 
 // Used tells which API keys a service has accepted of late. Nobody answers, and nothing is decided by it: it may be lost, come
@@ -42,7 +42,7 @@ func DecodeUsed(body []byte) (Used, error) {
 		if _, err := ParseID(k.KeyID); err != nil {
 			return u, fmt.Errorf("%w: key_id", ErrInvalid)
 		}
-		if k.Ago < 0 || k.Ago > maxAgo {
+		if k.Ago < 0 || k.Ago > MaxUsedAgo {
 			return u, fmt.Errorf("%w: ago_s", ErrInvalid)
 		}
 	}

@@ -13,7 +13,7 @@ func TestTheMessageOfUsedKeysKeepsItsBytes(t *testing.T) {
 func TestAFullMessageOfUsedKeysIsRead(t *testing.T) {
 	full := Used{Keys: make([]UsedKey, MaxUsedKeys)}
 	for i := range full.Keys {
-		full.Keys[i] = UsedKey{KeyID: idA, Ago: maxAgo}
+		full.Keys[i] = UsedKey{KeyID: idA, Ago: MaxUsedAgo}
 	}
 	if got, err := DecodeUsed(mustJSON(t, full)); err != nil || len(got.Keys) != MaxUsedKeys {
 		t.Errorf("%d keys, %v", len(got.Keys), err)

@@ -92,6 +92,7 @@ func (v *Verifier) askKey(ctx context.Context, raw string, route *Route) (*Princ
 	if err != nil {
 		return nil, err
 	}
+	v.uses.note(h.key.ID, v.clock.Now())
 	return &h.principal, nil
 }
 

@@ -36,7 +36,7 @@ type holding struct {
 	*facts
 	stripe uint8 // which counters it counts on
 	isKey  bool
-	used   atomic.Bool // API keys: since it was resolved
+	use    atomic.Uint32 // of API keys: presented, accepted
 
 	seen atomic.Pointer[sight] // what there was against it, or changed it
 	// failures to renew it; only tendKeys writes.

@@ -52,8 +52,6 @@ func (v *Verifier) verifyKey(ctx context.Context, raw string, route *Route) (*Pr
 		if h, err = v.newKey(ctx, raw, route); err != nil {
 			return nil, t, err
 		}
-	} else if !h.used.Load() {
-		h.used.Store(true)
 	}
 	p, err := v.judge(h, route, nil)
 	if err == errOutlived {
@@ -64,6 +62,7 @@ func (v *Verifier) verifyKey(ctx context.Context, raw string, route *Route) (*Pr
 		t.hit = false
 		p, err = v.judge(h, route, nil)
 	}
+	h.note(t.hit, err)
 	switch err {
 	case errStaleAsk:
 		p, err = v.askBounded(func() (*Principal, error) { return v.askKey(ctx, raw, route) })
@@ -182,17 +181,21 @@ func (v *Verifier) askResolve(ctx context.Context, raw string) (events.ResolveAn
 // errOtherQuestion marks an answer that is signed but belongs to another question.
 var errOtherQuestion = errors.New("answer to another question")
 
-// tendKeys renews the resolutions that are in use and half over, and drops those that nobody used.
+// tendKeys renews the resolutions that are in use and half over, drops those that nobody used, and notes which were accepted.
 func (v *Verifier) tendKeys(ctx context.Context) {
 	now := v.clock.Now()
 	v.unknown.Sweep(now.Boot)
 	var due []renewal
 	for raw, h := range v.keys.All() {
 		age := now.Since(h.asked)
+		if h.use.Load()&accepted != 0 {
+			h.use.And(^uint32(accepted))
+			v.uses.note(h.key.ID, now)
+		}
 		switch {
-		case h.generation != v.generation.Load() || age >= dropAfter && !h.used.Load():
+		case h.generation != v.generation.Load() || age >= dropAfter && h.use.Load()&presented == 0:
 			v.keys.Delete(raw, h)
-		case age >= renewAfter && h.used.Load():
+		case age >= renewAfter && h.use.Load()&presented != 0:
 			due = append(due, renewal{raw, h})
 		}
 	}

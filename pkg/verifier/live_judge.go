@@ -40,14 +40,18 @@ func (l *live) decide(ctx context.Context) error {
 // judge decides from what this process knows. Its errors are refusals, or errOutlived.
 func (l *live) judge() error {
 	vouch := l.vouch.Load() // before the holding: a vouch must never be taken for the roles of an older answer
-	_, err := l.v.judge(l.newest(), l.route, vouch)
+	h := l.newest()
+	_, err := l.v.judge(h, l.route, vouch)
+	if l.key != "" {
+		h.note(true, err)
+	}
 	if err == errStaleAsk {
 		return ErrStale // it was asked in good time, without success
 	}
 	return err
 }
 
-// newest follows the resolutions of an API key, and marks the last as used, so that it is renewed.
+// newest follows the resolutions of an API key.
 func (l *live) newest() *holding {
 	h := l.hold.Load()
 	if l.key == "" {
@@ -56,9 +60,6 @@ func (l *live) newest() *holding {
 	if cached := l.v.keys.Get(l.key); cached != nil && cached.asked.Boot > h.asked.Boot {
 		l.hold.Store(cached) // of two at once either will do: what it says is checked with the set
 		h = cached
-	}
-	if !h.used.Load() {
-		h.used.Store(true)
 	}
 	return h
 }
@@ -91,7 +92,7 @@ func (l *live) keep(now clock.Reading) {
 	h := l.hold.Load()
 	if !l.v.outlived(h, now) && now.Since(h.asked) >= renewAfter && l.v.keys.Get(l.key) == nil {
 		kept := h.facts.heldKey()
-		kept.Value.used.Store(h.used.Load())
+		kept.Value.use.Store(h.use.Load())
 		l.v.keys.Put(l.key, kept, now.Boot, h.asked.Boot+int64(keyLife))
 	}
 }

@@ -50,6 +50,8 @@ type fakeLink struct {
 	refresh func(context.Context) error
 	answer  func(ctx context.Context, kind events.Kind, body []byte) ([]byte, error)
 	asked   []events.Kind
+	told    []events.Used
+	deaf    bool // nothing can be told
 	bounds  [][2]time.Duration
 }
 
@@ -78,6 +80,17 @@ func (l *fakeLink) Request(ctx context.Context, kind events.Kind, subject string
 		return nil, link.ErrUnavailable
 	}
 	return answer(ctx, kind, body)
+}
+
+func (l *fakeLink) Tell(subject string, body []byte) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	used, err := events.DecodeUsed(body)
+	if subject != "tocsin.v1.used.cars" || err != nil || l.deaf {
+		return link.ErrUnavailable
+	}
+	l.told = append(l.told, used)
+	return nil
 }
 
 func (l *fakeLink) SetBounds(smallest, largest time.Duration) {

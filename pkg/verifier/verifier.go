@@ -31,6 +31,7 @@ type connection interface {
 	feed
 	SetBounds(smallest, largest time.Duration)
 	Ready(bound time.Duration) error
+	Tell(subject string, body []byte) error
 	Stats() link.Stats
 	Close() error
 }
@@ -57,6 +58,7 @@ type Verifier struct {
 	asking     chan struct{} // a place for each question under the policy Ask
 
 	lives *lives // the long answers in progress
+	uses  uses   // of API keys that authsvc hasn't been told of
 
 	boundMu  sync.Mutex
 	smallest time.Duration // of all routes' bounds; guarded by boundMu
@@ -140,6 +142,7 @@ func (v *Verifier) Close() error {
 	v.cancel()
 	var err error
 	if first {
+		v.tellLastUses()
 		err = v.link.Close()
 	}
 	v.tasks.Wait()
@@ -175,6 +178,7 @@ const tendInterval = 5 * time.Second
 func (v *Verifier) tend() {
 	ticker := time.NewTicker(tendInterval)
 	defer ticker.Stop()
+	tell := v.clock.Now().Boot + untilTold()
 	for {
 		select {
 		case <-ticker.C:
@@ -183,6 +187,10 @@ func (v *Verifier) tend() {
 		}
 		v.tokens.Sweep(v.clock.Now().Micros())
 		v.tendKeys(v.life)
+		if now := v.clock.Now(); now.Boot >= tell {
+			v.tellUses(now)
+			tell = now.Boot + untilTold()
+		}
 	}
 }
 

@@ -68,3 +68,12 @@ func (l *Link) await(ctx context.Context, next <-chan struct{}, patience time.Du
 	}
 	return false
 }
+
+// Tell sends a message that nobody answers. It is lost if there is no connection, and never waits for one.
+func (l *Link) Tell(subject string, body []byte) error {
+	b := l.connection()
+	if b == nil || !b.Connected() {
+		return errNotConnected
+	}
+	return b.Publish(subject, "", body)
+}

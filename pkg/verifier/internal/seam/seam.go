@@ -44,6 +44,7 @@ type Link interface {
 	Request(ctx context.Context, kind events.Kind, subject string, body []byte) ([]byte, error)
 	SetBounds(smallest, largest time.Duration)
 	Ready(bound time.Duration) error
+	Tell(subject string, body []byte) error
 	Stats() link.Stats
 	Close() error
 }
