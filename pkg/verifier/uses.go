@@ -39,7 +39,8 @@ const (
 	maxUses = 1 << 16
 )
 
-func untilTold() int64 { return int64(tellEvery/2 + rand.N(tellEvery)) }
+// roundsUntilTold counts rounds of tend.
+func roundsUntilTold() int { return int((tellEvery/2 + rand.N(tellEvery)) / tendInterval) }
 
 // uses are the keys that were accepted since authsvc was told last, and when it was noticed, by the boot-time clock.
 type uses struct {

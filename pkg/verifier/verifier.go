@@ -178,7 +178,7 @@ const tendInterval = 5 * time.Second
 func (v *Verifier) tend() {
 	ticker := time.NewTicker(tendInterval)
 	defer ticker.Stop()
-	tell := v.clock.Now().Boot + untilTold()
+	tell := roundsUntilTold()
 	for {
 		select {
 		case <-ticker.C:
@@ -187,9 +187,9 @@ func (v *Verifier) tend() {
 		}
 		v.tokens.Sweep(v.clock.Now().Micros())
 		v.tendKeys(v.life)
-		if now := v.clock.Now(); now.Boot >= tell {
-			v.tellUses(now)
-			tell = now.Boot + untilTold()
+		if tell--; tell <= 0 {
+			v.tellUses(v.clock.Now())
+			tell = roundsUntilTold()
 		}
 	}
 }
