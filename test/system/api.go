@@ -33,6 +33,7 @@ type Answer struct {
 	Status int
 	Header http.Header
 	Body   []byte
+	Began  time.Time // just before the request was sent
 }
 
 // Code returns the stable code of a refusal, or the empty string.
@@ -97,13 +98,14 @@ func (a API) Try(ctx context.Context, method, path, authorization string, body a
 	if authorization != "" {
 		req.Header.Set("Authorization", authorization)
 	}
+	began := time.Now()
 	res, err := client.Do(req)
 	if err != nil {
 		return Answer{}, err
 	}
 	defer res.Body.Close()
 	got, err := io.ReadAll(res.Body)
-	return Answer{Status: res.StatusCode, Header: res.Header, Body: got}, err
+	return Answer{Status: res.StatusCode, Header: res.Header, Body: got, Began: began}, err
 }
 
 func encode(body any) (content []byte, contentType string, err error) {

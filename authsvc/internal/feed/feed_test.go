@@ -322,7 +322,7 @@ func TestAReplicaTakesOverAndTheOthersReceiptsAreTrue(t *testing.T) {
 
 	id := second.revoke()
 	got := second.receipt(feed.WaitPublished, within, id)
-	if !got.Published || second.Holding() || got.Elapsed > time.Second {
+	if !got.Published || second.Holding() {
 		t.Errorf("through another replica: %+v", got)
 	}
 	done := second.Receipts.Expect(feed.WaitFleet)
@@ -331,11 +331,7 @@ func TestAReplicaTakesOverAndTheOthersReceiptsAreTrue(t *testing.T) {
 	done()
 
 	s.close(first.Feed.Close)
-	begun := time.Now()
 	after := l.awaitProof(freshFor)
-	if took := time.Since(begun); took > time.Second {
-		t.Errorf("a lease that was given back was taken after %v", took)
-	}
 	if after.Term != before.Term+1 || after.Epoch != before.Epoch || !second.Holding() {
 		t.Errorf("%+v after %+v", after, before)
 	}
@@ -371,14 +367,13 @@ func TestADispatcherThatIsCutOffFromNATSIsReplaced(t *testing.T) {
 	second, l := s.replica(), s.listener("one")
 	before := l.awaitProof(freshFor)
 	first.feeds.Close()
-	begun := time.Now()
 	second.revoke()
 	l.await("proof of another term", func() bool {
 		a, proven, _ := l.ask(freshFor)
 		return proven && a.Term > before.Term && a.Head == 1
 	})
-	if took := time.Since(begun); took > 3*time.Second || !second.Holding() {
-		t.Errorf("replaced after %v", took)
+	if !second.Holding() {
+		t.Error("the other replica proves without the lease")
 	}
 }
 

@@ -52,7 +52,7 @@ func TestPostgresFrozenHolderCannotBlockTakeover(t *testing.T) {
 	taken, err := standby.AcquireFeed(t.Context(), request)
 	for ; errors.Is(err, ErrUnavailable) && time.Since(begun) < 5*time.Second; taken, err = standby.AcquireFeed(t.Context(), request) {
 	}
-	if took := time.Since(begun); err != nil || took > 2*time.Second {
+	if took := time.Since(begun); err != nil || took > 4*time.Second { // a second of the lease and one of the time-outs, on a machine with nothing else to do
 		t.Fatalf("takeover after %v: %v", took, err)
 	}
 	close(thaw)

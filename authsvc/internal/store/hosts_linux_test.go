@@ -127,7 +127,7 @@ func TestAStandbyIsNeverRead(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%s: %v", hosts, err)
 		}
-		if took := time.Since(began); took > 2*time.Second {
+		if took := time.Since(began); took > 5*time.Second { // a silent machine is waited for for less than a second
 			t.Errorf("%s: found after %v", hosts, took)
 		}
 		if err := db.Readable(t.Context()); err != nil {
