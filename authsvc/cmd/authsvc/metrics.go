@@ -11,6 +11,7 @@ import (
 	"github.com/tocsin-auth/tocsin/authsvc/internal/auth"
 	"github.com/tocsin-auth/tocsin/authsvc/internal/elite"
 	"github.com/tocsin-auth/tocsin/authsvc/internal/feed"
+	"github.com/tocsin-auth/tocsin/authsvc/internal/keyuse"
 	"github.com/tocsin-auth/tocsin/authsvc/internal/store"
 	"github.com/tocsin-auth/tocsin/pkg/events"
 )
@@ -143,4 +144,21 @@ func (c feedCollector) collectBacklog(out chan<- prometheus.Metric) {
 	gauge(feedUnnumbered, float64(b.Unnumbered))
 	gauge(feedUnpublished, float64(b.Unpublished))
 	gauge(feedOldest, b.Oldest.Seconds())
+}
+
+// useCollector tells what became of the uses of API keys that services told of.
+type useCollector struct{ uses *keyuse.Recorder }
+
+var keyUses = prometheus.NewDesc("tocsin_key_uses_total", "Last uses of API keys: messages of services that were read or dropped, and rows written or failed.",
+	[]string{"outcome"}, nil)
+
+// Describe implements [prometheus.Collector].
+func (c useCollector) Describe(out chan<- *prometheus.Desc) { out <- keyUses }
+
+// Collect implements [prometheus.Collector].
+func (c useCollector) Collect(out chan<- prometheus.Metric) {
+	s := c.uses.Stats()
+	for outcome, n := range map[string]uint64{"read": s.Messages, "dropped": s.Dropped, "written": s.Written, "failed": s.Failed} {
+		out <- prometheus.MustNewConstMetric(keyUses, prometheus.CounterValue, float64(n), outcome)
+	}
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/tocsin-auth/tocsin/authsvc/internal/feed"
 	"github.com/tocsin-auth/tocsin/authsvc/internal/httpapi"
 	"github.com/tocsin-auth/tocsin/authsvc/internal/keyring"
+	"github.com/tocsin-auth/tocsin/authsvc/internal/keyuse"
 	"github.com/tocsin-auth/tocsin/authsvc/internal/liveness"
 	"github.com/tocsin-auth/tocsin/authsvc/internal/store"
 )
@@ -67,6 +68,7 @@ type program struct {
 	bus      *bus.Bus
 	feed     *feed.Feed
 	gatherer *liveness.Gatherer
+	uses     *keyuse.Recorder
 	domain   *auth.Service
 	failed   chan error
 }
@@ -150,8 +152,10 @@ func (p *program) makeDomain(ctx context.Context) error {
 	}
 	p.gatherer = liveness.NewGatherer(p.db, liveness.DefaultShares)
 	p.life.started("reads", p.gatherer.Close)
+	p.uses = keyuse.Start(ctx, keyuse.Write(p.db), p.log)
+	p.life.started("key uses", p.uses.Close)
 	p.domain, err = auth.New(auth.Config{
-		DB: p.db, Reads: p.gatherer, Ring: p.ring, Bus: laterBus{p}, Nudge: p.nudge, Log: p.log,
+		DB: p.db, Reads: p.gatherer, Ring: p.ring, Bus: laterBus{p}, Nudge: p.nudge, Used: p.uses.Note, Log: p.log,
 		Issuer: p.issuer, Audience: p.cfg.Audience, AccessTTL: p.cfg.AccessTTL,
 		RefreshTTL: p.cfg.RefreshTTL, RefreshIdle: p.cfg.RefreshIdle, PasswordMin: p.cfg.PasswordMin,
 	})
@@ -159,6 +163,9 @@ func (p *program) makeDomain(ctx context.Context) error {
 		return err
 	}
 	if err := p.metrics.Register(hashingGauge(p.domain)); err != nil {
+		return err
+	}
+	if err := p.metrics.Register(useCollector{p.uses}); err != nil {
 		return err
 	}
 	p.life.started("memory", trimMemory(func() bool { return p.domain.Hashing() > 0 }))
@@ -218,7 +225,7 @@ func (p *program) startElite(ctx context.Context) error {
 		return err
 	}
 	p.life.started("elite", responders.Close)
-	return nil
+	return p.uses.Listen(p.bus.Reply())
 }
 
 func (p *program) startHTTP(context.Context) error {

@@ -77,6 +77,7 @@ func (s *Service) AuthenticateKey(ctx context.Context, key string, from Client) 
 	if err != nil {
 		return Caller{}, unauthenticated(err)
 	}
+	s.cfg.Used(k.ID)
 	return Caller{Client: from.cut(), UserID: u.ID, KeyID: k.ID, Method: MethodAPIKey, Roles: narrowed(u.Roles, k.Scopes),
 		Mode: events.Mode(k.Mode), AuthTime: fromMicros(k.CreatedAt), AMR: []string{}}, nil
 }

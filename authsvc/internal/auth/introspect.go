@@ -42,6 +42,9 @@ func (s *Service) Introspect(ctx context.Context, c Caller, token string) (Intro
 	case found.Sub != c.UserID && !c.Has(RoleIntrospect), sameMode(c, events.Mode(found.Mode)) != nil:
 		return Introspection{}, nil
 	}
+	if _, err := apikey.Parse(token); err == nil {
+		s.cfg.Used(found.KeyID)
+	}
 	found.Active, found.Iss = true, s.cfg.Issuer
 	return found, nil
 }

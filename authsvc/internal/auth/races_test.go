@@ -39,7 +39,7 @@ func newArena(t *testing.T, url string) *arena {
 		t.Fatal(err)
 	}
 	w.Service, err = New(Config{DB: db, Reads: gather(t, db), Ring: ring, Issuer: "http://auth.test", Audience: "tocsin", AccessTTL: 15 * time.Minute,
-		RefreshTTL: 720 * time.Hour, RefreshIdle: 168 * time.Hour, PasswordMin: 12, Bus: w.bus, Nudge: func() { w.nudges.Add(1) }, Log: log})
+		RefreshTTL: 720 * time.Hour, RefreshIdle: 168 * time.Hour, PasswordMin: 12, Bus: w.bus, Nudge: func() { w.nudges.Add(1) }, Used: w.used.note, Log: log})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -72,6 +72,8 @@ type Config struct {
 	PasswordMin int
 	// Bus is asked by AddService and RemoveService.
 	Bus ServiceBus
+	// Used is called with the id of each API key that was accepted here. It MUST NOT block.
+	Used func(keyID string)
 	// Nudge is called after each commit that wrote an event. It MUST NOT block.
 	Nudge func()
 	Log   *slog.Logger
@@ -92,8 +94,8 @@ type Service struct {
 // New checks the configuration and returns the domain. It writes nothing.
 func New(cfg Config) (*Service, error) {
 	switch {
-	case cfg.DB == nil || cfg.Reads == nil || cfg.Ring == nil || cfg.Nudge == nil || cfg.Log == nil:
-		return nil, errors.New("auth: DB, Reads, Ring, Nudge and Log are required")
+	case cfg.DB == nil || cfg.Reads == nil || cfg.Ring == nil || cfg.Nudge == nil || cfg.Used == nil || cfg.Log == nil:
+		return nil, errors.New("auth: DB, Reads, Ring, Nudge, Used and Log are required")
 	case cfg.Issuer == "" || cfg.Audience == "":
 		return nil, errors.New("auth: issuer and audience are required")
 	case cfg.AccessTTL < time.Second || cfg.RefreshTTL < time.Second || cfg.RefreshIdle < time.Second:

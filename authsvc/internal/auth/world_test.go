@@ -27,6 +27,7 @@ type world struct {
 	bus    *memoryBus
 	clock  *storetest.Clock
 	nudges atomic.Int64
+	used   usedKeys
 }
 
 // each runs a test on both engines.
@@ -41,7 +42,7 @@ func newWorld(t testing.TB, url string) *world {
 	w.ring.store(t, db)
 	service, err := New(Config{DB: db, Reads: gather(t, db), Ring: w.ring, Issuer: "http://auth.test",
 		Audience: "tocsin", AccessTTL: 15 * time.Minute, RefreshTTL: 720 * time.Hour, RefreshIdle: 168 * time.Hour,
-		PasswordMin: 12, Bus: w.bus, Nudge: func() { w.nudges.Add(1) }, Log: slog.New(slog.DiscardHandler)})
+		PasswordMin: 12, Bus: w.bus, Nudge: func() { w.nudges.Add(1) }, Used: w.used.note, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -57,7 +57,7 @@ func newSystem(t testing.TB) *system {
 	reads := gather.NewGatherer(db, gather.DefaultShares)
 	t.Cleanup(func() { fatal(t, reads.Close(context.Background())) })
 	domain, err := auth.New(auth.Config{DB: db, Reads: reads, Ring: ring, Issuer: testIssuer, Audience: "tocsin", AccessTTL: 15 * time.Minute,
-		RefreshTTL: time.Hour, RefreshIdle: time.Hour, PasswordMin: 12, Bus: &testBus{}, Nudge: func() {}, Log: log})
+		RefreshTTL: time.Hour, RefreshIdle: time.Hour, PasswordMin: 12, Bus: &testBus{}, Nudge: func() {}, Used: func(string) {}, Log: log})
 	fatal(t, err)
 	_, err = domain.Bootstrap(ctx, auth.BootstrapRequest{Username: "admin", Password: adminPassword})
 	fatal(t, err)

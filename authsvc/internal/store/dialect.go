@@ -9,6 +9,8 @@ type dialect struct {
 	engine Engine
 	// forUpdate ends a SELECT that locks its rows; empty for SQLite, which has one writer.
 	forUpdate string
+	// forUpdateFree is forUpdate for a SELECT that leaves out the rows that others have locked, and so waits for nobody.
+	forUpdateFree string
 	// forUpdateFamily is forUpdate for the rows of [Tx.LockFamily], in the order of its words.
 	forUpdateFamily string
 	// shareAuthority and lockAuthority are statements that take the lock which issuers share and revocations of

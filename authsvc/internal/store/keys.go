@@ -153,11 +153,3 @@ const pruneAPIKeys = `DELETE FROM api_keys WHERE id IN (SELECT id FROM api_keys 
 func (tx *Tx) PruneAPIKeys(ctx context.Context, before int64, limit int) (int64, error) {
 	return tx.exec(ctx, pruneAPIKeys, before, limit)
 }
-
-// TouchAPIKey records a use by a service, at most once in a minute; more often it writes nothing.
-func (tx *Tx) TouchAPIKey(ctx context.Context, id, service string) error {
-	now := tx.Now()
-	_, err := tx.exec(ctx, `UPDATE api_keys SET last_used_at = $2, last_used_service = $3
-		WHERE id = $1 AND (last_used_at IS NULL OR last_used_at < $4)`, id, now, service, now-60_000_000)
-	return err
-}

@@ -81,6 +81,8 @@ func openPostgres(db *DB, url string) error {
 	db.dialect = dialect{
 		engine:    Postgres,
 		forUpdate: " FOR UPDATE",
+
+		forUpdateFree: " FOR UPDATE SKIP LOCKED",
 		// Whoever waits for a row that is changed meanwhile gets the new one, and the join is made again with it (READ COMMITTED).
 		forUpdateFamily: " FOR UPDATE OF users, sessions, refresh_tokens",
 		// An advisory lock is granted in the order of asking, so that a steady stream of logins can't starve the

@@ -174,13 +174,8 @@ func keyIsReadAsWritten(t *testing.T, db *store.DB) {
 		if err != nil {
 			return err
 		}
-		for range 2 { // the second within a minute writes nothing
-			if err := tx.TouchAPIKey(t.Context(), k.ID, "cars"); err != nil {
-				return err
-			}
-		}
 		got, err = tx.LockAPIKey(t.Context(), k.ID)
-		if got.Name != "two" || !got.Suspended || got.KV != kv || kv <= k.KV || got.LastUsedService != "cars" || *got.LastUsedAt != tx.Now() {
+		if got.Name != "two" || !got.Suspended || got.KV != kv || kv <= k.KV || got.LastUsedService != "" || got.LastUsedAt != nil {
 			t.Errorf("%+v", got)
 		}
 		return err
