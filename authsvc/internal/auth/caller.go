@@ -54,6 +54,7 @@ const (
 	RoleAdmin      = store.RoleAdmin
 	RoleDirectory  = "directory"
 	RoleIntrospect = "introspect"
+	RoleDelegate   = "delegate"
 )
 
 // AuthenticateBearer checks an access token of ours against keys and database. Derived tokens, which have no session of their
@@ -143,7 +144,7 @@ func (s *Service) verifyToken(ctx context.Context, token string) (foundToken, er
 	if fault != nil {
 		return foundToken{}, refusal(fault)
 	}
-	if err == nil {
+	if err == nil && !found.claims.isJobGrant() { // those are used once, or a few times
 		s.verified.put(token, found)
 	}
 	return found, err

@@ -17,21 +17,23 @@ func (s *scene) derived(t *testing.T, user User, change func(c *accessClaims)) s
 	if err != nil {
 		t.Fatal(err)
 	}
-	claims.Subject, claims.SessionID = user.ID, ""
-	err = s.db.View(t.Context(), func(tx *store.Tx) error {
-		u, err := tx.User(t.Context(), user.ID)
-		claims.TV = u.TV
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	claims.Subject, claims.SessionID, claims.TV = user.ID, "", s.tv(t, user)
 	change(&claims)
 	token, err := signToken(s.ring.keys[0].KID, "EdDSA", s.ring.keys[0].Private, claims)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return token
+}
+
+func (s *scene) tv(t *testing.T, user User) (tv int64) {
+	t.Helper()
+	s.update(t, func(tx *store.Tx) error {
+		u, err := tx.User(t.Context(), user.ID)
+		tv = u.TV
+		return err
+	})
+	return tv
 }
 
 // wantAlive asks for a token in every way that there is; all judge alike. Nobody is a caller of authsvc's own with one.
@@ -75,7 +77,7 @@ func TestDerivedTokensDieWithWhatTheyRestOnEverywhere(t *testing.T) {
 		ofSession := s.derived(t, other, parent)
 		ofKey := s.derived(t, s.user, func(c *accessClaims) { c.KeyID, c.ClientID = s.key.ID, s.key.ID })
 		ofParentKey := s.derived(t, other, func(c *accessClaims) {
-			c.Parents = []events.Parent{{Subject: s.user.ID, KeyID: s.key.ID}}
+			c.Parents = []events.Parent{{Subject: s.user.ID, TV: s.tv(t, s.user), KeyID: s.key.ID}}
 		})
 		many := s.derived(t, other, func(c *accessClaims) { c.Parents = make([]events.Parent, events.MaxParents+1) })
 		if _, err := w.AuthenticateBearer(t.Context(), many, Client{}); !errors.Is(err, ErrUnauthenticated) {

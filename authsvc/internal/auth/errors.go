@@ -19,6 +19,12 @@ const (
 	CodeLastAdmin           Code = "last_admin"
 	CodeThrottled           Code = "throttled"
 	CodeUnavailable         Code = "unavailable"
+
+	// Of the token endpoint alone (RFC 6749, section 5.2; RFC 8693, section 2.2.2).
+	CodeInvalidGrant       Code = "invalid_grant"
+	CodeInvalidScope       Code = "invalid_scope"
+	CodeInvalidTarget      Code = "invalid_target"
+	CodeUnauthorizedClient Code = "unauthorized_client"
 )
 
 // Error is a refusal that the caller may read. Message and Field never hold a value that the caller sent.
@@ -57,6 +63,10 @@ var (
 	ErrLastAdmin           = &Error{Code: CodeLastAdmin, Message: "the last admin can't be removed, disabled or demoted"}
 	ErrThrottled           = &Error{Code: CodeThrottled, Message: "too many attempts at once; try again"}
 	ErrUnavailable         = &Error{Code: CodeUnavailable, Message: "the service can't do this now; try again"}
+	ErrInvalidGrant        = &Error{Code: CodeInvalidGrant, Message: "the job grant is dead: it has expired, or what it rests on was ended"}
+	ErrInvalidScope        = &Error{Code: CodeInvalidScope, Message: "the scope is more than subject and client may have together"}
+	ErrInvalidTarget       = &Error{Code: CodeInvalidTarget, Message: "no token is issued for this audience"}
+	ErrUnauthorizedClient  = &Error{Code: CodeUnauthorizedClient, Message: "the client may not do this"}
 )
 
 // invalid refuses one field. The message says the rule and never the value.

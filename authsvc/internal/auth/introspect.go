@@ -28,9 +28,11 @@ type Introspection struct {
 	KeyID     string   `json:"key_id,omitempty"`
 	Mode      string   `json:"mode,omitempty"`
 	Roles     []string `json:"roles,omitempty"`
+	Actor     *Actor   `json:"act,omitempty"`
+	JobID     string   `json:"job_id,omitempty"`
 }
 
-// Introspect tells whether an access token, refresh token or API key is alive. Callers see their own, and all with the
+// Introspect tells whether an access token, job grant, refresh token or API key is alive. Callers see their own, and all with the
 // role introspect, but by a test key only test credentials; everything else is exactly inactive.
 func (s *Service) Introspect(ctx context.Context, c Caller, token string) (Introspection, error) {
 	found, err := s.introspect(ctx, token)
@@ -65,9 +67,13 @@ func (s *Service) introspect(ctx context.Context, token string) (found Introspec
 		return Introspection{}, err
 	}
 	c, roles := access.claims, access.roles()
+	kind := tokenTypeBearer
+	if c.isJobGrant() {
+		kind = tokenTypeNone
+	}
 	return Introspection{Scope: strings.Join(roles, " "), ClientID: c.ClientID, Username: access.user.Username,
-		TokenType: "Bearer", Exp: c.Expires, Iat: c.IssuedAt, Sub: c.Subject, Aud: c.Audience, JTI: c.ID,
-		SessionID: c.SessionID, KeyID: c.KeyID, Mode: string(c.Mode), Roles: roles}, nil
+		TokenType: kind, Exp: c.Expires, Iat: c.IssuedAt, Sub: c.Subject, Aud: c.Audience, JTI: c.ID,
+		SessionID: c.SessionID, KeyID: c.KeyID, Mode: string(c.Mode), Roles: roles, Actor: c.Actor, JobID: c.JobID}, nil
 }
 
 func introspectRefresh(ctx context.Context, tx *store.Tx, token string) (Introspection, error) {

@@ -197,6 +197,10 @@ func (m meeting) check(got issued, refused error) {
 	if got.tokens != nil {
 		m.checkTokens(*got.tokens)
 	}
+	if got.derived != nil {
+		_, v := m.arena.judgeToken(m.t, m.told, got.derived.AccessToken)
+		m.checkVerdict("derived token", v, m.covers("derived of A") || m.covers("derived of the key"))
+	}
 	for _, key := range got.keys {
 		v := m.arena.judgeKey(m.t, m.told, m.arena.made(m.t, key))
 		m.checkVerdict("key", v, m.covers("key") || m.covers("key of another"))
@@ -205,7 +209,7 @@ func (m meeting) check(got issued, refused error) {
 
 func (m meeting) checkRefusal(refused error) {
 	m.t.Helper()
-	known := slices.ContainsFunc([]error{ErrInvalidCredentials, ErrInvalidRefreshToken, ErrUnauthenticated, ErrConflict, ErrNotFound},
+	known := slices.ContainsFunc([]error{ErrInvalidCredentials, ErrInvalidRefreshToken, ErrUnauthenticated, ErrConflict, ErrNotFound, ErrInvalidGrant, errNoSubject},
 		func(sentinel error) bool { return errors.Is(refused, sentinel) })
 	if !known {
 		m.t.Errorf("refused by %v", refused)

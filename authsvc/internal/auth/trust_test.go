@@ -25,6 +25,9 @@ type scene struct {
 	caller Caller // by session a
 	root   Caller
 	key    IssuedKey
+	client Caller // a worker, by its key, once there is one
+	// subject is what it may exchange.
+	subject Exchange
 }
 
 func newScene(t *testing.T, w *world) *scene { return sceneOf(t, w, "vera") }

@@ -101,16 +101,33 @@ func (k *told) session(id, user string, tv int64) bool {
 	return !k.sessions[id] && tv >= k.tv[user] && !madeBefore(id, k.tokensBefore) && !k.users[user].Disabled
 }
 
-// token does so for an access token; the key that signed it is for others to judge.
-func (k *told) token(c accessClaims) bool {
-	return !k.tokens[c.ID] && !madeBefore(c.ID, k.tokensBefore) && k.session(c.SessionID, c.Subject, c.TV)
+// token does so for an access token or a job grant, which die with each of their parents; the key that signed it is for others
+// to judge.
+func (k *told) token(c accessClaims, now int64) bool {
+	for _, p := range chainOf(c) {
+		dead := p.JTI != "" && (k.tokens[p.JTI] || madeBefore(p.JTI, k.tokensBefore)) ||
+			p.SessionID != "" && !k.session(p.SessionID, p.Subject, p.TV) || p.TV < k.tv[p.Subject] || k.users[p.Subject].Disabled ||
+			p.KeyID != "" && k.keyDead(p.KeyID, now)
+		if dead {
+			return false
+		}
+	}
+	return true
+}
+
+func chainOf(c accessClaims) []events.Parent {
+	return append([]events.Parent{{JTI: c.ID, SessionID: c.SessionID, Subject: c.Subject, TV: c.TV, KeyID: c.KeyID}}, c.Parents...)
+}
+
+// keyDead is what a verifier knows that only has the key's id.
+func (k *told) keyDead(id string, now int64) bool {
+	notAfter, ends := k.notAfter[id]
+	return ends && notAfter <= now || k.suspended[id] || madeBefore(id, k.keysBefore)
 }
 
 // key does so for an API key of which a verifier knows what it was when it was made.
 func (k *told) key(key madeKey, now int64) bool {
-	notAfter, ends := k.notAfter[key.ID]
-	return key.tv >= k.keysTV[key.UserID] && !(ends && notAfter <= now) && !k.suspended[key.ID] &&
-		!madeBefore(key.ID, k.keysBefore) && !k.users[key.UserID].Disabled
+	return key.tv >= k.keysTV[key.UserID] && !k.keyDead(key.ID, now) && !k.users[key.UserID].Disabled
 }
 
 // madeKey is an API key with its user's token version when it was made.
@@ -137,20 +154,33 @@ func (w *world) judgeToken(t *testing.T, k *told, token string) (accessClaims, v
 	if err != nil {
 		t.Fatal(err)
 	}
-	var v verdict
-	_, err = w.AuthenticateBearer(t.Context(), token, Client{})
-	v.auth = err == nil
-	kid := kidOf(t, token)
-	question := store.Question{Kid: kid, Credentials: []store.Credential{{JTI: claims.ID, SessionID: claims.SessionID, Subject: claims.Subject, TV: claims.TV}}}
+	v := verdict{auth: w.alive(t, token)}
+	if _, err = w.AuthenticateBearer(t.Context(), token, Client{}); (err == nil) != (v.auth && !claims.derived()) {
+		t.Errorf("alive %v, and as a caller: %v", v.auth, err)
+	}
+	question := store.Question{Kid: kidOf(t, token)}
+	for _, p := range chainOf(claims) {
+		question.Credentials = append(question.Credentials, store.Credential{JTI: p.JTI, SessionID: p.SessionID, Subject: p.Subject, TV: p.TV, KeyID: p.KeyID})
+	}
 	states, err := w.db.Ask(t.Context(), []store.Question{question})
 	if err != nil {
 		t.Fatal(err)
 	}
-	state, c := states[0], states[0].Credentials[0] // judged here once more, in other words than those of package liveness
-	v.elite = state.KIDInSet && !c.JTIRevoked && claims.TV >= c.User.TV && !store.MadeBefore(claims.ID, state.Authority.TokensBefore) &&
-		c.Session.ID != "" && c.Session.Alive(c.User, state.Authority, state.Now)
-	v.feed = state.KIDInSet && k.token(claims) // verifiers hold exactly the set of the newest keys.changed
+	state := states[0]
+	v.elite = state.KIDInSet
+	for _, c := range state.Credentials {
+		v.elite = v.elite && livesBy(state, c)
+	}
+	v.feed = state.KIDInSet && k.token(claims, state.Now) // verifiers hold exactly the set of the newest keys.changed
 	return claims, v
+}
+
+// livesBy judges once more, in other words than those of package liveness.
+func livesBy(state store.State, c store.CredentialState) bool {
+	return !c.JTIRevoked && c.TV >= c.User.TV && c.User.ID != "" && !c.User.Disabled &&
+		(c.JTI == "" || !store.MadeBefore(c.JTI, state.Authority.TokensBefore)) &&
+		(c.SessionID == "" || c.Session.ID != "" && c.Session.Alive(c.User, state.Authority, state.Now)) &&
+		(c.KeyID == "" || c.Key.ID != "" && c.Key.Alive(c.KeyUser, state.Authority, state.Now))
 }
 
 func (w *world) judgeKey(t *testing.T, k *told, key madeKey) verdict {

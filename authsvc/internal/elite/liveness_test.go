@@ -224,8 +224,8 @@ func TestCheckKnowsEveryWayInWhichTrustEnds(t *testing.T) {
 					keyParent = events.ReasonInvalidToken
 				}
 				derivedToken, derivedByKeyToken := c.token, keyParent
-				if c.name == "everything revoked" {
-					derivedByKeyToken = events.ReasonRevoked // the derived token is a token, too
+				if c.name == "everything revoked" || c.name == "logout everywhere" {
+					derivedByKeyToken = events.ReasonRevoked // the derived token is a token, too, and was one of the key's user's
 				}
 				for _, q := range []struct {
 					name string
@@ -247,23 +247,40 @@ func TestCheckKnowsEveryWayInWhichTrustEnds(t *testing.T) {
 func TestCheckRefusesCredentialsThatNeverWere(t *testing.T) {
 	eachEngine(t, func(t *testing.T, w *world) {
 		other := storetest.AddUser(t, w.db, events.NewNonce(), "admin")
+		othersKey := storetest.AddKey(t, w.db, other, "other")
 		const nobody = "01890000-0000-7000-8000-00000000dead"
 		hash := events.HashOf([]byte("no such key"))
 		for name, c := range map[string]struct {
 			change func(r *events.CheckRequest)
 			want   events.Reason
 		}{
-			"kid of a feed key":           {func(r *events.CheckRequest) { r.Kid = w.feedKID }, events.ReasonInvalidToken},
-			"unknown kid":                 {func(r *events.CheckRequest) { r.Kid = thumbprint() }, events.ReasonInvalidToken},
-			"kid with NUL":                {func(r *events.CheckRequest) { r.Kid = "\x00" + w.kid[1:] }, events.ReasonInvalidToken},
-			"kid that is SQL":             {func(r *events.CheckRequest) { r.Kid = "' OR '1'='1" }, events.ReasonInvalidToken},
-			"unknown session":             {func(r *events.CheckRequest) { r.SessionID = nobody }, events.ReasonRevoked},
-			"another user's session":      {func(r *events.CheckRequest) { r.Subject, r.TV = other.ID, other.TV }, events.ReasonRevoked},
-			"unknown user":                {func(r *events.CheckRequest) { r.Subject = nobody }, events.ReasonRevoked},
-			"unknown key":                 {func(r *events.CheckRequest) { r.KeyID = nobody }, events.ReasonRevoked},
-			"a user version of the past":  {func(r *events.CheckRequest) { r.TV-- }, events.ReasonRevoked},
-			"no user version":             {func(r *events.CheckRequest) { r.TV = 0 }, events.ReasonRevoked},
-			"an unknown key as parent":    {func(r *events.CheckRequest) { r.Parents = []events.Parent{{KeyID: nobody}} }, events.ReasonRevoked},
+			"kid of a feed key":          {func(r *events.CheckRequest) { r.Kid = w.feedKID }, events.ReasonInvalidToken},
+			"unknown kid":                {func(r *events.CheckRequest) { r.Kid = thumbprint() }, events.ReasonInvalidToken},
+			"kid with NUL":               {func(r *events.CheckRequest) { r.Kid = "\x00" + w.kid[1:] }, events.ReasonInvalidToken},
+			"kid that is SQL":            {func(r *events.CheckRequest) { r.Kid = "' OR '1'='1" }, events.ReasonInvalidToken},
+			"unknown session":            {func(r *events.CheckRequest) { r.SessionID = nobody }, events.ReasonRevoked},
+			"another user's session":     {func(r *events.CheckRequest) { r.Subject, r.TV = other.ID, other.TV }, events.ReasonRevoked},
+			"unknown user":               {func(r *events.CheckRequest) { r.Subject = nobody }, events.ReasonRevoked},
+			"unknown key":                {func(r *events.CheckRequest) { r.KeyID = nobody }, events.ReasonRevoked},
+			"a user version of the past": {func(r *events.CheckRequest) { r.TV-- }, events.ReasonRevoked},
+			"no user version":            {func(r *events.CheckRequest) { r.TV = 0 }, events.ReasonRevoked},
+			"another user's key":         {func(r *events.CheckRequest) { r.KeyID = othersKey.ID }, events.ReasonRevoked},
+			"an unknown key as parent": {func(r *events.CheckRequest) {
+				r.Parents = []events.Parent{{Subject: w.user.ID, TV: w.user.TV, KeyID: nobody}}
+			}, events.ReasonRevoked},
+			"another user's key as parent": {func(r *events.CheckRequest) {
+				r.Parents = []events.Parent{{Subject: w.user.ID, TV: w.user.TV, KeyID: othersKey.ID}}
+			}, events.ReasonRevoked},
+			"another user's key, and one of one's own as parent": {func(r *events.CheckRequest) {
+				r.KeyID, r.Parents = othersKey.ID, []events.Parent{w.keyParent()}
+			}, events.ReasonRevoked},
+			"a key of nobody as parent": {func(r *events.CheckRequest) { r.Parents = []events.Parent{{KeyID: w.key.ID}} }, events.ReasonInvalidToken},
+			"a key as parent without a user version": {func(r *events.CheckRequest) {
+				r.Parents = []events.Parent{{Subject: w.user.ID, KeyID: w.key.ID}}
+			}, events.ReasonRevoked},
+			"an actor's key": {func(r *events.CheckRequest) {
+				r.KeyID, r.Parents = othersKey.ID, []events.Parent{{Subject: other.ID, TV: other.TV, KeyID: othersKey.ID}}
+			}, liveness.Alive},
 			"a parent that names nothing": {func(r *events.CheckRequest) { r.Parents = []events.Parent{{}} }, events.ReasonInvalidToken},
 			"a parent that is a user":     {func(r *events.CheckRequest) { r.Parents = []events.Parent{{Subject: w.user.ID}} }, events.ReasonInvalidToken},
 			"a parent without subject":    {func(r *events.CheckRequest) { r.Parents = []events.Parent{{JTI: w.jti}} }, events.ReasonInvalidToken},

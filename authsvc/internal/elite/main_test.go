@@ -134,7 +134,9 @@ func (w *world) parent() events.Parent {
 }
 
 // keyParent is the key as a parent.
-func (w *world) keyParent() events.Parent { return events.Parent{Subject: w.user.ID, KeyID: w.key.ID} }
+func (w *world) keyParent() events.Parent {
+	return events.Parent{Subject: w.user.ID, TV: w.user.TV, KeyID: w.key.ID}
+}
 
 // keyQuestion is the question for the key itself.
 func (w *world) keyQuestion() events.CheckRequest {

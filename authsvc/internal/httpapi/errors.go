@@ -32,6 +32,11 @@ var statuses = map[auth.Code]int{
 	auth.CodeLastAdmin:           http.StatusConflict,
 	auth.CodeThrottled:           http.StatusTooManyRequests,
 	auth.CodeUnavailable:         http.StatusServiceUnavailable,
+
+	auth.CodeInvalidGrant:       http.StatusBadRequest,
+	auth.CodeInvalidScope:       http.StatusBadRequest,
+	auth.CodeInvalidTarget:      http.StatusBadRequest,
+	auth.CodeUnauthorizedClient: http.StatusBadRequest,
 }
 
 // retryAfter is what callers who must come back are told, in seconds.

@@ -46,10 +46,15 @@ func (e *oauthError) write(w http.ResponseWriter) {
 	writeJSON(w, e.status, e)
 }
 
+// tokenCodes are refusals that are called the same by RFC 6749 and RFC 8693.
+var tokenCodes = []auth.Code{auth.CodeInvalidGrant, auth.CodeInvalidScope, auth.CodeInvalidTarget, auth.CodeUnauthorizedClient}
+
 // oauthRefusal says a problem in the words of RFC 6749.
 func oauthRefusal(p *Problem) *oauthError {
 	code := "invalid_request"
 	switch {
+	case slices.Contains(tokenCodes, auth.Code(p.Code)):
+		code = p.Code
 	case p.Code == string(auth.CodeInvalidRefreshToken):
 		return newOAuthError(http.StatusBadRequest, "invalid_grant", p.Detail)
 	case p.Code == string(auth.CodeUnauthenticated):
@@ -62,6 +67,9 @@ func oauthRefusal(p *Problem) *oauthError {
 		code = "server_error"
 	}
 	e := newOAuthError(p.Status, code, p.Detail)
+	if len(p.Errors) == 1 && p.Errors[0].Message == p.Detail {
+		e.Description = p.Errors[0].Field + " " + p.Detail
+	}
 	e.header = p.header.Clone()
 	e.header.Del("WWW-Authenticate")
 	return e
@@ -240,39 +248,5 @@ func (s *Server) revokeToken(w http.ResponseWriter, r *http.Request, f form) err
 	}
 	w.Header().Set("Tocsin-Receipt", header.Receipt)
 	w.WriteHeader(http.StatusOK)
-	return nil
-}
-
-// token is the token endpoint. A refresh token belongs to the public client of logins, which has no secret to show;
-// whoever authenticates as another client is refused (RFC 6749, section 6).
-func (s *Server) token(w http.ResponseWriter, r *http.Request, f form) error {
-	switch f["grant_type"] {
-	case "refresh_token":
-	case "":
-		return oauthInvalid("grant_type is required")
-	default:
-		return newOAuthError(http.StatusBadRequest, "unsupported_grant_type", "the grant is not supported")
-	}
-	if r.Header.Values("Authorization") != nil {
-		if _, err := s.client(r.Context(), r, f); err != nil {
-			return err
-		}
-		return newOAuthError(http.StatusBadRequest, "invalid_grant", "the refresh token was not issued to this client")
-	}
-	if id := f["client_id"]; id != "" && id != clientLogins {
-		return newOAuthError(http.StatusBadRequest, "invalid_grant", "the refresh token was not issued to this client")
-	}
-	if f["scope"] != "" {
-		return newOAuthError(http.StatusBadRequest, "invalid_scope", "refresh tokens carry no scope")
-	}
-	if f["refresh_token"] == "" {
-		return oauthInvalid("refresh_token is required")
-	}
-	tokens, err := s.auth.Refresh(r.Context(), f["refresh_token"], clientFrom(r.Context()))
-	if err != nil {
-		return err
-	}
-	w.Header().Set("Pragma", "no-cache")
-	writeJSON(w, http.StatusOK, tokens)
 	return nil
 }

@@ -3,6 +3,7 @@ package httpapi
 import (
 	"net/http"
 	"reflect"
+	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -24,8 +25,27 @@ func (s *Server) mountOAuth() {
 		s.oauth(s.introspect), token, hint)
 	revoke := s.mountForm("/oauth2/revoke", "revoke-token", "RFC 7009; unknown tokens are no error", nil, s.oauth(s.revokeToken, "wait", "timeout"), token, hint)
 	s.documentWait(revoke)
-	s.mountForm("/oauth2/token", "token", "RFC 6749: grant refresh_token", reflect.TypeFor[auth.Tokens](), s.oauth(s.token),
-		parameter{"grant_type", "refresh_token", true}, parameter{"refresh_token", "", true}, parameter{"client_id", clientLogins + ", if given", false})
+	s.mountToken()
+}
+
+// mountToken describes the parameters of all grants of the token endpoint in one form, and the answers of all.
+func (s *Server) mountToken() {
+	op := s.mountForm("/oauth2/token", "token", "RFC 6749: grants refresh_token and client_credentials; RFC 8693: token exchange", nil, s.oauth(s.token),
+		parameter{"grant_type", strings.Join(grants, ", "), true}, parameter{"refresh_token", "Of grant refresh_token, which wants no authentication", false},
+		parameter{"client_id", "If given: " + clientLogins + " with grant refresh_token, else the id of the key", false},
+		parameter{"scope", "Roles, fewer than could be had, with a space between two", false},
+		parameter{"audience", "If given, the one audience of all tokens", false}, parameter{"resource", "The same", false},
+		parameter{"subject_token", "On whose behalf: an access token of a login, a job grant, a user's id (with the role " + auth.RoleDelegate + "), or, for a job grant, an API key", false},
+		parameter{"subject_token_type", strings.Join([]string{string(auth.TypeAccessToken), string(auth.TypeJobGrant), string(auth.TypeUserID), string(auth.TypeAPIKey)}, ", "), false},
+		parameter{"requested_token_type", string(auth.TypeAccessToken) + ", the default, or " + string(auth.TypeJobGrant), false},
+		parameter{"job_id", "The job that a job grant is for, when it is issued and when it is used", false})
+	op.Security = []map[string][]string{{}, {documentBasic: {}}, {documentAPIKey: {}}}
+	schemas := s.api.OpenAPI().Components.Schemas
+	answer := &huma.Schema{OneOf: []*huma.Schema{}}
+	for _, of := range []reflect.Type{reflect.TypeFor[auth.Tokens](), reflect.TypeFor[auth.DerivedToken]()} {
+		answer.OneOf = append(answer.OneOf, schemas.Schema(of, true, of.Name()))
+	}
+	op.Responses["200"].Content = map[string]*huma.MediaType{"application/json": {Schema: answer}}
 }
 
 // documentWait gives a call the parameters and the header that calls of /v1 that narrow trust have.

@@ -102,7 +102,6 @@ func TestTokenEndpointRefreshes(t *testing.T) {
 	}{
 		{"no grant", "", "refresh_token=x", 400, "invalid_request"},
 		{"other grant", "", "grant_type=password&username=a&password=b", 400, "unsupported_grant_type"},
-		{"client credentials", alice.basic(), "grant_type=client_credentials", 400, "unsupported_grant_type"},
 		{"no token", "", "grant_type=refresh_token", 400, "invalid_request"},
 		{"empty token", "", "grant_type=refresh_token&refresh_token=", 400, "invalid_request"},
 		{"unknown token", "", "grant_type=refresh_token&refresh_token=tcr_x", 400, "invalid_grant"},
@@ -126,7 +125,7 @@ func TestClientsOfOAuthAuthenticateInOneWay(t *testing.T) {
 	s := newSystem(t)
 	alice, bob := s.person("alice"), s.person("bob")
 	swapped := "Basic " + base64.StdEncoding.EncodeToString([]byte(bob.APIKeys[0].ID+":"+alice.APIKeys[0].Key))
-	for _, path := range []string{"/oauth2/introspect", "/oauth2/revoke"} {
+	for _, path := range []string{"/oauth2/introspect", "/oauth2/revoke", "/oauth2/token"} {
 		for name, test := range map[string]struct {
 			header http.Header
 			body   string
@@ -149,7 +148,7 @@ func TestClientsOfOAuthAuthenticateInOneWay(t *testing.T) {
 			"JSON":             {with("Authorization", alice.basic(), "Content-Type", "application/json"), `{"token":"x"}`, 415, "invalid_request"},
 			"parameter in URL": {with("Authorization", alice.basic(), "X-Query", "token=x"), "token=x", 400, "invalid_request"},
 		} {
-			header, url := test.header.Clone(), path
+			header, target := test.header.Clone(), path
 			if header == nil {
 				header = http.Header{}
 			}
@@ -157,9 +156,13 @@ func TestClientsOfOAuthAuthenticateInOneWay(t *testing.T) {
 				header.Set("Content-Type", "application/x-www-form-urlencoded")
 			}
 			if q := header.Get("X-Query"); q != "" {
-				url += "?" + q
+				target += "?" + q
 			}
-			w := request{method: "POST", path: url, body: test.body, header: header}.send(s)
+			body := test.body
+			if path == "/oauth2/token" {
+				body = "grant_type=" + url.QueryEscape(grantExchange) + "&" + body
+			}
+			w := request{method: "POST", path: target, body: body, header: header}.send(s)
 			if w.Code != test.status || oauthCode(t, w) != test.code || (w.Code == 401) != (len(w.Header().Values("WWW-Authenticate")) == 2) {
 				t.Errorf("%s: %s: %d %s %v", path, name, w.Code, w.Body, w.Header())
 			}

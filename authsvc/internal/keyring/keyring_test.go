@@ -134,41 +134,46 @@ func wantSet(t *testing.T, db *store.DB, ring *keyring.Ring, want ...string) {
 	}
 }
 
+// The old key stays for the life of what it signed: access tokens, and job grants, which live for a day.
 func TestRotationPublishesAheadAndRetains(t *testing.T) {
-	storetest.EachURL(t, func(t *testing.T, url string) {
-		var clock storetest.Clock
-		db := storetest.Open(t, url, clock.Option())
-		const ttl = 15 * time.Minute
-		if err := db.Update(t.Context(), func(tx *store.Tx) error { return tx.RaiseAccessTTL(t.Context(), ttl) }); err != nil {
-			t.Fatal(err)
-		}
-		ring := open(t, db)
-		first := signer(t, db, ring)
-		wantSet(t, db, ring, first)
+	for _, ttl := range []time.Duration{15 * time.Minute, 48 * time.Hour} {
+		storetest.EachURL(t, func(t *testing.T, url string) { rotationRetains(t, url, ttl, max(ttl, store.MaxGrantLife)) })
+	}
+}
 
-		second := rotate(t, db, ring, false)
-		wantSet(t, db, ring, first, second)
-		if signer(t, db, ring) != first {
-			t.Fatal("the new key signs before verifiers can have it")
+func rotationRetains(t *testing.T, url string, ttl, life time.Duration) {
+	t.Helper()
+	var clock storetest.Clock
+	db := storetest.Open(t, url, clock.Option())
+	if err := db.Update(t.Context(), func(tx *store.Tx) error { return tx.RaiseAccessTTL(t.Context(), ttl) }); err != nil {
+		t.Fatal(err)
+	}
+	ring := open(t, db)
+	first := signer(t, db, ring)
+	wantSet(t, db, ring, first)
+
+	second := rotate(t, db, ring, false)
+	wantSet(t, db, ring, first, second)
+	if signer(t, db, ring) != first {
+		t.Fatal("the new key signs before verifiers can have it")
+	}
+	clock.Advance(time.Minute)
+	if signer(t, db, ring) != second {
+		t.Fatal("the new key doesn't sign")
+	}
+	retire := func(want bool) {
+		t.Helper()
+		if got, err := ring.RetireDue(t.Context()); got != want || err != nil {
+			t.Fatalf("retired: %v, %v", got, err)
 		}
-		clock.Advance(time.Minute)
-		if signer(t, db, ring) != second {
-			t.Fatal("the new key doesn't sign")
-		}
-		retire := func(want bool) {
-			t.Helper()
-			if got, err := ring.RetireDue(t.Context()); got != want || err != nil {
-				t.Fatalf("retired: %v, %v", got, err)
-			}
-		}
-		clock.Advance(ttl + 30*time.Second)
-		retire(false)
-		wantSet(t, db, ring, first, second)
-		clock.Advance(31 * time.Second)
-		retire(true)
-		wantSet(t, db, ring, second)
-		retire(false)
-	})
+	}
+	clock.Advance(life + 30*time.Second)
+	retire(false)
+	wantSet(t, db, ring, first, second)
+	clock.Advance(31 * time.Second)
+	retire(true)
+	wantSet(t, db, ring, second)
+	retire(false)
 }
 
 func TestEmergencyRotationDropsTheOldKeysAtOnce(t *testing.T) {

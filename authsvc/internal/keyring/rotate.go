@@ -40,7 +40,8 @@ func (r *Ring) replace(ctx context.Context, tx *store.Tx, key store.SigningKey, 
 	if !emergency {
 		key.ActiveAt += publishAhead.Microseconds()
 	}
-	retire := key.ActiveAt + authority.MaxAccessTTL + retireMargin.Microseconds()
+	// Job grants are signed like access tokens, and live longer.
+	retire := key.ActiveAt + max(authority.MaxAccessTTL, store.MaxGrantLife.Microseconds()) + retireMargin.Microseconds()
 	old, err := tx.SigningKeys(ctx)
 	if err != nil {
 		return "", err

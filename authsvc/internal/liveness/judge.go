@@ -1,6 +1,8 @@
 package liveness
 
 import (
+	"slices"
+
 	"github.com/tocsin-auth/tocsin/authsvc/internal/store"
 	"github.com/tocsin-auth/tocsin/pkg/events"
 )
@@ -26,8 +28,8 @@ func Token(s store.State) events.Reason {
 		return events.ReasonInvalidToken // we issue none that nothing but its time could end
 	}
 	reason := Alive
-	for i, c := range s.Credentials {
-		switch judgeCredential(c, s, i == 0) {
+	for i := range s.Credentials {
+		switch judgeCredential(s, i) {
 		case events.ReasonInvalidToken:
 			return events.ReasonInvalidToken
 		case events.ReasonRevoked:
@@ -41,22 +43,19 @@ func Token(s store.State) events.Reason {
 	return reason
 }
 
-// judgeCredential judges the token itself, or one parent. A parent may be an API key alone, which has no user version:
-// then the key's own decides.
-func judgeCredential(c store.CredentialState, s store.State, itself bool) events.Reason {
-	isToken := itself || c.JTI != "" || c.SessionID != ""
-	if !isToken && c.KeyID == "" {
-		return events.ReasonInvalidToken // it names nothing that could be alive
-	}
+// judgeCredential judges the token itself, the first, or one parent. Each is of a user, dies with every bump of that user's
+// tokens, and names at least one thing besides that could be alive; a session or key that it names is that user's.
+func judgeCredential(s store.State, i int) events.Reason {
+	c, isToken := s.Credentials[i], i == 0 || s.Credentials[i].JTI != "" || s.Credentials[i].SessionID != ""
 	switch {
+	case !isToken && c.KeyID == "", c.Subject == "":
+		return events.ReasonInvalidToken
 	case c.JTIRevoked, c.JTI != "" && store.MadeBefore(c.JTI, s.Authority.TokensBefore):
 		return events.ReasonRevoked
-	case c.Subject != "" && (c.User.ID == "" || c.User.Disabled):
+	case c.User.ID == "" || c.User.Disabled || c.TV < c.User.TV:
 		return events.ReasonRevoked
-	case isToken && c.TV < c.User.TV:
+	case c.KeyID != "" && !ownsKey(s, i):
 		return events.ReasonRevoked
-	case isToken && c.User.ID == "": // a token without a subject
-		return events.ReasonInvalidToken
 	}
 	session, key := Alive, Alive
 	if c.SessionID != "" {
@@ -66,6 +65,17 @@ func judgeCredential(c store.CredentialState, s store.State, itself bool) events
 		key = judgeKey(c, s.Authority, s.Now)
 	}
 	return graver(session, key)
+}
+
+// ownsKey reports whether a credential may name its key: one of its user's own. The token itself may name an actor's, who is
+// then among its parents with that key.
+func ownsKey(s store.State, i int) bool {
+	c := s.Credentials[i]
+	if c.Key.UserID == c.Subject {
+		return true
+	}
+	actor := func(p store.CredentialState) bool { return p.KeyID == c.KeyID && p.Subject == c.Key.UserID }
+	return i == 0 && slices.ContainsFunc(s.Credentials[1:], actor)
 }
 
 // graver prefers what a user can't cure by waiting.

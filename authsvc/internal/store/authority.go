@@ -27,6 +27,9 @@ func (a *Authority) into() []any {
 	return []any{&a.TokensBefore, &a.KeysBefore, &a.KeySetVersion, &a.MaxAccessTTL, &a.ExpCeiling}
 }
 
+// MaxGrantLife is the longest life of a job grant. This database alone judges those, so no event has to live for as long.
+const MaxGrantLife = 24 * time.Hour
+
 // ceilingStep is how far ExpCeiling is raised beyond need, so that it is seldom written.
 const ceilingStep = 10 * time.Minute
 
@@ -128,20 +131,20 @@ func (tx *Tx) RaiseBefore(ctx context.Context, before int64, keys bool) (bool, e
 }
 
 const newestIssue = `SELECT (SELECT COALESCE(max(id), '') FROM sessions), (SELECT COALESCE(max(id), '') FROM api_keys),
-	(SELECT COALESCE(max(last_used_at), 0) FROM sessions)`
+	(SELECT COALESCE(max(id), '') FROM audit), (SELECT COALESCE(max(last_used_at), 0) FROM sessions)`
 
 // NewestIssue returns the greatest time in milliseconds that an id of a session or key has, or that of a token may have,
-// as far as the last use of its session tells. Only [Tx.LockAuthority] keeps newer ones out.
+// as far as the last use of its session tells, or the audit row that a derived token's transaction wrote after it. Only [Tx.LockAuthority] keeps newer ones out.
 func (tx *Tx) NewestIssue(ctx context.Context) (int64, error) {
 	a, err := tx.Authority(ctx)
 	if err != nil {
 		return 0, err
 	}
-	var session, key string
+	var session, key, audited string
 	var used int64
-	err = tx.queryRow(ctx, newestIssue).Scan(&session, &key, &used)
+	err = tx.queryRow(ctx, newestIssue).Scan(&session, &key, &audited, &used)
 	newest := max(a.TokensBefore, a.KeysBefore, used/1000)
-	for _, id := range []string{session, key} {
+	for _, id := range []string{session, key, audited} {
 		if parsed, err := events.ParseID(id); err == nil && parsed.IsV7() {
 			newest = max(newest, parsed.Millis())
 		}

@@ -1,0 +1,260 @@
+package auth
+
+import (
+	"errors"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/tocsin-auth/tocsin/authsvc/internal/liveness"
+	"github.com/tocsin-auth/tocsin/authsvc/internal/store"
+	"github.com/tocsin-auth/tocsin/pkg/events"
+)
+
+// workplace is a scene with a worker.
+type workplace struct {
+	*scene
+	worker User
+}
+
+func newWorkplace(t *testing.T, w *world) *workplace {
+	t.Helper()
+	p := &workplace{scene: newScene(t, w)}
+	p.hire(t)
+	p.worker.ID = p.client.UserID
+	return p
+}
+
+// hire makes the worker of a scene.
+func (s *scene) hire(t testing.TB) {
+	t.Helper()
+	s.client = s.authenticate(t, s.register(t, "worker-"+s.user.Username).Keys[0].Key)
+}
+
+func (w *world) authenticate(t testing.TB, key string) Caller {
+	t.Helper()
+	c, err := w.AuthenticateKey(t.Context(), key, Client{IP: "192.0.2.2"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func (s *scene) exchange(t testing.TB, x Exchange) (DerivedToken, accessClaims) {
+	t.Helper()
+	issued, err := s.Exchange(t.Context(), s.client, x)
+	if err != nil {
+		t.Fatal(err)
+	}
+	claims, err := peekToken(issued.AccessToken)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return issued, claims
+}
+
+func (s *scene) ofToken() Exchange {
+	return Exchange{SubjectToken: s.a.AccessToken, SubjectType: TypeAccessToken}
+}
+
+func (s *scene) wantGrant() Exchange {
+	x := s.ofToken()
+	x.RequestedType, x.JobID = TypeJobGrant, "job-1"
+	return x
+}
+
+func (s *scene) wantGrantOfKey() Exchange {
+	return Exchange{SubjectToken: s.key.Key, SubjectType: TypeAPIKey, RequestedType: TypeJobGrant, JobID: "job-1"}
+}
+
+func use(grant DerivedToken) Exchange {
+	return Exchange{SubjectToken: grant.AccessToken, SubjectType: TypeJobGrant, JobID: "job-1"}
+}
+
+// alive asks as elite checks and introspection do.
+func (w *world) alive(t testing.TB, token string) bool {
+	t.Helper()
+	found, err := w.findToken(t.Context(), liveness.Introspected, token)
+	if err != nil && !errors.Is(err, errNotAlive) {
+		t.Fatal(err)
+	}
+	if err == nil && found.user.ID == "" {
+		t.Error("alive, and nobody's")
+	}
+	return err == nil
+}
+
+// offspring is what was derived in a scene from session A's token and from the user's key, one way or another.
+type offspring struct{ ofA, ofKey map[string]string }
+
+func (s *scene) derive(t testing.TB) offspring {
+	t.Helper()
+	s.hire(t)
+	grantOfA, _ := s.exchange(t, s.wantGrant())
+	grantOfKey, _ := s.exchange(t, s.wantGrantOfKey())
+	ofA, _ := s.exchange(t, s.ofToken())
+	ofGrantOfA, _ := s.exchange(t, use(grantOfA))
+	ofGrantOfKey, _ := s.exchange(t, use(grantOfKey))
+	own, err := s.ClientCredentials(t.Context(), s.authenticate(t, s.key.Key), TokenRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	admins := &scene{world: s.world, a: s.login(t, "root"), client: s.authenticate(t, s.key.Key)}
+	byKey, _ := admins.exchange(t, admins.ofToken())
+	return offspring{
+		ofA: map[string]string{"exchanged": ofA.AccessToken, "grant": grantOfA.AccessToken, "of the grant": ofGrantOfA.AccessToken},
+		ofKey: map[string]string{"of the key": own.AccessToken, "grant of the key": grantOfKey.AccessToken,
+			"of the grant of the key": ofGrantOfKey.AccessToken, "by the key": byKey.AccessToken},
+	}
+}
+
+// What ends session A's token, the user's tokens or the key ends all that was derived from them, and what doesn't leaves
+// it alive.
+func TestWhatIsDerivedDiesOnEveryPathThatEndsItsParents(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		for i, p := range paths() {
+			t.Run(p.name, func(t *testing.T) {
+				s := sceneOf(t, w, "vera"+strconv.Itoa(i))
+				o := s.derive(t)
+				s.wantOffspring(t, o, true, true)
+				if _, err := p.act(s); err != nil {
+					t.Fatal(err)
+				}
+				a, b := strings.Contains(p.living, "a"), strings.Contains(p.living, "b")
+				key := strings.Contains(p.living, "key")
+				s.wantOffspring(t, o, a, key && (a || b)) // without a session: the user's tokens are dead, or all
+			})
+		}
+	})
+}
+
+func (s *scene) wantOffspring(t *testing.T, o offspring, ofA, ofKey bool) {
+	t.Helper()
+	for name, token := range o.ofA {
+		if alive := s.alive(t, token); alive != ofA {
+			t.Errorf("%s: alive %v, want %v", name, alive, ofA)
+		}
+	}
+	for name, token := range o.ofKey {
+		if alive := s.alive(t, token); alive != ofKey {
+			t.Errorf("%s: alive %v, want %v", name, alive, ofKey)
+		}
+	}
+}
+
+func TestAnExchangedTokenNamesBothAndEverythingThatItRestsOn(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		p := newWorkplace(t, w)
+		own, err := peekToken(p.a.AccessToken)
+		if err != nil {
+			t.Fatal(err)
+		}
+		issued, c := p.exchange(t, p.ofToken())
+		if issued.IssuedTokenType != TypeAccessToken || issued.TokenType != "Bearer" || issued.ExpiresIn != 300 || issued.Scope != RoleUser {
+			t.Errorf("answer %+v", issued)
+		}
+		if c.Subject != p.user.ID || c.Actor == nil || *c.Actor != (Actor{p.worker.ID, p.client.KeyID}) ||
+			c.ClientID != p.client.KeyID || c.KeyID != p.client.KeyID || c.SessionID != "" || c.Mode != events.ModeLive || c.Audience != "tocsin" ||
+			!slices.Equal(c.AMR, own.AMR) || c.AuthTime != own.AuthTime {
+			t.Errorf("claims %+v", c)
+		}
+		want := []events.Parent{{JTI: own.ID, SessionID: own.SessionID, Subject: own.Subject, TV: own.TV}}
+		if len(c.Parents) != 2 || c.Parents[0] != want[0] || c.Parents[1].Subject != p.worker.ID || c.Parents[1].KeyID != p.client.KeyID || c.Parents[1].TV == 0 {
+			t.Errorf("parents %+v", c.Parents)
+		}
+		if !w.alive(t, issued.AccessToken) {
+			t.Error("dead")
+		}
+		row := w.newestAudit(t, "token.exchanged")
+		if row.Actor != p.worker.ID || row.Target != userTarget(p.user.ID) || row.IP != "192.0.2.2" {
+			t.Errorf("audit %+v", row)
+		}
+		if _, err := w.AuthenticateBearer(t.Context(), issued.AccessToken, Client{}); !errors.Is(err, ErrUnauthenticated) {
+			t.Errorf("/v1 takes it: %v", err)
+		}
+	})
+}
+
+func TestAJobGrantIsUsedByAnotherClientForItsJobOnly(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		p := newWorkplace(t, w)
+		for name, x := range map[string]Exchange{
+			"of a token": p.wantGrant(),
+			"of a key":   p.wantGrantOfKey(),
+		} {
+			grant, c := p.exchange(t, x)
+			if grant.IssuedTokenType != TypeJobGrant || grant.TokenType != "N_A" || grant.ExpiresIn != 24*3600 || c.JobID != "job-1" || c.Actor != nil || c.KeyID != "" {
+				t.Errorf("%s: %+v, %+v", name, grant, c)
+			}
+			if found, err := w.Introspect(t.Context(), p.caller, grant.AccessToken); err != nil || !found.Active || found.JobID != "job-1" || found.TokenType != "N_A" {
+				t.Errorf("%s: introspection %+v, %v", name, found, err)
+			}
+			issued, c := p.exchange(t, use(grant))
+			if c.Subject != p.user.ID || issued.ExpiresIn != 300 || len(c.Parents) != 3 || !w.alive(t, issued.AccessToken) {
+				t.Errorf("%s: %+v, %+v", name, issued, c)
+			}
+			other := use(grant)
+			other.JobID = "job-2"
+			_, err := w.Exchange(t.Context(), p.client, other)
+			wantError(t, err, ErrInvalidRequest, "job_id")
+			if _, err := w.AuthenticateBearer(t.Context(), grant.AccessToken, Client{}); !errors.Is(err, ErrUnauthenticated) {
+				t.Errorf("%s: /v1 takes the grant: %v", name, err)
+			}
+		}
+	})
+}
+
+func TestClientCredentialsGiveATokenOfTheKeysUser(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		p := newWorkplace(t, w)
+		issued, err := w.ClientCredentials(t.Context(), p.client, TokenRequest{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, err := peekToken(issued.AccessToken)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c.Subject != p.worker.ID || c.ClientID != p.client.KeyID || c.KeyID != p.client.KeyID || c.SessionID != "" || c.Actor != nil ||
+			len(c.Parents) != 0 || issued.ExpiresIn != 300 || issued.Scope != RoleUser || !w.alive(t, issued.AccessToken) {
+			t.Errorf("%+v, %+v", issued, c)
+		}
+		_, err = w.ClientCredentials(t.Context(), p.client, TokenRequest{Scope: "user admin"})
+		wantError(t, err, ErrInvalidScope, "")
+	})
+}
+
+// A derived token never outlives what it rests on, whichever ends first.
+func TestDerivedTokensEndWithTheFirstOfTheirParents(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		p := newWorkplace(t, w)
+		grant, _ := p.exchange(t, p.wantGrant())
+		ends := func(key string, after time.Duration) {
+			t.Helper()
+			w.update(t, func(tx *store.Tx) error {
+				_, err := tx.EndAPIKey(t.Context(), key, tx.Now()+after.Microseconds(), "")
+				return err
+			})
+		}
+		w.clock.Advance(14 * time.Minute)
+		if issued, _ := p.exchange(t, p.ofToken()); issued.ExpiresIn > 60 {
+			t.Errorf("it outlives the subject's token by %d s", issued.ExpiresIn-60)
+		}
+		w.clock.Advance(time.Minute)
+		_, err := w.Exchange(t.Context(), p.client, p.ofToken())
+		wantError(t, err, ErrInvalidRequest, "subject_token")
+		if issued, _ := p.exchange(t, use(grant)); issued.ExpiresIn != 300 {
+			t.Errorf("a grant doesn't end with the token that it is of: %d s", issued.ExpiresIn)
+		}
+		ends(p.client.KeyID, 100*time.Second)
+		if issued, _ := p.exchange(t, use(grant)); issued.ExpiresIn > 100 {
+			t.Errorf("it outlives the client's key: %d s", issued.ExpiresIn)
+		}
+		w.clock.Advance(24*time.Hour - 15*time.Minute)
+		p.client = w.authenticate(t, w.register(t, "worker2").Keys[0].Key)
+		_, err = w.Exchange(t.Context(), p.client, use(grant))
+		wantError(t, err, ErrInvalidGrant, "")
+	})
+}
