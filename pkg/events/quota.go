@@ -34,8 +34,8 @@ type QuotaRequest struct {
 
 // QuotaEntry is about one user and one resource. Between two windows' ends, which bound a term, totals only grow.
 //
-// Who forgets an entry, and asks with Term 0 later, gets a new allowance; what it was allowed before is counted as spent unless
-// it had asked for nothing more (Want 0). So an instance SHOULD give back before it forgets.
+// An instance MUST NOT forget an entry before it has told what it has spent. When it asks again, with Term 0, what it was allowed
+// before stays counted unless it had asked for nothing more (Want 0), so it SHOULD give back before it forgets.
 type QuotaEntry struct {
 	Subject  string `json:"sub"`
 	Resource string `json:"resource"`
@@ -43,8 +43,9 @@ type QuotaEntry struct {
 	Term int64 `json:"term,omitempty"`
 	// Spent is how many requests the instance has accepted in that term, those that were taken for it included.
 	Spent int64 `json:"spent,omitempty"`
-	// Want is how many more it would like to be allowed. The instance MUST NOT accept more than Spent + Want in this term until
-	// the answer has come: what it was allowed beyond that may be somebody else's by then.
+	// Want is how many more it would like to be allowed. From when it sends this, the instance MUST NOT accept more than
+	// Spent + Want in this term until an answer counts, to this question or a later one: what it was allowed beyond that may be
+	// somebody else's by then, also when the answer is lost.
 	Want int64 `json:"want"`
 	// Take asks for one request to be decided now, by what everybody has spent, besides the allowance: the exact mode. When
 	// its answer is lost, one more may be counted than was accepted, never one less.

@@ -20,6 +20,9 @@ var endsNothing = map[string]string{
 	"POST /v1/admin/services": "lets a service in",
 	"POST /oauth2/introspect": "reads, by POST for the token's sake",
 
+	"PUT /v1/admin/plans":               "sets limits, which end no credential; an instance hears of them when it asks next",
+	"DELETE /v1/admin/users/{id}/usage": "gives a quota back",
+
 	"POST /v1/admin/feed-keys/rotate": "ends no credential: what it ends is trust in messages, TestNoCollateralOfAFeedKeyRotation",
 
 	"PATCH /v1/me/api-keys/{id} name":     "names are for people",

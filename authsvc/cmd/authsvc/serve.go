@@ -20,6 +20,7 @@ import (
 	"github.com/tocsin-auth/tocsin/authsvc/internal/keyring"
 	"github.com/tocsin-auth/tocsin/authsvc/internal/keyuse"
 	"github.com/tocsin-auth/tocsin/authsvc/internal/liveness"
+	"github.com/tocsin-auth/tocsin/authsvc/internal/quota"
 	"github.com/tocsin-auth/tocsin/authsvc/internal/store"
 )
 
@@ -219,7 +220,7 @@ func (p *program) startElite(ctx context.Context) error {
 		return err
 	}
 	responders, err := elite.Start(ctx, elite.Config{
-		Conn: p.bus.Reply(), Up: p.bus.ReplyUp, Store: settledStore{p.db, p.feed}, Gather: p.gatherer, Ring: p.ring, Pages: p.feed.Pages, Observe: observe, Log: p.log,
+		Conn: p.bus.Reply(), Up: p.bus.ReplyUp, Store: settledStore{p.db, p.feed}, Gather: p.gatherer, Ring: p.ring, Pages: p.feed.Pages, Quotas: quota.NewLedger(p.db), Observe: observe, Log: p.log,
 	})
 	if err != nil {
 		return err

@@ -142,22 +142,27 @@ const (
 	// Dead sessions and keys stay for a while, for those who look into a theft.
 	pruneSessionsAfter = 7 * 24 * time.Hour
 	pruneKeysAfter     = 90 * 24 * time.Hour
-	pruneBatch         = 500
+	// Ended counts stay a little longer than the clock may step back.
+	pruneQuotasAfter = time.Hour
+	pruneBatch       = 500
 )
 
 // Prune deletes sessions, with their refresh tokens, and keys that died of themselves a while ago: forgotten ones are
-// refused just the same. Call it now and then; it returns when there is nothing left to delete.
+// refused just the same. It deletes what was counted in windows that have ended. Call it now and then; it returns when there is nothing left to delete.
 func (s *Service) Prune(ctx context.Context) error {
 	for {
-		var sessions, keys int64
+		var sessions, keys, quotas int64
 		err := s.db.Update(ctx, func(tx *store.Tx) (err error) {
 			if sessions, err = tx.PruneSessions(ctx, tx.Now()-pruneSessionsAfter.Microseconds(), pruneBatch); err != nil {
 				return err
 			}
-			keys, err = tx.PruneAPIKeys(ctx, tx.Now()-pruneKeysAfter.Microseconds(), pruneBatch)
+			if keys, err = tx.PruneAPIKeys(ctx, tx.Now()-pruneKeysAfter.Microseconds(), pruneBatch); err != nil {
+				return err
+			}
+			quotas, err = tx.PruneQuotas(ctx, tx.Now()-pruneQuotasAfter.Microseconds(), pruneBatch)
 			return err
 		})
-		if err != nil || max(sessions, keys) < pruneBatch {
+		if err != nil || max(sessions, keys, quotas) < pruneBatch {
 			return refusal(err)
 		}
 	}

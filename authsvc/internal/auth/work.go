@@ -93,4 +93,5 @@ const (
 	targetKeySet = "keys"
 
 	targetFeedKeys = "feed_keys"
+	targetPlans    = "plans"
 )

@@ -1,7 +1,9 @@
 // Package elite answers the questions that resource services ask over NATS: check (is this credential alive right now?),
-// resolve (whose API key is this?), keys (the token key set) and snapshot (a page of the feed).
+// resolve (whose API key is this?), keys (the token key set), snapshot (a page of the feed) and quota (how much more of its
+// users' quotas may this instance spend?).
 //
-// Every answer is read afresh from the primary database by one statement that begins after the question has arrived, and
+// Quotas are counted as package quota says, by a few transactions at a time, which questions that have arrived share, so that
+// counting never keeps anything else waiting for long. Every other answer is read afresh from the primary database by one statement that begins after the question has arrived, and
 // is signed over the question's nonce, the SHA-256 of its bytes, and the answer. So an asker that got an answer knows
 // that every change whose call returned before it asked has been looked at. Checks and resolves that have arrived when a
 // read can begin share it, also with what authsvc asks for itself: see package liveness. None joins a read that has begun.

@@ -19,7 +19,7 @@ import (
 	"github.com/tocsin-auth/tocsin/pkg/events"
 )
 
-// Question is one of the four kinds; it is the third token of the subject.
+// Question is one of the kinds; it is the third token of the subject.
 type Question string
 
 // The questions.
@@ -28,6 +28,7 @@ const (
 	Resolve  Question = "resolve"
 	Keys     Question = "keys"
 	Snapshot Question = "snapshot"
+	Quota    Question = "quota"
 )
 
 // subjects are what is subscribed to, for every service.
@@ -36,6 +37,7 @@ var subjects = map[Question]string{
 	Resolve:  events.ResolveSubject("*"),
 	Keys:     events.KeysSubject("*"),
 	Snapshot: events.SnapshotSubject("*"),
+	Quota:    events.QuotaSubject("*"),
 }
 
 const (
@@ -65,6 +67,7 @@ type Config struct {
 	Gather Gatherer // MUST be closed after the responders
 	Ring   Ring
 	Pages  Pages
+	Quotas Quotas
 	Log    *slog.Logger
 	// Observe is called after each question with how it ended and how long it took from arrival. It may be nil.
 	Observe func(q Question, outcome Outcome, took time.Duration)
@@ -94,6 +97,7 @@ type Responders struct {
 	// replies judges, signs and sends what was read with others: those who read have others waiting for them, and a bus that has
 	// gone silent holds up who sends.
 	replies *turns.Pool[reading]
+	quotas  *turns.Pool[arrival]
 	// gathered counts what shares a read and isn't answered yet; answered is sent on, if there is room, when there is one less.
 	gathered atomic.Int64
 	answered chan struct{}
@@ -139,10 +143,12 @@ func Start(ctx context.Context, cfg Config) (*Responders, error) {
 	r.queries, r.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	r.pool = turns.New(cfg.shares, func(batch []arrival) { r.work(batch[0]) })
 	r.replies = turns.New(replyShares, r.reply)
+	r.quotas = turns.New(quotaShares, r.settle)
 	if err := r.look(); err != nil {
 		r.cancel()
 		r.pool.Close()
 		r.replies.Close()
+		r.quotas.Close()
 		return nil, err
 	}
 	r.watched.Go(r.watch)
@@ -244,13 +250,19 @@ type arrival struct {
 // take is the callback of every subscription: it sorts a question into its service's queue and never blocks.
 func (r *Responders) take(question Question, m *nats.Msg) {
 	a := arrival{question, m, time.Now()}
-	service := m.Subject[strings.LastIndexByte(m.Subject, '.')+1:]
+	service := serviceOf(m.Subject)
 	if !answerable(m.Reply) || !events.ValidService(service) {
 		return // nobody to answer
 	}
-	if question == Check || question == Resolve {
+	pool := r.pool
+	switch question {
+	case Check, Resolve:
 		r.gather(service, a)
-	} else if !r.pool.Submit(service, a) {
+		return
+	case Quota:
+		pool = r.quotas
+	}
+	if !pool.Submit(service, a) {
 		r.finish(a, feed.Message{}, feed.ErrBusy)
 	}
 }
@@ -370,6 +382,7 @@ func (r *Responders) Close(ctx context.Context) error {
 		}
 	}
 	r.pool.Close()
+	r.quotas.Close()
 	r.awaitGathered(ctx)
 	r.replies.Close()
 	if !r.cfg.Up() {

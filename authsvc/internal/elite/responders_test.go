@@ -14,6 +14,7 @@ import (
 
 	"github.com/tocsin-auth/tocsin/authsvc/internal/bus"
 	"github.com/tocsin-auth/tocsin/authsvc/internal/liveness"
+	"github.com/tocsin-auth/tocsin/authsvc/internal/quota"
 	"github.com/tocsin-auth/tocsin/authsvc/internal/store"
 	"github.com/tocsin-auth/tocsin/authsvc/internal/store/storetest"
 	"github.com/tocsin-auth/tocsin/authsvc/internal/turns"
@@ -101,7 +102,7 @@ func newSceneOn(t testing.TB, engine store.Engine, change func(cfg *Config), gat
 		shares = gathering[0]
 	}
 	s.gatherer = liveness.NewGatherer(s.store, shares)
-	cfg := Config{Conn: s.bus.Reply(), Store: s.store, Gather: s.gatherer, Ring: testRing(), Pages: pages{}, Log: log,
+	cfg := Config{Conn: s.bus.Reply(), Store: s.store, Gather: s.gatherer, Ring: testRing(), Pages: pages{}, Quotas: quota.NewLedger(s.db), Log: log,
 		Observe: func(_ Question, o Outcome, _ time.Duration) {
 			select {
 			case s.outcomes <- o:

@@ -322,10 +322,14 @@ func TestKeysDontPretendToKnowWhenTheyWereUsed(t *testing.T) {
 func TestTheBoundsOfListsInTheDocumentAreTheDomains(t *testing.T) {
 	s := newSystem(t)
 	alice := s.person("alice")
-	names := func(n int) []string {
-		all := make([]string, n)
+	names := func(list string, n int) any {
+		all, plans := make([]string, n), make([]map[string]any, n)
 		for i := range all {
 			all[i] = fmt.Sprintf("name-%d", i)
+			plans[i] = map[string]any{"name": all[i], "limits": []any{}}
+		}
+		if list == "plans" {
+			return plans
 		}
 		return all
 	}
@@ -342,14 +346,14 @@ func TestTheBoundsOfListsInTheDocumentAreTheDomains(t *testing.T) {
 				continue
 			}
 			body, path := o.body(), o.url(alice.User.ID)
-			body[name] = names(*property.MaxItems)
+			body[name] = names(name, *property.MaxItems)
 			if name == "user_ids" {
 				body[name] = slices.Repeat([]string{alice.User.ID}, *property.MaxItems)
 			}
 			if w := s.do(o.Method, path, s.admin, body); w.Code >= 300 {
 				t.Errorf("%s: %d %s: %d %s", o, *property.MaxItems, name, w.Code, w.Body)
 			}
-			body[name] = names(*property.MaxItems + 1)
+			body[name] = names(name, *property.MaxItems+1)
 			if w := s.do(o.Method, path, s.admin, body); w.Code != 400 || problem(t, w).Errors[0].Field != name {
 				t.Errorf("%s: %d %s: %d %s", o, *property.MaxItems+1, name, w.Code, w.Body)
 			}

@@ -104,6 +104,7 @@ func New(cfg Config) (*Server, error) {
 	s.registerUsers()
 	s.registerRevocations()
 	s.registerFleet()
+	s.registerPlans()
 	s.mountOAuth()
 	s.mountWellKnown()
 	s.mountHealth(cfg.Metrics)

@@ -28,6 +28,10 @@ type dialect struct {
 	clock string
 	// asked makes a table expression of what is asked for, with the columns that [shape.query] names, and its parameters from $2.
 	asked func(rows []askedRow) (source string, args []any)
+	// table makes a table expression of rows, asked, with the columns c1, c2, …, and its parameters from $first.
+	table func(first int, columns []column) (source string, args []any)
+	// forUpdateOf is forUpdate for the rows of one table of many.
+	forUpdateOf func(table string) string
 	// viewIsolation makes a read-only transaction see one snapshot.
 	viewIsolation sql.IsolationLevel
 	// kind returns the sentinel that a driver's error stands for, or nil.

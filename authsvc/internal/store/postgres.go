@@ -95,6 +95,8 @@ func openPostgres(db *DB, url string) error {
 		settle:         "SELECT pg_logical_emit_message(true, 'tocsin', '')",
 		clock:          "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint",
 		asked:          postgresAsked,
+		table:          postgresTable,
+		forUpdateOf:    func(table string) string { return " FOR UPDATE OF " + table },
 		viewIsolation:  sql.LevelRepeatableRead,
 		kind:           postgresKind,
 	}

@@ -26,7 +26,7 @@ func openSQLite(db *DB, path string) error {
 	if err := createPrivately(path); err != nil {
 		return fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
-	db.dialect = dialect{engine: SQLite, asked: sqliteAsked, kind: sqliteKind}
+	db.dialect = dialect{engine: SQLite, asked: sqliteAsked, table: sqliteTable, forUpdateOf: func(string) string { return "" }, kind: sqliteKind}
 	writer := sql.OpenDB(compiling{sqliteDSN(path, url.Values{"_txlock": {"immediate"}})})
 	writer.SetMaxOpenConns(1)
 	reader := sql.OpenDB(compiling{sqliteDSN(path, url.Values{"_pragma": {"query_only(1)"}})})

@@ -11,7 +11,7 @@
 // PostgreSQL runs updates READ COMMITTED, so a decision may rest only on rows that the transaction has locked. Methods
 // named Lock… and Share… lock; their plain siblings don't. SQLite has one writer at a time and the same methods
 // cost nothing there. To keep deadlocks rare, lock in this order: authority, admins ([Tx.LockAdmins]), users by
-// ascending id, sessions, refresh tokens, API keys. Deadlocks that happen all the same are retried by Update.
+// ascending id, sessions, refresh tokens, API keys, quotas. Deadlocks that happen all the same are retried by Update.
 //
 // # Time and ids
 //

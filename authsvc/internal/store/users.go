@@ -184,8 +184,12 @@ func (tx *Tx) setTokens(ctx context.Context, ids []string, tv int64, keys bool) 
 	return tx.failed
 }
 
-// DeleteUser deletes a user and all that is the user's: sessions, refresh tokens and API keys.
+// DeleteUser deletes a user and all that is the user's: sessions, refresh tokens, API keys, and what was counted. A count
+// that is under way may be written after it; it is pruned when its windows have ended.
 func (tx *Tx) DeleteUser(ctx context.Context, id string) error {
+	if err := tx.deleteQuotas(ctx, id); err != nil {
+		return err
+	}
 	return tx.execOne(ctx, `DELETE FROM users WHERE id = $1`, id)
 }
 

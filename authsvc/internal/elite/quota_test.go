@@ -1,0 +1,110 @@
+package elite
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"sync"
+	"testing"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/tocsin-auth/tocsin/authsvc/internal/store"
+	"github.com/tocsin-auth/tocsin/pkg/events"
+)
+
+const quotaResource = "requests"
+
+// limit gives the plan of the scene's user a limit of a day.
+func (s *scene) limit(t testing.TB, limit int64) {
+	t.Helper()
+	s.update(t, func(ctx context.Context, tx *store.Tx) error {
+		return tx.SetPlans(ctx, []store.Plan{{Name: "free", Limits: []store.PlanLimit{{Resource: quotaResource, Limit: limit, Seconds: 86400}}}})
+	})
+}
+
+// spend asks for the scene's user as a service, and returns the answer after it was verified.
+func (s *scene) spend(t testing.TB, nc *nats.Conn, service string, r events.QuotaRequest) (events.QuotaAnswer, error) {
+	t.Helper()
+	r.Nonce = events.NewNonce()
+	body, err := json.Marshal(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := nc.Request(events.QuotaSubject(service), body, within)
+	if err != nil {
+		return events.QuotaAnswer{}, err
+	}
+	if code := m.Header.Get(events.HeaderError); code != "" {
+		return events.QuotaAnswer{}, fmt.Errorf("refused: %s", code)
+	}
+	if err := feedKeys().Verify(events.KindQuota, m.Header.Get(events.HeaderKey), m.Header.Get(events.HeaderSignature), m.Data); err != nil {
+		return events.QuotaAnswer{}, err
+	}
+	a, err := events.DecodeQuotaAnswer(m.Data, len(r.Entries))
+	if err == nil && (a.Nonce != r.Nonce || a.Request != events.HashOf(body) || a.Now == 0) {
+		err = fmt.Errorf("not the question's answer: %+v", a)
+	}
+	return a, err
+}
+
+func (s *scene) wish(want int64) []events.QuotaEntry {
+	return []events.QuotaEntry{{Subject: s.user.ID, Resource: quotaResource, Want: want}}
+}
+
+func TestQuotaAnswersAreSignedForTheQuestionAndCountForTheServiceThatAsks(t *testing.T) {
+	s := newScene(t, nil)
+	s.limit(t, 100)
+	for service, nc := range map[string]*nats.Conn{"cars": s.cars, "jobs": s.jobs} {
+		a, err := s.spend(t, nc, service, events.QuotaRequest{StartNonce: events.NewNonce(), Seq: 1, Entries: s.wish(10)})
+		if err != nil || a.Grants[0].Allowed != 10 {
+			t.Errorf("%s: %+v, %v", service, a, err)
+		}
+	}
+	if _, err := s.spend(t, s.cars, "cars", events.QuotaRequest{StartNonce: "x", Seq: 1, Entries: s.wish(1)}); err == nil || err.Error() != "refused: "+events.ErrorInvalid {
+		t.Errorf("nonsense: %v", err)
+	}
+}
+
+// Each question of many that come at once is answered, and the allowances are together no more than the limit.
+func TestQuotaQuestionsThatComeAtOnceShareTheLimit(t *testing.T) {
+	for _, engine := range []store.Engine{store.SQLite, store.Postgres} {
+		t.Run(string(engine), func(t *testing.T) {
+			s := newSceneOn(t, engine, nil)
+			s.limit(t, 50)
+			var asking sync.WaitGroup
+			var mu sync.Mutex
+			var sum int64
+			for i := range 60 {
+				asking.Go(func() {
+					nc, service := s.cars, "cars"
+					if i%2 == 0 {
+						nc, service = s.jobs, "jobs"
+					}
+					a, err := s.spend(t, nc, service, events.QuotaRequest{StartNonce: events.NewNonce(), Seq: 1, Entries: s.wish(5)})
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					mu.Lock()
+					defer mu.Unlock()
+					sum += a.Grants[0].Allowed
+				})
+			}
+			asking.Wait()
+			if sum != 50 {
+				t.Errorf("%d were allowed of 50", sum)
+			}
+		})
+	}
+}
+
+func TestQuotaQuestionsAreNotAnsweredWithoutTheDatabase(t *testing.T) {
+	s := newScene(t, nil)
+	s.limit(t, 50)
+	s.store.broken.Store(true)
+	until(t, "withdrawn", func() bool { return !s.responders.Serving() })
+	if a, err := s.spend(t, s.cars, "cars", events.QuotaRequest{StartNonce: events.NewNonce(), Seq: 1, Entries: s.wish(5)}); err == nil {
+		t.Errorf("answered %+v", a)
+	}
+}

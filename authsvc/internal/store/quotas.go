@@ -1,0 +1,204 @@
+package store
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+)
+
+// QuotaKey names what is counted together.
+type QuotaKey struct{ UserID, Resource string }
+
+// Compare orders keys as they are locked.
+func (k QuotaKey) Compare(other QuotaKey) int {
+	return cmp.Or(cmp.Compare(k.UserID, other.UserID), cmp.Compare(k.Resource, other.Resource))
+}
+
+func (k QuotaKey) cells() []any { return []any{k.UserID, k.Resource} }
+
+// QuotaAccount is a row of quota_accounts. Its zero value but for the key is that of a row that there isn't yet.
+type QuotaAccount struct {
+	QuotaKey
+	Term    int64
+	Holders int64
+	Counted int64
+	Windows []QuotaWindow
+	EndsAt  int64
+}
+
+// QuotaWindow is what was counted in one window.
+type QuotaWindow struct {
+	Seconds int64 `json:"seconds"`
+	Start   int64 `json:"start"` // microseconds
+	// Used is what was spent, and what is held in unspent allowances.
+	Used int64 `json:"used"`
+	// By is what each service has spent.
+	By map[string]int64 `json:"by,omitempty"`
+}
+
+// HolderKey names what one instance is allowed.
+type HolderKey struct {
+	QuotaKey
+	Holder string // service/start_nonce
+}
+
+func (k HolderKey) cells() []any { return append(k.QuotaKey.cells(), k.Holder) }
+
+// QuotaHolder is a row of quota_holders. Its zero value but for the key is that of a row that there isn't yet.
+type QuotaHolder struct {
+	HolderKey
+	Seq            int64
+	Term           int64
+	Spent, Allowed int64
+	Met            bool
+	// The term before, while the instance may still go by it: what it spent, and what it may hold besides.
+	BeforeTerm, BeforeSpent, BeforeHeld int64
+	EndsAt                              int64
+}
+
+const (
+	accountColumns = `quota_accounts.user_id, quota_accounts.resource, quota_accounts.term, quota_accounts.holders, quota_accounts.counted,
+	quota_accounts.windows, quota_accounts.ends_at`
+	holderColumns = `quota_holders.user_id, quota_holders.resource, quota_holders.holder, quota_holders.seq, quota_holders.term, quota_holders.spent,
+	quota_holders.allowed, quota_holders.met, quota_holders.before_term, quota_holders.before_spent, quota_holders.before_held, quota_holders.ends_at`
+)
+
+func scanAccount(s scanner) (a QuotaAccount, err error) {
+	var windows string
+	if err := s.Scan(&a.UserID, &a.Resource, &a.Term, &a.Holders, &a.Counted, &windows, &a.EndsAt); err != nil {
+		return a, err
+	}
+	if err := json.Unmarshal([]byte(windows), &a.Windows); err != nil {
+		return a, fmt.Errorf("windows of a quota: %w", err)
+	}
+	return a, nil
+}
+
+func scanHolder(s scanner) (h QuotaHolder, err error) {
+	err = s.Scan(&h.UserID, &h.Resource, &h.Holder, &h.Seq, &h.Term, &h.Spent, &h.Allowed, &h.Met,
+		&h.BeforeTerm, &h.BeforeSpent, &h.BeforeHeld, &h.EndsAt)
+	return h, err
+}
+
+// LockQuotas locks accounts, in their order, and returns them all; those that aren't there are made, on PostgreSQL, so that
+// they can be locked.
+func (tx *Tx) LockQuotas(ctx context.Context, keys []QuotaKey) (map[QuotaKey]QuotaAccount, error) {
+	found := make(map[QuotaKey]QuotaAccount, len(keys))
+	sorted := slices.SortedFunc(slices.Values(keys), QuotaKey.Compare)
+	sorted = slices.Compact(sorted)
+	if err := tx.lockQuotas(ctx, sorted, found); err != nil {
+		return nil, err
+	}
+	var missing []QuotaKey
+	for _, key := range sorted {
+		if _, ok := found[key]; !ok {
+			missing = append(missing, key)
+			found[key] = QuotaAccount{QuotaKey: key}
+		}
+	}
+	if tx.db.dialect.forUpdate == "" || len(missing) == 0 {
+		return found, tx.failed
+	}
+	source, args := tx.db.dialect.table(1, columnsOf(missing, QuotaKey.cells))
+	if err := tx.later(ctx, `INSERT INTO quota_accounts (user_id, resource, term, holders, counted, windows, ends_at)
+		SELECT c1, c2, 0, 0, 0, '[]', 0 FROM `+source+` ON CONFLICT DO NOTHING`, args...); err != nil {
+		return nil, err
+	}
+	return found, tx.lockQuotas(ctx, missing, found) // somebody else may have made them meanwhile
+}
+
+func (tx *Tx) lockQuotas(ctx context.Context, keys []QuotaKey, into map[QuotaKey]QuotaAccount) error {
+	if len(keys) == 0 {
+		return tx.failed
+	}
+	source, args := tx.db.dialect.table(1, columnsOf(keys, QuotaKey.cells))
+	rows, err := queryAll(ctx, tx, scanAccount, `SELECT `+accountColumns+` FROM `+source+` CROSS JOIN quota_accounts
+		WHERE quota_accounts.user_id = asked.c1 AND quota_accounts.resource = asked.c2
+		ORDER BY quota_accounts.user_id, quota_accounts.resource`+tx.db.dialect.forUpdateOf("quota_accounts"), args...)
+	for _, a := range rows {
+		into[a.QuotaKey] = a
+	}
+	return err
+}
+
+// QuotaHolders reads what there is of holders whose accounts the transaction has locked.
+func (tx *Tx) QuotaHolders(ctx context.Context, keys []HolderKey) (map[HolderKey]QuotaHolder, error) {
+	found := make(map[HolderKey]QuotaHolder, len(keys))
+	if len(keys) == 0 {
+		return found, tx.failed
+	}
+	source, args := tx.db.dialect.table(1, columnsOf(keys, HolderKey.cells))
+	rows, err := queryAll(ctx, tx, scanHolder, `SELECT `+holderColumns+` FROM `+source+` CROSS JOIN quota_holders
+		WHERE quota_holders.user_id = asked.c1 AND quota_holders.resource = asked.c2 AND quota_holders.holder = asked.c3`, args...)
+	for _, h := range rows {
+		found[h.HolderKey] = h
+	}
+	return found, err
+}
+
+// Quotas reads the accounts of a user in the order of their resources.
+func (tx *Tx) Quotas(ctx context.Context, userID string) ([]QuotaAccount, error) {
+	return queryAll(ctx, tx, scanAccount, `SELECT `+accountColumns+` FROM quota_accounts WHERE user_id = $1 ORDER BY resource`, userID)
+}
+
+// SaveQuotas writes accounts that the transaction has locked, each once.
+func (tx *Tx) SaveQuotas(ctx context.Context, accounts []QuotaAccount) error {
+	if len(accounts) == 0 {
+		return tx.failed
+	}
+	source, args := tx.db.dialect.table(1, columnsOf(accounts, func(a QuotaAccount) []any {
+		return append(a.cells(), a.Term, a.Holders, a.Counted, windowsText(a.Windows), a.EndsAt)
+	}))
+	return tx.later(ctx, `INSERT INTO quota_accounts (user_id, resource, term, holders, counted, windows, ends_at)
+		SELECT c1, c2, c3, c4, c5, c6, c7 FROM `+source+` WHERE TRUE
+		ON CONFLICT (user_id, resource) DO UPDATE SET term = excluded.term, holders = excluded.holders, counted = excluded.counted,
+		windows = excluded.windows, ends_at = excluded.ends_at`, args...)
+}
+
+func windowsText(windows []QuotaWindow) string {
+	if len(windows) == 0 {
+		return "[]"
+	}
+	whole, err := json.Marshal(windows)
+	if err != nil {
+		panic(err) // numbers and texts always marshal
+	}
+	return string(whole)
+}
+
+// SaveQuotaHolders writes holders whose accounts the transaction has locked, each once.
+func (tx *Tx) SaveQuotaHolders(ctx context.Context, holders []QuotaHolder) error {
+	if len(holders) == 0 {
+		return tx.failed
+	}
+	source, args := tx.db.dialect.table(1, columnsOf(holders, func(h QuotaHolder) []any {
+		return append(h.cells(), h.Seq, h.Term, h.Spent, h.Allowed, h.Met, h.BeforeTerm, h.BeforeSpent, h.BeforeHeld, h.EndsAt)
+	}))
+	return tx.later(ctx, `INSERT INTO quota_holders (user_id, resource, holder, seq, term, spent, allowed, met, before_term, before_spent, before_held, ends_at)
+		SELECT c1, c2, c3, c4, c5, c6, c7, c8, c9, c10, c11, c12 FROM `+source+` WHERE TRUE
+		ON CONFLICT (user_id, resource, holder) DO UPDATE SET seq = excluded.seq, term = excluded.term, spent = excluded.spent,
+		allowed = excluded.allowed, met = excluded.met, before_term = excluded.before_term, before_spent = excluded.before_spent,
+		before_held = excluded.before_held, ends_at = excluded.ends_at`, args...)
+}
+
+func (tx *Tx) deleteQuotas(ctx context.Context, userID string) error {
+	if err := tx.later(ctx, `DELETE FROM quota_accounts WHERE user_id = $1`, userID); err != nil {
+		return err
+	}
+	return tx.later(ctx, `DELETE FROM quota_holders WHERE user_id = $1`, userID)
+}
+
+// PruneQuotas deletes at most limit accounts, and as many holders, whose windows ended before a time, and returns the greater
+// number of the two.
+func (tx *Tx) PruneQuotas(ctx context.Context, before int64, limit int) (int64, error) {
+	holders, err := tx.exec(ctx, `DELETE FROM quota_holders WHERE ends_at < $1 AND (user_id, resource, holder) IN
+		(SELECT user_id, resource, holder FROM quota_holders WHERE ends_at < $1 ORDER BY ends_at LIMIT $2)`, before, limit)
+	if err != nil {
+		return 0, err
+	}
+	accounts, err := tx.exec(ctx, `DELETE FROM quota_accounts WHERE ends_at < $1 AND (user_id, resource) IN
+		(SELECT user_id, resource FROM quota_accounts WHERE ends_at < $1 ORDER BY ends_at LIMIT $2)`, before, limit)
+	return max(holders, accounts), err
+}
