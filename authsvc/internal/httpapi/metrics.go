@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/tocsin-auth/tocsin/authsvc/internal/auth"
 )
 
 // metrics are what an operator watches of HTTP. Labels come from closed sets: routes, methods, statuses and codes.
@@ -13,6 +15,7 @@ type metrics struct {
 	requests *prometheus.CounterVec
 	seconds  *prometheus.HistogramVec
 	refusals *prometheus.CounterVec
+	reports  *prometheus.CounterVec
 }
 
 func newMetrics(registry *prometheus.Registry) (*metrics, error) {
@@ -27,8 +30,18 @@ func newMetrics(registry *prometheus.Registry) (*metrics, error) {
 		refusals: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "tocsin_http_refusals_total", Help: "Refused requests by code.",
 		}, []string{"code"}),
+		reports: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "tocsin_reported_keys_total", Help: "API keys that were reported as leaked, by what became of them.",
+		}, []string{"outcome"}),
 	}
-	return m, errors.Join(registry.Register(m.requests), registry.Register(m.seconds), registry.Register(m.refusals))
+	m.reported(auth.Report{}) // so that the first report is an increase
+	return m, errors.Join(registry.Register(m.requests), registry.Register(m.seconds), registry.Register(m.refusals), registry.Register(m.reports))
+}
+
+func (m *metrics) reported(r auth.Report) {
+	for outcome, n := range map[string]int{"revoked": r.Revoked, "dead": r.Dead, "unknown": r.Unknown, "malformed": r.Malformed} {
+		m.reports.WithLabelValues(outcome).Add(float64(n))
+	}
 }
 
 func (m *metrics) count(method, route string, status int, code string, took time.Duration) {

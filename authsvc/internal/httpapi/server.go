@@ -73,6 +73,7 @@ type Server struct {
 	now      func() time.Time
 	log      *slog.Logger
 	metrics  *metrics
+	reports  *reports
 	api      huma.API
 	router   *chi.Mux
 	// waitParameters are those of [WaitQuery], for calls that huma doesn't read.
@@ -89,7 +90,7 @@ func New(cfg Config) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{auth: cfg.Auth, receipts: cfg.Receipts, fleets: cfg.Fleets, keys: cfg.Keys, ready: cfg.Ready,
-		issuer: cfg.Issuer, alg: cfg.SigningAlg, now: cfg.Now, log: cfg.Log, metrics: m, router: chi.NewMux()}
+		issuer: cfg.Issuer, alg: cfg.SigningAlg, now: cfg.Now, log: cfg.Log, metrics: m, reports: newReports(), router: chi.NewMux()}
 	if s.now == nil {
 		s.now = time.Now
 	}
@@ -101,6 +102,7 @@ func New(cfg Config) (*Server, error) {
 	s.registerAccounts()
 	s.registerSessions()
 	s.registerAPIKeys()
+	s.registerKeyReports()
 	s.registerUsers()
 	s.registerRevocations()
 	s.registerFleet()

@@ -153,3 +153,15 @@ const pruneAPIKeys = `DELETE FROM api_keys WHERE id IN (SELECT id FROM api_keys 
 func (tx *Tx) PruneAPIKeys(ctx context.Context, before int64, limit int) (int64, error) {
 	return tx.exec(ctx, pruneAPIKeys, before, limit)
 }
+
+// APIKeysByHash reads the keys that exist, alive or not, of at most 500 hashes, in ascending order of id.
+func (tx *Tx) APIKeysByHash(ctx context.Context, hashes [][]byte) ([]APIKey, error) {
+	if len(hashes) == 0 {
+		return nil, tx.failed
+	}
+	args := make([]any, 0, len(hashes))
+	for _, hash := range hashes {
+		args = append(args, hash)
+	}
+	return queryAll(ctx, tx, scanKey, `SELECT `+keyColumns+` FROM api_keys WHERE hash IN (`+placeholders(1, len(args))+`) ORDER BY id`, args...)
+}
