@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"strings"
 	"time"
 
 	"github.com/tocsin-auth/tocsin/test/system"
@@ -37,7 +38,11 @@ const (
 	revoke   = "POST /v1/admin/revocations"
 	oneUser  = "/v1/admin/users/{id}"
 	oneKey   = "/v1/me/api-keys/{id}"
+	anyKey   = "/v1/admin/api-keys/{id}"
+	past     = "1970-01-01T00:00:00Z" // by every clock
 )
+
+func later() string { return time.Now().Add(time.Hour).UTC().Format(time.RFC3339) }
 
 func endings() []ending {
 	var rows []ending
@@ -47,6 +52,7 @@ func endings() []ending {
 	rows = append(rows, endedByOAuth()...)
 	rows = append(rows, endedByCommands()...)
 	rows = append(rows, endedForServices()...)
+	rows = append(rows, endedByReports()...)
 	return rows
 }
 
@@ -113,6 +119,12 @@ func endedByUsers() []ending {
 			events: []string{"apikey.rotated KEY ends later"}, audit: "api_key.rotated", living: all},
 		{name: "a rotated key's overlap ends", act: rotate("2s", 200), unawaited: true,
 			events: []string{"apikey.rotated KEY ends later"}, audit: "api_key.rotated", living: noKey},
+		{name: "a key is given an earlier end", act: byUser("PATCH "+oneKey, keyID, map[string]any{"expires_at": later()}),
+			events: []string{"apikey.rotated KEY ends later"}, audit: "api_key.shortened", living: all},
+		{name: "a rotated key's overlap is ended early", prepare: rotate("1h", 200), act: byUser("PATCH "+oneKey, keyID, map[string]any{"expires_at": past}),
+			events: []string{"apikey.rotated KEY ends"}, audit: "api_key.shortened", living: noKey},
+		{name: "a rotated key is deleted in its overlap", prepare: rotate("1h", 200), act: byUser("DELETE "+oneKey, keyID, nil),
+			events: []string{"apikey.rotated KEY ends"}, audit: "api_key.deleted", living: noKey},
 		{name: "a key is deleted", act: byUser("DELETE "+oneKey, keyID, nil),
 			events: []string{"apikey.rotated KEY ends"}, audit: "api_key.deleted", living: noKey},
 	}
@@ -142,6 +154,9 @@ func rotate(overlap string, old int) func(s *stage) {
 }
 
 func endedByAdmins() []ending {
+	itsKey := func(method string, body map[string]any) func(s *stage) {
+		return func(s *stage) { s.must(method+" "+anyKey, s.admin(), s.user.LiveKeyID, body) }
+	}
 	disabled := byAdmin("PUT "+oneUser+"/status", with("disabled", true))
 	return []ending{
 		{name: "the roles are changed", act: byAdmin("PUT "+oneUser+"/roles", with("roles", []string{"editor"})), roles: []string{"editor"},
@@ -159,6 +174,12 @@ func endedByAdmins() []ending {
 			events: []string{"role.changed U [] free disabled", "token.revoked user U with keys"}, audit: "user.deleted", living: none},
 		{name: "the user is revoked", act: byAdmin("POST "+oneUser+"/revoke", nil),
 			events: []string{"token.revoked user U"}, audit: "user.revoked", living: noTokens},
+		{name: "an admin suspends the key", act: itsKey("PATCH", map[string]any{"disabled": true}),
+			events: []string{"apikey.rotated KEY suspended"}, audit: "api_key.suspended", living: noKey},
+		{name: "an admin ends the key", act: itsKey("PATCH", map[string]any{"expires_at": past}),
+			events: []string{"apikey.rotated KEY ends"}, audit: "api_key.shortened", living: noKey},
+		{name: "an admin deletes the key", act: itsKey("DELETE", nil),
+			events: []string{"apikey.rotated KEY ends"}, audit: "api_key.deleted", living: noKey},
 		{name: "the signing key is rotated", act: byAdmin("POST /v1/admin/signing-keys/rotate", with("emergency", false)),
 			events: []string{"keys.changed"}, audit: "signing_key.rotated", living: all},
 		// The sessions live on: only what was signed is in doubt.
@@ -249,4 +270,29 @@ func spend(s *stage) {
 	s.spent = s.b.RefreshToken
 	s.auth.Must(s.t, 200, "POST", "/v1/token/refresh", "", map[string]any{"refresh_token": s.spent}).Into(s.t, &next)
 	s.b.RefreshToken = next.RefreshToken
+}
+
+// endedByReports are unawaited: who reports a key is told nothing, so no receipt either.
+func endedByReports() []ending {
+	reported := func(operation string, body func(key string) any) func(s *stage) {
+		return func(s *stage) {
+			s.used.operation(operation, nil)
+			_, target, _ := strings.Cut(operation, " ")
+			if got := s.auth.Do(s.t, "POST", target, "", body(s.user.LiveKey)); got.Status != 202 || len(got.Body) > 0 || got.Header.Get("Tocsin-Receipt") != "" {
+				s.t.Errorf("report: %v", got)
+			}
+		}
+	}
+	const plain, github = "POST /v1/keys/report", "POST /v1/keys/report/github"
+	return []ending{
+		{name: "a key is reported as leaked", unawaited: true, act: func(s *stage) {
+			reported(plain, func(key string) any { return map[string]any{"keys": []string{key}} })(s)
+			s.used.operation(plain, map[string]any{"keys": nil})
+		}, events: []string{"apikey.rotated KEY ends"}, audit: "api_key.reported", living: noKey},
+		{name: "a key is reported in GitHub's form", unawaited: true,
+			act: reported(github, func(key string) any {
+				return []map[string]any{{"token": key, "type": "tocsin", "url": "", "source": "content"}}
+			}),
+			events: []string{"apikey.rotated KEY ends"}, audit: "api_key.reported", living: noKey},
+	}
 }

@@ -15,6 +15,7 @@ type keysCmd struct {
 	Rotate  keysRotateCmd  `cmd:"" help:"Replace a key; the old one lives on for the overlap."`
 	Suspend keysSuspendCmd `cmd:"" help:"Suspend a key at once."`
 	Resume  keysResumeCmd  `cmd:"" help:"Let a suspended key work again."`
+	Expire  keysExpireCmd  `cmd:"" help:"Let a key end earlier, as the old one of a rotation before its overlap is over. It stays in the list."`
 	Delete  keysDeleteCmd  `cmd:"" help:"End a key for good."`
 }
 
@@ -26,9 +27,13 @@ type apiKey struct {
 	Prefix    string     `json:"prefix"`
 	Key       string     `json:"key"`
 	Scopes    []string   `json:"scopes"`
+	Status    string     `json:"status"`
 	Disabled  bool       `json:"disabled"`
 	ExpiresAt *time.Time `json:"expires_at"`
 	CreatedAt *time.Time `json:"created_at"`
+	CreatedBy string     `json:"created_by"`
+	UsedAt    *time.Time `json:"last_used_at"`
+	UsedBy    string     `json:"last_used_service"`
 }
 
 type keysListCmd struct {
@@ -54,8 +59,8 @@ func (cmd keysListCmd) Run(ctx context.Context, c *client, out *printer) error {
 	if err != nil {
 		return err
 	}
-	return list(out, a.body, "ID NAME MODE PREFIX USER DISABLED EXPIRES CREATED", func(k apiKey) []string {
-		return []string{k.ID, k.Name, k.Mode, k.Prefix, k.UserID, yesNo(k.Disabled), when(k.ExpiresAt), when(k.CreatedAt)}
+	return list(out, a.body, "ID NAME MODE PREFIX USER STATUS EXPIRES CREATED CREATED-BY USED USED-AT", func(k apiKey) []string {
+		return []string{k.ID, k.Name, k.Mode, k.Prefix, k.UserID, k.Status, when(k.ExpiresAt), when(k.CreatedAt), k.CreatedBy, when(k.UsedAt), k.UsedBy}
 	})
 }
 
@@ -119,6 +124,19 @@ type whichKey struct {
 
 func (k whichKey) path() string { return "/v1/me/api-keys/" + url.PathEscape(k.ID) }
 
+// anyKey names a key, of anybody with --any.
+type anyKey struct {
+	whichKey
+	Any bool `help:"Anybody's key (for admins)."`
+}
+
+func (k anyKey) path() string {
+	if k.Any {
+		return "/v1/admin/api-keys/" + url.PathEscape(k.ID)
+	}
+	return k.whichKey.path()
+}
+
 type keysRotateCmd struct {
 	whichKey
 	Overlap time.Duration `default:"24h" help:"How long the old key lives on; 0s ends it at once."`
@@ -135,25 +153,43 @@ func (cmd keysRotateCmd) Run(ctx context.Context, c *client, out *printer) error
 }
 
 type keysSuspendCmd struct {
-	whichKey
+	anyKey
 	waitFlags
 }
 
 func (cmd keysSuspendCmd) Run(ctx context.Context, c *client, out *printer) error {
-	return cmd.setDisabled(ctx, c, out, cmd.waitFlags, true)
+	return cmd.change(ctx, c, out, cmd.waitFlags, "disabled", true)
 }
 
 type keysResumeCmd struct {
-	whichKey
+	anyKey
 	waitFlags
 }
 
 func (cmd keysResumeCmd) Run(ctx context.Context, c *client, out *printer) error {
-	return cmd.setDisabled(ctx, c, out, cmd.waitFlags, false)
+	return cmd.change(ctx, c, out, cmd.waitFlags, "disabled", false)
 }
 
-func (k whichKey) setDisabled(ctx context.Context, c *client, out *printer, wait waitFlags, disabled bool) error {
-	a, err := c.call(ctx, "PATCH", wait.path(k.path()), map[string]any{"disabled": disabled})
+type keysExpireCmd struct {
+	anyKey
+	In time.Duration `default:"0s" help:"How long it lives on; 0s ends it at once."`
+	waitFlags
+}
+
+func (cmd keysExpireCmd) Run(ctx context.Context, c *client, out *printer) error {
+	if cmd.In < 0 {
+		return fmt.Errorf("%w: --in must not be negative", errUsage)
+	}
+	ends := time.Unix(0, 0) // has passed by every clock
+	if cmd.In > 0 {
+		ends = time.Now().Add(cmd.In)
+	}
+	return cmd.change(ctx, c, out, cmd.waitFlags, "expires_at", ends.UTC().Format(time.RFC3339))
+}
+
+// change sets one property of a key and prints the key.
+func (k anyKey) change(ctx context.Context, c *client, out *printer, wait waitFlags, property string, value any) error {
+	a, err := c.call(ctx, "PATCH", wait.path(k.path()), map[string]any{property: value})
 	if err != nil {
 		return err
 	}
@@ -161,16 +197,17 @@ func (k whichKey) setDisabled(ctx context.Context, c *client, out *printer, wait
 	if err := json.Unmarshal(a.body, &key); err != nil {
 		return fmt.Errorf("read the key: %w", err)
 	}
-	return out.fields(a.body, "id", key.ID, "name", key.Name, "scopes", strings.Join(key.Scopes, ","), "disabled", yesNo(key.Disabled))
+	return out.fields(a.body, "id", key.ID, "name", key.Name, "scopes", strings.Join(key.Scopes, ","), "disabled", yesNo(key.Disabled),
+		"status", key.Status, "expires", when(key.ExpiresAt))
 }
 
 type keysDeleteCmd struct {
-	whichKey
+	anyKey
 	waitFlags
 }
 
 func (cmd keysDeleteCmd) Run(ctx context.Context, c *client, out *printer) error {
-	a, err := c.call(ctx, "DELETE", cmd.waitFlags.path(cmd.whichKey.path()), nil)
+	a, err := c.call(ctx, "DELETE", cmd.waitFlags.path(cmd.anyKey.path()), nil)
 	if err != nil {
 		return err
 	}

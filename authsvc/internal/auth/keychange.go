@@ -8,10 +8,22 @@ import (
 	"github.com/tocsin-auth/tocsin/pkg/events"
 )
 
-// APIKeyPatch changes what isn't nil.
+// APIKeyPatch changes what isn't nil. ExpiresAt only ever comes nearer; a time that has passed is at once. It ends the overlap
+// of a rotation early.
 type APIKeyPatch struct {
-	Name     *string
-	Disabled *bool
+	Name      *string
+	Disabled  *bool
+	ExpiresAt *time.Time
+}
+
+func (p APIKeyPatch) check() error {
+	if p.Name == nil {
+		return nil
+	}
+	if *p.Name == "" {
+		return invalid("name", "must not be empty")
+	}
+	return checkText("name", *p.Name)
 }
 
 // Rotation is the outcome of rotating a key.
@@ -48,22 +60,53 @@ func (w *work) lockOwnKey(ctx context.Context, id string) (store.APIKey, store.U
 	return key, user, sameMode(w.by, events.Mode(key.Mode))
 }
 
-// UpdateAPIKey renames, suspends or resumes one of the caller's keys.
+// lockAnyKey is lockOwnKey for admins, whosever the key is. It locks in the order of changeUser.
+func (w *work) lockAnyKey(ctx context.Context, id string) (store.APIKey, store.User, error) {
+	if _, err := w.LockAdmins(ctx); err != nil {
+		return store.APIKey{}, store.User{}, err
+	}
+	if err := w.lockAdmin(ctx); err != nil {
+		return store.APIKey{}, store.User{}, err
+	}
+	found, err := w.APIKey(ctx, id)
+	if err != nil {
+		return found, store.User{}, err
+	}
+	user, err := w.LockUser(ctx, found.UserID)
+	if err != nil {
+		return found, user, err
+	}
+	key, err := w.LockAPIKey(ctx, id)
+	return key, user, err
+}
+
+// keyLock is lockOwnKey or lockAnyKey.
+type keyLock func(w *work, ctx context.Context, id string) (store.APIKey, store.User, error)
+
+// UpdateAPIKey renames, suspends, resumes or shortens one of the caller's keys.
 func (s *Service) UpdateAPIKey(ctx context.Context, c Caller, id string, p APIKeyPatch) (APIKey, Change, error) {
-	if err := checkID("id", id); err != nil {
+	return s.updateKey(ctx, c, (*work).lockOwnKey, id, p)
+}
+
+// UpdateAnyAPIKey is UpdateAPIKey for admins, whosever the key is.
+func (s *Service) UpdateAnyAPIKey(ctx context.Context, c Caller, id string, p APIKeyPatch) (APIKey, Change, error) {
+	if err := s.RequireAdmin(c); err != nil {
 		return APIKey{}, Change{}, err
 	}
-	if p.Name != nil {
-		if *p.Name == "" {
-			return APIKey{}, Change{}, invalid("name", "must not be empty")
-		}
-		if err := checkText("name", *p.Name); err != nil {
-			return APIKey{}, Change{}, err
-		}
+	return s.updateKey(ctx, c, (*work).lockAnyKey, id, p)
+}
+
+func (s *Service) updateKey(ctx context.Context, c Caller, lock keyLock, id string, p APIKeyPatch) (APIKey, Change, error) {
+	err := checkID("id", id)
+	if err == nil {
+		err = p.check()
+	}
+	if err != nil {
+		return APIKey{}, Change{}, err
 	}
 	var shown APIKey
 	done, err := s.change(ctx, c, func(w *work) error {
-		key, user, err := w.lockOwnKey(ctx, id)
+		key, user, err := lock(w, ctx, id)
 		if err != nil {
 			return err
 		}
@@ -71,6 +114,9 @@ func (s *Service) UpdateAPIKey(ctx context.Context, c Caller, id string, p APIKe
 			return err
 		}
 		if err := w.suspendKey(ctx, &key, p.Disabled); err != nil {
+			return err
+		}
+		if err := w.shortenKey(ctx, &key, p.ExpiresAt); err != nil {
 			return err
 		}
 		kc, err := readKeyContext(ctx, w.Tx, user)
@@ -88,7 +134,7 @@ func (w *work) renameKey(ctx context.Context, key *store.APIKey, name *string) e
 	if err := w.RenameAPIKey(ctx, key.ID, key.Name); err != nil {
 		return err
 	}
-	return w.record(ctx, deed{action: "api_key.renamed", target: keyTarget(key.ID)})
+	return w.record(ctx, deed{action: "api_key.renamed", target: keyTarget(key.ID), detail: w.aboutKey(*key)})
 }
 
 func (w *work) suspendKey(ctx context.Context, key *store.APIKey, suspend *bool) error {
@@ -107,8 +153,41 @@ func (w *work) suspendKey(ctx context.Context, key *store.APIKey, suspend *bool)
 	if key.Suspended {
 		action = "api_key.suspended"
 	}
-	return w.record(ctx, deed{action: action, target: keyTarget(key.ID),
+	return w.record(ctx, deed{action: action, target: keyTarget(key.ID), detail: w.aboutKey(*key),
 		events: []events.Payload{events.APIKeyRotated{KeyID: key.ID, Suspended: &key.Suspended, KV: kv}}})
+}
+
+// aboutKey is what the audit log says of a key whatever was done to it: its mode, and whose it is unless it is the actor's.
+func (w *work) aboutKey(key store.APIKey) map[string]any {
+	detail := map[string]any{"mode": key.Mode}
+	if key.UserID != w.by.UserID {
+		detail["user"] = key.UserID
+	}
+	return detail
+}
+
+// shortenKey lets a key die at a time that isn't later than its end; at once if that has passed, by the database's clock.
+func (w *work) shortenKey(ctx context.Context, key *store.APIKey, at *time.Time) error {
+	if at == nil {
+		return nil
+	}
+	ends := max(at.UnixMicro(), w.Now())
+	atOnce := ends == w.Now()
+	if !atOnce && key.NotAfter != nil && ends > *key.NotAfter {
+		return invalid("expires_at", "must not be later than the key's present end")
+	}
+	if key.Ended || !atOnce && key.NotAfter != nil && ends == *key.NotAfter {
+		return w.nothingChanged(ctx, keyTarget(key.ID), events.TypeAPIKeyRotated)
+	}
+	dies, err := w.EndAPIKey(ctx, key.ID, ends, "")
+	if err != nil {
+		return err
+	}
+	key.NotAfter, key.Ended = &dies, atOnce
+	detail := w.aboutKey(*key)
+	detail["not_after"] = dies
+	return w.record(ctx, deed{action: "api_key.shortened", target: keyTarget(key.ID), detail: detail,
+		events: []events.Payload{w.endOfKey(key.ID, "", dies)}})
 }
 
 // atOnce is the not_after of an event that ends a key at once: before the time of any event, wherever the database's clock
@@ -169,26 +248,39 @@ func (w *work) rotateKey(ctx context.Context, user store.User, old store.APIKey,
 	if err != nil {
 		return Rotation{}, err
 	}
-	err = w.record(ctx, deed{action: "api_key.rotated", target: keyTarget(old.ID),
-		detail: map[string]any{"successor": issued.ID, "not_after": dies},
+	detail := w.aboutKey(old)
+	detail["successor"], detail["not_after"] = issued.ID, dies
+	err = w.record(ctx, deed{action: "api_key.rotated", target: keyTarget(old.ID), detail: detail,
 		events: []events.Payload{w.endOfKey(old.ID, issued.ID, dies)}})
 	return Rotation{Key: issued, Previous: PreviousKey{ID: old.ID, ExpiresAt: fromMicros(dies)}}, err
 }
 
 // DeleteAPIKey ends one of the caller's keys for good.
 func (s *Service) DeleteAPIKey(ctx context.Context, c Caller, id string) (Change, error) {
+	return s.deleteKey(ctx, c, (*work).lockOwnKey, id)
+}
+
+// DeleteAnyAPIKey is DeleteAPIKey for admins, whosever the key is.
+func (s *Service) DeleteAnyAPIKey(ctx context.Context, c Caller, id string) (Change, error) {
+	if err := s.RequireAdmin(c); err != nil {
+		return Change{}, err
+	}
+	return s.deleteKey(ctx, c, (*work).lockAnyKey, id)
+}
+
+func (s *Service) deleteKey(ctx context.Context, c Caller, lock keyLock, id string) (Change, error) {
 	if err := checkID("id", id); err != nil {
 		return Change{}, err
 	}
 	return s.change(ctx, c, func(w *work) error {
-		key, _, err := w.lockOwnKey(ctx, id)
+		key, _, err := lock(w, ctx, id)
 		if err != nil {
 			return err
 		}
 		if err := w.DeleteAPIKey(ctx, key.ID); err != nil {
 			return err
 		}
-		return w.record(ctx, deed{action: "api_key.deleted", target: keyTarget(key.ID),
+		return w.record(ctx, deed{action: "api_key.deleted", target: keyTarget(key.ID), detail: w.aboutKey(key),
 			events: []events.Payload{w.endOfKey(key.ID, "", atOnce)}})
 	})
 }
@@ -208,5 +300,9 @@ func (w *work) revokeKey(ctx context.Context, id string, d deed) error {
 		return err
 	}
 	d.events = []events.Payload{w.endOfKey(id, "", dies)}
+	if d.detail == nil {
+		d.detail = w.aboutKey(key)
+	}
+	d.detail["mode"] = key.Mode
 	return w.record(ctx, d)
 }

@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"cmp"
 	"context"
 	"strconv"
 	"time"
@@ -34,9 +35,10 @@ type APIKey struct {
 	ExpiresAt *time.Time  `json:"expires_at,omitempty"`
 	Successor string      `json:"successor,omitempty"`
 	CreatedAt time.Time   `json:"created_at"`
-	// Uses are not recorded yet, and never will be by the call that checks a key: nil doesn't say that a key is unused.
-	LastUsedAt      *time.Time `json:"last_used_at" doc:"null: not known, which doesn't mean never"`
-	LastUsedService string     `json:"last_used_service,omitempty"`
+	CreatedBy string      `json:"created_by,omitempty" doc:"Id of the user who made it"`
+	// Uses are told by the services now and then: nil doesn't say that a key is unused.
+	LastUsedAt      *time.Time `json:"last_used_at" doc:"As services tell about once a minute, so up to two minutes behind. null: not known, which doesn't mean never"`
+	LastUsedService string     `json:"last_used_service,omitempty" doc:"The service that told so; authsvc for calls made to it and for introspection"`
 }
 
 // IssuedKey is a new key with its secret, shown once.
@@ -60,7 +62,7 @@ func readKeyContext(ctx context.Context, tx *store.Tx, user store.User) (keyCont
 func (c keyContext) show(k store.APIKey) APIKey {
 	return APIKey{ID: k.ID, UserID: k.UserID, Name: k.Name, Mode: events.Mode(k.Mode), Prefix: k.Prefix, Scopes: k.Scopes,
 		Status: c.status(k), Disabled: k.Suspended, ExpiresAt: optionalTime(k.NotAfter), Successor: k.Successor,
-		CreatedAt: fromMicros(k.CreatedAt), LastUsedAt: optionalTime(k.LastUsedAt), LastUsedService: k.LastUsedService}
+		CreatedAt: fromMicros(k.CreatedAt), CreatedBy: k.CreatedBy, LastUsedAt: optionalTime(k.LastUsedAt), LastUsedService: k.LastUsedService}
 }
 
 func (c keyContext) status(k store.APIKey) KeyStatus {
@@ -193,7 +195,7 @@ func sameMode(c Caller, mode events.Mode) error {
 // createKey makes a key of a user who is locked, or was made by this transaction.
 func (w *work) createKey(ctx context.Context, user store.User, k NewAPIKey) (IssuedKey, error) {
 	secret := apikey.New(k.Mode)
-	by := w.by.UserID
+	by := cmp.Or(w.by.UserID, user.ID) // who registers has no credential yet
 	row := store.APIKey{ID: w.NewID(), UserID: user.ID, Name: k.Name, Mode: string(k.Mode), Hash: hashSecret(secret),
 		Prefix: secret[:apikey.ShownPrefix], Scopes: k.Scopes, TV: user.TV, KV: w.Now(), CreatedAt: w.Now(), CreatedBy: by}
 	if k.ExpiresAt != nil {

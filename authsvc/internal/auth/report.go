@@ -18,6 +18,7 @@ type Report struct {
 	Dead      int // before
 	Unknown   int
 	Malformed int
+	Change    Change
 }
 
 // ReportKeys ends API keys that somebody says have leaked. Anybody may say so: who holds a key could have it revoked at
@@ -39,7 +40,7 @@ func (s *Service) ReportKeys(ctx context.Context, keys []string, from Client) (R
 	if len(found) == 0 {
 		return report, nil
 	}
-	_, err = s.change(ctx, Caller{Client: from.cut()}, func(w *work) error {
+	report.Change, err = s.change(ctx, Caller{Client: from.cut()}, func(w *work) error {
 		report.Revoked, report.Dead = 0, 0 // it may run again
 		for _, key := range found {        // in the order of ids, as everybody locks several
 			if err := w.revokeReported(ctx, key, &report); err != nil {
@@ -68,8 +69,7 @@ func hashesOf(keys []string) (hashes [][]byte, report Report) {
 
 func (w *work) revokeReported(ctx context.Context, key store.APIKey, report *Report) error {
 	before := len(w.done.EventIDs)
-	err := w.revokeKey(ctx, key.ID, deed{action: "api_key.reported", reason: "reported as leaked",
-		detail: map[string]any{"user": key.UserID, "mode": key.Mode}})
+	err := w.revokeKey(ctx, key.ID, deed{action: "api_key.reported", reason: "reported as leaked"})
 	switch {
 	case errors.Is(err, store.ErrNotFound): // deleted meanwhile
 		report.Dead++

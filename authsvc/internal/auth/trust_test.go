@@ -72,6 +72,14 @@ func (s *scene) said(ids []string) []string {
 	return all
 }
 
+// shorten lets the key end after a time, by the database's clock.
+func (s *scene) shorten(after time.Duration) (Change, error) {
+	var now int64
+	s.update(s.t, func(tx *store.Tx) error { now = tx.Now(); return nil })
+	_, done, err := s.UpdateAPIKey(s.t.Context(), s.caller, s.key.ID, APIKeyPatch{ExpiresAt: ptr(fromMicros(now).Add(after))})
+	return done, err
+}
+
 func ptr[T any](v T) *T { return &v }
 
 // path is one way to end or narrow trust.
@@ -155,6 +163,30 @@ func paths() []path {
 		}, []string{`apikey.rotated {"key_id":"KEY","successor":"NEW","not_after":N} @key:KEY`}, "api_key.rotated", "a b key"},
 		{"key deleted", func(s *scene) (Change, error) { return s.DeleteAPIKey(s.t.Context(), s.caller, s.key.ID) },
 			[]string{`apikey.rotated {"key_id":"KEY","not_after":N} @key:KEY`}, "api_key.deleted", "a b"},
+		{"key shortened", func(s *scene) (Change, error) { return s.shorten(time.Hour) },
+			[]string{`apikey.rotated {"key_id":"KEY","not_after":N} @key:KEY`}, "api_key.shortened", "a b key"},
+		{"key shortened to now", func(s *scene) (Change, error) { return s.shorten(0) },
+			[]string{`apikey.rotated {"key_id":"KEY","not_after":N} @key:KEY`}, "api_key.shortened", "a b"},
+		{"overlap of a rotation ended early", func(s *scene) (Change, error) {
+			if _, _, err := s.RotateAPIKey(s.t.Context(), s.caller, s.key.ID, time.Hour); err != nil {
+				return Change{}, err
+			}
+			return s.shorten(-time.Hour)
+		}, []string{`apikey.rotated {"key_id":"KEY","not_after":N} @key:KEY`}, "api_key.shortened", "a b"},
+		{"key suspended by an admin", func(s *scene) (Change, error) {
+			_, done, err := s.UpdateAnyAPIKey(s.t.Context(), s.root, s.key.ID, APIKeyPatch{Disabled: ptr(true)})
+			return done, err
+		}, []string{`apikey.rotated {"key_id":"KEY","suspended":true,"kv":N} @key:KEY`}, "api_key.suspended", "a b"},
+		{"key shortened by an admin", func(s *scene) (Change, error) {
+			_, done, err := s.UpdateAnyAPIKey(s.t.Context(), s.root, s.key.ID, APIKeyPatch{ExpiresAt: ptr(time.Unix(0, 0))})
+			return done, err
+		}, []string{`apikey.rotated {"key_id":"KEY","not_after":N} @key:KEY`}, "api_key.shortened", "a b"},
+		{"key deleted by an admin", func(s *scene) (Change, error) { return s.DeleteAnyAPIKey(s.t.Context(), s.root, s.key.ID) },
+			[]string{`apikey.rotated {"key_id":"KEY","not_after":N} @key:KEY`}, "api_key.deleted", "a b"},
+		{"key reported as leaked", func(s *scene) (Change, error) {
+			report, err := s.ReportKeys(s.t.Context(), []string{"x", s.key.Key, s.key.Key}, Client{IP: "192.0.2.1"})
+			return report.Change, err
+		}, []string{`apikey.rotated {"key_id":"KEY","not_after":N} @key:KEY`}, "api_key.reported", "a b"},
 		{"roles changed", func(s *scene) (Change, error) {
 			_, done, err := s.SetRoles(s.t.Context(), s.root, s.user.ID, []string{"editor"})
 			return done, err

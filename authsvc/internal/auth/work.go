@@ -50,7 +50,7 @@ func (w *work) record(ctx context.Context, d deed) error {
 }
 
 func (w *work) audit(ctx context.Context, actor string, eventIDs []string, d deed) error {
-	detail := make(map[string]any, len(d.detail)+2)
+	detail := make(map[string]any, len(d.detail)+3)
 	for name, value := range d.detail {
 		detail[name] = value
 	}
@@ -59,6 +59,9 @@ func (w *work) audit(ctx context.Context, actor string, eventIDs []string, d dee
 	}
 	if d.reason != "" {
 		detail["reason"] = d.reason
+	}
+	if w.by.Mode != "" {
+		detail["actor_mode"] = w.by.Mode
 	}
 	text, err := json.Marshal(detail)
 	if err != nil {

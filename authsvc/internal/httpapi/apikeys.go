@@ -26,8 +26,18 @@ type createdKey struct {
 type updateKeyInput struct {
 	ObjectChange
 	Body struct {
-		Name     *string `json:"name,omitempty"`
-		Disabled *bool   `json:"disabled,omitempty" doc:"Suspends at once, and can be undone"`
+		Name      *string    `json:"name,omitempty"`
+		Disabled  *bool      `json:"disabled,omitempty" doc:"Suspends at once, and can be undone"`
+		ExpiresAt *time.Time `json:"expires_at,omitempty" doc:"Ends the key then, which must not be later than it ends now; a time that has passed ends it at once. Ends the overlap of a rotation early"`
+	}
+}
+
+// updateAnyKeyInput has no name: that is its owner's.
+type updateAnyKeyInput struct {
+	ObjectChange
+	Body struct {
+		Disabled  *bool      `json:"disabled,omitempty" doc:"Suspends at once, and can be undone, by the key's owner too"`
+		ExpiresAt *time.Time `json:"expires_at,omitempty" doc:"Ends the key then, which must not be later than it ends now; a time that has passed ends it at once. Ends the overlap of a rotation early"`
 	}
 }
 
@@ -55,11 +65,15 @@ func (s *Server) registerAPIKeys() {
 	register(s, call{method: post, path: "/v1/me/api-keys", id: "create-api-key", tag: tagKeys, access: bearer, status: 201,
 		summary: "Issue a key; 409 conflict for a user who has 100, besides dead ones"}, s.postKey)
 	register(s, call{method: patch, path: "/v1/me/api-keys/{id}", id: "update-api-key", tag: tagKeys, access: bearer,
-		summary: "Rename, suspend or resume a key"}, s.patchKey)
+		summary: "Rename, suspend, resume or shorten a key"}, s.patchKey)
 	register(s, call{method: post, path: "/v1/me/api-keys/{id}/rotate", id: "rotate-api-key", tag: tagKeys, access: bearer,
 		summary: "Issue a key's successor"}, s.rotateKey)
 	register(s, call{method: remove, path: "/v1/me/api-keys/{id}", id: "delete-api-key", tag: tagKeys, access: bearer,
 		summary: "End a key for good"}, s.deleteKey)
+	register(s, call{method: patch, path: "/v1/admin/api-keys/{id}", id: "update-any-api-key", tag: tagKeys, access: admin,
+		summary: "Suspend, resume or shorten anybody's key"}, s.patchAnyKey)
+	register(s, call{method: remove, path: "/v1/admin/api-keys/{id}", id: "delete-any-api-key", tag: tagKeys, access: admin,
+		summary: "End anybody's key for good"}, s.deleteAnyKey)
 }
 
 func (s *Server) getKeys(ctx context.Context, c auth.Caller, in *PageQuery) (*answer[auth.Page[auth.APIKey]], error) {
@@ -73,10 +87,20 @@ func (s *Server) postKey(ctx context.Context, c auth.Caller, in *createKeyInput)
 }
 
 func (s *Server) patchKey(ctx context.Context, c auth.Caller, in *updateKeyInput) (*receiptAnswer[auth.APIKey], error) {
+	p := auth.APIKeyPatch{Name: in.Body.Name, Disabled: in.Body.Disabled, ExpiresAt: in.Body.ExpiresAt}
+	return s.changeKey(ctx, in.WaitQuery, func() (auth.APIKey, auth.Change, error) { return s.auth.UpdateAPIKey(ctx, c, in.ID, p) })
+}
+
+func (s *Server) patchAnyKey(ctx context.Context, c auth.Caller, in *updateAnyKeyInput) (*receiptAnswer[auth.APIKey], error) {
+	p := auth.APIKeyPatch{Disabled: in.Body.Disabled, ExpiresAt: in.Body.ExpiresAt}
+	return s.changeKey(ctx, in.WaitQuery, func() (auth.APIKey, auth.Change, error) { return s.auth.UpdateAnyAPIKey(ctx, c, in.ID, p) })
+}
+
+func (s *Server) changeKey(ctx context.Context, q WaitQuery, do func() (auth.APIKey, auth.Change, error)) (*receiptAnswer[auth.APIKey], error) {
 	var out receiptAnswer[auth.APIKey]
 	var err error
-	_, out.ReceiptHeader, err = s.narrow(ctx, in.WaitQuery, func() (change auth.Change, err error) {
-		out.Body, change, err = s.auth.UpdateAPIKey(ctx, c, in.ID, auth.APIKeyPatch{Name: in.Body.Name, Disabled: in.Body.Disabled})
+	_, out.ReceiptHeader, err = s.narrow(ctx, q, func() (change auth.Change, err error) {
+		out.Body, change, err = do()
 		return change, err
 	})
 	return &out, err
@@ -102,5 +126,10 @@ func (s *Server) rotateKey(ctx context.Context, c auth.Caller, in *rotateKeyInpu
 
 func (s *Server) deleteKey(ctx context.Context, c auth.Caller, in *ObjectChange) (*ReceiptHeader, error) {
 	_, header, err := s.narrow(ctx, in.WaitQuery, func() (auth.Change, error) { return s.auth.DeleteAPIKey(ctx, c, in.ID) })
+	return &header, err
+}
+
+func (s *Server) deleteAnyKey(ctx context.Context, c auth.Caller, in *ObjectChange) (*ReceiptHeader, error) {
+	_, header, err := s.narrow(ctx, in.WaitQuery, func() (auth.Change, error) { return s.auth.DeleteAnyAPIKey(ctx, c, in.ID) })
 	return &header, err
 }
