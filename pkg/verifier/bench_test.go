@@ -74,6 +74,13 @@ func run(b *testing.B, r *rig, want Code, c Credential, opts ...RouteOption) {
 
 func BenchmarkWarm(b *testing.B) { run(b, realClock(b), "", lastingToken(nil)) }
 
+// BenchmarkQuota is BenchmarkWarm on a route that spends a quota, which never ends.
+func BenchmarkQuota(b *testing.B) {
+	r := realClock(b)
+	r.serveQuotas(1 << 40)
+	run(b, r, "", lastingToken(nil), Quota("requests"))
+}
+
 func BenchmarkWithRoles(b *testing.B) {
 	roles := []string{"user", "editor", "owner", "admin"}
 	run(b, realClock(b), "", lastingToken(claims{"roles": roles}), Role("admin"), AnyRole("none", "editor"))
@@ -221,8 +228,8 @@ func TestWarmVerificationAllocatesNothing(t *testing.T) {
 	r.link.proof.Store(&proof)
 	r.link.keys.Store(keySet("k1", lastingKid))
 	r.serve(newAuth())
-	route, ctx := r.route(Role("user")), context.Background()
-	for _, c := range []Credential{lastingToken(nil), newKey(ModeLive)} {
+	ctx := context.Background()
+	allocatesNothing := func(c Credential, route *Route) {
 		n := testing.AllocsPerRun(1000, func() {
 			if _, err := r.Verify(ctx, c, route); err != nil {
 				t.Fatal(err)
@@ -232,6 +239,17 @@ func TestWarmVerificationAllocatesNothing(t *testing.T) {
 			t.Errorf("%s: %v allocations", c, n)
 		}
 	}
+	for _, c := range []Credential{lastingToken(nil), newKey(ModeLive)} {
+		allocatesNothing(c, r.route(Role("user")))
+	}
+	r.serveQuotas(1 << 40)
+	metered, token := r.route(Quota("requests")), lastingToken(nil)
+	for range 1000 { // until so much is allowed that nothing is asked meanwhile
+		if _, err := r.Verify(ctx, token, metered); err != nil {
+			t.Fatal(err)
+		}
+	}
+	allocatesNothing(token, metered)
 }
 
 // BenchmarkLook judges 10,000 long answers of as many credentials again, as after each change.

@@ -6,12 +6,15 @@ import "context"
 // MUST NOT be changed. Errors wrap exactly one of the package's refusals.
 //
 // It asks authsvc, and so may block for up to a second or until ctx ends, only for elite routes, for API keys that
-// aren't in the cache, for token keys that it doesn't hold, and under the policy [Ask]. All else is decided in-process.
+// aren't in the cache, for token keys that it doesn't hold, for a user's [Quota] when nothing allowed is left, and under the policy [Ask]. All else is decided in-process.
 func (v *Verifier) Verify(ctx context.Context, c Credential, route *Route) (*Principal, error) {
 	if route == nil {
 		route = &v.base
 	}
 	p, t, err := v.verify(ctx, c, route)
+	if ask, ok := err.(*quotaAsk); ok {
+		p, t, err = v.verifyAnswered(ctx, c, route, ask)
+	}
 	if err != nil {
 		v.counters.refused(t, err)
 		return nil, err

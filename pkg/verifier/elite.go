@@ -25,7 +25,10 @@ func (v *Verifier) askBounded(ask func() (*Principal, error)) (*Principal, error
 // askToken has authsvc decide a token whose signature and claims were verified here.
 func (v *Verifier) askToken(ctx context.Context, h *holding, route *Route) (*Principal, error) {
 	p, _, err := v.askAboutToken(ctx, h, route)
-	return p, err
+	if err != nil {
+		return nil, err
+	}
+	return p, v.spend(route, h.subject, v.clock.Now())
 }
 
 // askAboutToken also returns what authsvc said.
@@ -93,7 +96,7 @@ func (v *Verifier) askKey(ctx context.Context, raw string, route *Route) (*Princ
 		return nil, err
 	}
 	v.uses.note(h.key.ID, v.clock.Now())
-	return &h.principal, nil
+	return &h.principal, v.spend(route, h.subject, v.clock.Now())
 }
 
 // askAboutKey returns a resolution, as good as one that was asked for alone, and what authsvc said. The generation and

@@ -2,6 +2,7 @@ package verifier
 
 import (
 	"encoding/json"
+	"errors"
 	"net/http"
 	"strings"
 )
@@ -24,6 +25,7 @@ func (v *Verifier) Require(opts ...RouteOption) func(http.Handler) http.Handler 
 				v.refuse(w, r, err, route)
 				return
 			}
+			v.SetRateLimit(w.Header(), p, route)
 			next.ServeHTTP(w, r.WithContext(NewContext(r.Context(), p)))
 		})
 	}
@@ -89,7 +91,7 @@ func (v *Verifier) RefuseFor(w http.ResponseWriter, r *http.Request, err error, 
 func (v *Verifier) refuse(w http.ResponseWriter, r *http.Request, err error, route *Route) {
 	refused := refusalOf(err)
 	if refused == nil {
-		refused = refusalOf(ErrAuthUnavailable)
+		err, refused = ErrAuthUnavailable, refusalOf(ErrAuthUnavailable)
 	}
 	o := outcomeOf(refused.code)
 	h := w.Header()
@@ -99,7 +101,10 @@ func (v *Verifier) refuse(w http.ResponseWriter, r *http.Request, err error, rou
 		h["Www-Authenticate"] = v.challenges(schemeOf(r), o.oauth, refused, route)
 	}
 	if o.retry {
-		h.Set("Retry-After", "1")
+		h.Set("Retry-After", wholeSeconds(RetryAfter(err)))
+	}
+	if e := (*exceeded)(nil); errors.As(err, &e) {
+		e.set(h)
 	}
 	w.WriteHeader(o.status)
 	if r.Method == http.MethodHead {

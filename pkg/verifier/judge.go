@@ -21,7 +21,7 @@ var (
 // judge decides a credential in hand from what this process knows. The order of the loads is the promise: the proof
 // is loaded before the set and the key set, so that they hold at least what the proof vouches for; and the one clock
 // reading comes after both, so that a process that slept in between sees that it did. The order of the refusals is
-// that of the design: fresh, still known, not revoked, mode, roles, (quota,) time.
+// fresh, still known, not revoked, mode, roles, time, quota.
 //
 // vouch, if there is one, is authsvc's answer about this one credential: a proof for it alone, since it was read after
 // the question was sent. It stands in where the proof of the feed is too old.
@@ -46,8 +46,10 @@ func (v *Verifier) judge(h *holding, route *Route, vouch *follower.Freshness) (*
 	case !route.permits(s.principal):
 		return nil, ErrForbidden
 	}
-	// Quotas will be taken here: after everything that refuses for good, before the time.
-	return s.principal, inTime(v.timeBy(proof, now), h.notBefore, s.expires)
+	if err := inTime(v.timeBy(proof, now), h.notBefore, s.expires); err != nil {
+		return nil, err
+	}
+	return s.principal, v.spend(route, h.subject, now) // last: what is refused spends nothing
 }
 
 // whenStale applies the route's policy. It returns nil to go on with what is known.

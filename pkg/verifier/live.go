@@ -78,7 +78,7 @@ func (v *Verifier) beginLive(ctx context.Context, c Credential, route *Route, en
 	if err != nil {
 		return nil, err
 	}
-	l := &live{v: v, route: route, ended: ended, place: -1}
+	l := &live{v: v, route: route.begun(), ended: ended, place: -1}
 	if err := l.found(ctx, c); err != nil {
 		v.counters.refused(tally{}, err)
 		return nil, err

@@ -21,6 +21,9 @@ func (v *Verifier) requireLong(route *Route, next http.Handler) http.Handler {
 			return
 		}
 		defer a.live.release()
+		if p, ok := FromContext(a.live.ctx); ok {
+			v.SetRateLimit(w.Header(), p, route)
+		}
 		next.ServeHTTP(a, r.WithContext(a.live.ctx))
 		a.finish()
 	})

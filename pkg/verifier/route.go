@@ -47,6 +47,8 @@ type Route struct {
 	roles  [][]string // all of them, each by any of its names
 	bound  time.Duration
 	policy StalePolicy
+
+	metered *metering // nil: there is no quota
 }
 
 // RouteOption adds one requirement, or changes one default of [Verifier.Require].
@@ -125,6 +127,9 @@ func (v *Verifier) Route(opts ...RouteOption) (*Route, error) {
 		}
 	}
 	v.noteBound(r.bound)
+	if r.metered != nil {
+		v.count(&r)
+	}
 	return &r, nil
 }
 

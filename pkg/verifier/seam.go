@@ -48,7 +48,7 @@ func newFed(ctx context.Context, cfg seam.FedConfig) (seam.Fed, error) {
 	}
 	v := newVerifier(ctx, s, cfg.Clock, cfg.Set)
 	v.run(cfg.Link)
-	return seam.Fed{Verifier: v, Mode: s.mode, Bound: s.bound, Look: v.lookNow}, nil
+	return seam.Fed{Verifier: v, Mode: s.mode, Bound: s.bound, Look: v.lookNow, Recall: v.quotas.Recall}, nil
 }
 
 // lookNow judges all long answers, and returns when those that are refused have ended, by whomever.

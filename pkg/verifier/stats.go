@@ -48,6 +48,15 @@ type Stats struct {
 	EliteChecks     uint64 `json:"elite_checks"`
 	AuthUnavailable uint64 `json:"auth_unavailable"`
 
+	// QuotaStates are the users and resources of which something is counted, see [Quota]; QuotaQuestions were asked about them,
+	// QuotaFailures of these without an answer, as the last one if QuotaAway; QuotaUncounted requests were accepted meanwhile beyond what was
+	// allowed.
+	QuotaStates    int    `json:"quota_states"`
+	QuotaAway      bool   `json:"quota_away"`
+	QuotaQuestions uint64 `json:"quota_questions"`
+	QuotaFailures  uint64 `json:"quota_failures"`
+	QuotaUncounted uint64 `json:"quota_uncounted"`
+
 	// LongAnswers are in progress, see [LongAnswer]; LongAnswersEnded were ended by a refusal.
 	LongAnswers      int             `json:"long_answers"`
 	LongAnswersEnded map[Code]uint64 `json:"long_answers_ended"`
@@ -98,11 +107,12 @@ func millis(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
 // Stats returns a snapshot. It is cheap enough for every scrape, but not for every request.
 func (v *Verifier) Stats() Stats {
-	l := v.link.Stats()
+	l, q := v.link.Stats(), v.quotas.Stats()
 	s := Stats{
 		Service: v.service, Instance: v.instance, State: v.state(), Connected: l.Connected,
 		Epoch: l.Epoch, Term: l.Term, Applied: l.Applied, Head: l.Head, ProofAge: v.proofAge(), Bound: v.base.bound,
 		Revocations: v.set.Len(), TokenKeys: l.TokenKeys, FeedKeys: l.FeedKeys,
+		QuotaStates: q.States, QuotaAway: q.Away, QuotaQuestions: q.Questions, QuotaFailures: q.Failures, QuotaUncounted: q.Uncounted,
 		LongAnswers: v.lives.len(),
 		Tokens:      v.tokens.Len(), Keys: v.keys.Len(), UnknownKeys: v.unknown.Len(),
 		Proofs: l.Proofs, Events: l.Events, Gaps: l.Gaps, Mismatches: l.Mismatches, Skips: l.Skips,

@@ -15,6 +15,7 @@ import (
 	"github.com/tocsin-auth/tocsin/pkg/verifier/internal/clock"
 	"github.com/tocsin-auth/tocsin/pkg/verifier/internal/follower"
 	"github.com/tocsin-auth/tocsin/pkg/verifier/internal/link"
+	"github.com/tocsin-auth/tocsin/pkg/verifier/internal/quota"
 	"github.com/tocsin-auth/tocsin/pkg/verifier/internal/revset"
 )
 
@@ -58,7 +59,10 @@ type Verifier struct {
 	asking     chan struct{} // a place for each question under the policy Ask
 
 	lives *lives // the long answers in progress
-	uses  uses   // of API keys that authsvc hasn't been told of
+
+	quotas  *quota.Meter
+	account *account // asks about them
+	uses    uses     // of API keys that authsvc hasn't been told of
 
 	boundMu  sync.Mutex
 	smallest time.Duration // of all routes' bounds; guarded by boundMu
@@ -103,7 +107,7 @@ func newVerifier(ctx context.Context, s *settings, c clock.Clock, set *revset.Se
 		base: Route{bound: s.bound, policy: s.policy}, smallest: s.bound, clock: c, set: set,
 		tokens: cache.New[holding, tokenRoom](s.tokens), keys: cache.New[holding, keyRoom](s.keys), unknown: cache.New[unknown, keyRoom](unknownKeys),
 		verifying: make(chan struct{}, runtime.GOMAXPROCS(0)), resolving: make(chan struct{}, resolveLimit), asking: make(chan struct{}, s.askLimit),
-		lives: newLives(s.askLimit), counters: new(counters),
+		lives: newLives(s.askLimit), quotas: quota.NewMeter(), account: newAccount(), counters: new(counters),
 	}
 	v.life, v.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	return v
@@ -139,6 +143,9 @@ func (v *Verifier) Close() error {
 	first := !v.closed
 	v.closed = true
 	v.mu.Unlock()
+	if first {
+		v.account.end()
+	}
 	v.cancel()
 	var err error
 	if first {

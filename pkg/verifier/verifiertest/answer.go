@@ -19,6 +19,8 @@ func (i *Issuer) answer(kind events.Kind, body []byte) ([]byte, error) {
 		return i.check(body)
 	case kind == events.KindResolve:
 		return i.resolve(body)
+	case kind == events.KindQuota:
+		return i.quota(body)
 	}
 	return nil, fmt.Errorf("verifiertest: no answer to questions of kind %q", kind)
 }

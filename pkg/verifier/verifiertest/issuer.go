@@ -38,8 +38,10 @@ type Issuer struct {
 	mode  events.Mode
 	bound time.Duration
 	look  func() // has the verifier look at long answers again
-	clock *clock.Fake
-	link  *link
+
+	recall func() // has it ask again about quotas
+	clock  *clock.Fake
+	link   *link
 
 	mu      sync.Mutex // guards all below, and orders what is changed
 	truth   *revset.Set
@@ -51,6 +53,8 @@ type Issuer struct {
 	version int64
 	users   map[events.ID]*user
 	keys    map[events.Hash]*key
+
+	accounts map[accountKey]*account // that have a limit
 }
 
 // New returns an issuer, and the verifier that follows it, made with the options that the service uses. Those that concern the
@@ -66,7 +70,7 @@ func New(t testing.TB, opts ...verifier.Option) *Issuer {
 	}
 	i := &Issuer{
 		t: t, key: private, clock: clock.NewFake(began), truth: revset.New(), heard: revset.New(),
-		users: map[events.ID]*user{}, keys: map[events.Hash]*key{},
+		users: map[events.ID]*user{}, keys: map[events.Hash]*key{}, accounts: map[accountKey]*account{},
 	}
 	i.link = newLink(i, public)
 	i.prove(i.clock.Now())
@@ -78,6 +82,7 @@ func New(t testing.TB, opts ...verifier.Option) *Issuer {
 		t.Fatalf("verifiertest: %v", err)
 	}
 	i.Verifier, i.mode, i.bound, i.look = fed.Verifier.(*verifier.Verifier), fed.Mode, fed.Bound, fed.Look
+	i.recall = fed.Recall
 	t.Cleanup(func() { _ = i.Verifier.Close() }) // there is no connection whose end could fail
 	return i
 }

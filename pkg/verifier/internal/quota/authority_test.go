@@ -22,7 +22,6 @@ type holder struct {
 	seq   uint64
 	last  int64 // term of the last grant
 	terms map[int64]*share
-	taken map[int64]int64 // by term
 }
 
 type share struct {
@@ -61,11 +60,6 @@ func (a *authority) inUse(w window, besides *share) (n int64) {
 				n += s.before + max(s.spent, s.allowed)
 			}
 		}
-		for term, taken := range h.taken {
-			if term > end-w.seconds*1e6 && term <= end {
-				n += taken
-			}
-		}
 	}
 	return n
 }
@@ -82,7 +76,7 @@ func (a *authority) grant(start string, seq uint64, e events.QuotaEntry) events.
 	key := start + e.Subject + e.Resource
 	h := a.holders[key]
 	if h == nil {
-		h = &holder{terms: map[int64]*share{}, taken: map[int64]int64{}}
+		h = &holder{terms: map[int64]*share{}}
 		a.holders[key] = h
 	}
 	taken := false
@@ -113,10 +107,10 @@ func (a *authority) update(h *holder, e events.QuotaEntry) (taken bool) {
 	own.spent = max(own.spent, base)
 	own.allowed = min(own.allowed, base+e.Want)
 	if e.Take && a.room(own) > own.allowed {
-		h.taken[term]++
+		own.spent, own.allowed = own.spent+1, max(own.allowed, own.spent)+1
 		taken = true
 	}
-	own.allowed = max(own.allowed, min(base+e.Want, a.room(own)))
+	own.allowed = max(own.allowed, min(own.spent+e.Want, a.room(own)))
 	return taken
 }
 

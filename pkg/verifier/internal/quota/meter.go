@@ -23,13 +23,15 @@ type Meter struct {
 	away      bool     // the last question got no answer
 	resting   bool     // until the next tick, since it is away, unless there are takers
 	takers    int      // who haven't been asked for
+	recalls   int
 
 	stats Stats
 }
 
-// Stats counts since the start, but for States.
+// Stats counts since the start, but for States and Away.
 type Stats struct {
 	States    int
+	Away      bool   // the last question got no answer
 	Questions uint64 // asked
 	Failures  uint64 // of them, those without an answer
 	Uncounted uint64 // requests that were let through beyond what was allowed
@@ -221,10 +223,12 @@ func (m *Meter) Settle() {
 	}
 }
 
-// Recall has everything that is allowed asked for again before it is spent, and forgets what was told to be used up.
+// Recall has everything that is allowed asked for again before it is spent, and forgets what was told to be used up. An answer
+// that is on its way counts as lost.
 func (m *Meter) Recall() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.recalls++
 	for _, s := range m.states {
 		s.told = false
 		if g := s.grant.Load(); g != nil && g.purse != nil {
@@ -235,19 +239,12 @@ func (m *Meter) Recall() {
 	}
 }
 
-// Away reports whether the last question got no answer.
-func (m *Meter) Away() bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.away
-}
-
 // Stats returns a snapshot.
 func (m *Meter) Stats() Stats {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	s := m.stats
-	s.States = len(m.states)
+	s.States, s.Away = len(m.states), m.away
 	return s
 }
 

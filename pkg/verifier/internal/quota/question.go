@@ -10,6 +10,7 @@ type Question struct {
 	Entries []events.QuotaEntry
 
 	meter  *Meter
+	recall int
 	asked  clock.Reading
 	states []*state
 	takers []*Taking // or nil, of each
@@ -22,7 +23,7 @@ func (m *Meter) Next(now clock.Reading) *Question {
 	if m.resting && m.takers == 0 {
 		return nil
 	}
-	q := &Question{meter: m, asked: now}
+	q := &Question{meter: m, asked: now, recall: m.recalls}
 	for len(q.states) < events.MaxQuotaEntries {
 		s := m.nextState()
 		if s == nil {
@@ -62,7 +63,9 @@ func (q *Question) Answer(a events.QuotaAnswer) {
 	defer m.mu.Unlock()
 	m.away = false
 	for i, s := range q.states {
-		s.apply(q.Entries[i], a.Grants[i], q.asked)
+		if q.recall == m.recalls {
+			s.apply(q.Entries[i], a.Grants[i], q.asked)
+		}
 		if t := q.takers[i]; t != nil {
 			t.end(true, a.Grants[i].Taken || a.Grants[i].Term == 0)
 		}

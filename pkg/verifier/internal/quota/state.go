@@ -103,6 +103,11 @@ func (s *state) apply(e events.QuotaEntry, given events.QuotaGrant, asked clock.
 		g.known, s.acked, s.counted = 0, 0, 0
 	}
 	g.set(given.Allowed)
+	if given.Taken {
+		g.left.Add(-1)
+		g.known++
+		s.acked++
+	}
 	left := g.left.Load()
 	g.low = (left - 1) / 2
 	s.told, s.toldAt = told && left <= 0, asked
@@ -154,7 +159,8 @@ func (s *state) tick(now clock.Reading) bool {
 	return used > 0
 }
 
-// idle reports whether the state can be forgotten: nobody needs it, and should the user come back, it begins anew with nothing spent.
+// idle reports whether the state can be forgotten: nobody needs it, authsvc knows what was spent, and nothing is held. Should the
+// user come back, authsvc counts anew beside what it knows.
 func (s *state) idle(now clock.Reading) bool {
 	if s.queued || s.asking || s.waiters != nil || len(s.takers) > 0 || now.Since(s.lastUsed) < forgetAfter {
 		return false
@@ -163,8 +169,7 @@ func (s *state) idle(now clock.Reading) bool {
 	if g == nil || g.purse == nil {
 		return true
 	}
-	spent := g.spent()
-	return g.left.Load() <= 0 && spent == s.acked && (spent == 0 || g.over(now))
+	return g.left.Load() <= 0 && g.spent() == s.acked
 }
 
 // wait returns what the next answer closes.

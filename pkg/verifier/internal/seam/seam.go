@@ -66,6 +66,8 @@ type Fed struct {
 	// Look is to be called after each change of what the link or the clock says. When it returns, the contexts of long
 	// answers that are refused by now have ended.
 	Look func()
+	// Recall is to be called after a change of what users may spend: what the verifier was allowed is asked for again.
+	Recall func()
 }
 
 // NewFed is set by package verifier when it is initialised.
