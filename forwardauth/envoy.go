@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/textproto"
+	"slices"
 	"strings"
 	"time"
 
@@ -98,6 +99,10 @@ func accepted(headers []identity.Header) *authv3.CheckResponse {
 	ok := &authv3.OkHttpResponse{HeadersToRemove: []string{"authorization"}}
 	set := make(map[string]bool)
 	for _, h := range headers {
+		if slices.Contains(rateLimitNames, h.Name) {
+			ok.ResponseHeadersToAdd = append(ok.ResponseHeadersToAdd, option(h.Name, h.Value, corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD))
+			continue
+		}
 		set[h.Name] = true
 		ok.Headers = append(ok.Headers, option(h.Name, h.Value, corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD))
 	}
@@ -124,6 +129,9 @@ func denied(r *refusal) *authv3.CheckResponse {
 	}
 	if r.RetryAfter != "" {
 		add("retry-after", r.RetryAfter, corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD)
+	}
+	for i, value := range r.RateLimits {
+		add(rateLimitNames[i], value, corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD)
 	}
 	return &authv3.CheckResponse{
 		Status:       &rpcstatus.Status{Code: int32(codes.PermissionDenied)},

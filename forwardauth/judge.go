@@ -19,6 +19,7 @@ import (
 type guard interface {
 	Route(opts ...verifier.RouteOption) (*verifier.Route, error)
 	Verify(ctx context.Context, c verifier.Credential, route *verifier.Route) (*verifier.Principal, error)
+	SetRateLimit(h http.Header, p *verifier.Principal, route *verifier.Route)
 	RefuseFor(w http.ResponseWriter, r *http.Request, err error, route *verifier.Route)
 	Ready() error
 	Stats() verifier.Stats
@@ -79,6 +80,15 @@ func options(r *routes.Route) (opts []verifier.RouteOption) {
 	if r.MaxStaleness > 0 {
 		opts = append(opts, verifier.MaxStaleness(r.MaxStaleness))
 	}
+	switch {
+	case r.QuotaMode == routes.Exact:
+		opts = append(opts, verifier.QuotaExact(r.Quota))
+	case r.Quota != "":
+		opts = append(opts, verifier.Quota(r.Quota))
+	}
+	if r.QuotaMode == routes.Strict {
+		opts = append(opts, verifier.QuotaStrict())
+	}
 	switch r.OnStale {
 	case routes.Deny:
 		opts = append(opts, verifier.OnStale(verifier.Deny))
@@ -90,7 +100,7 @@ func options(r *routes.Route) (opts []verifier.RouteOption) {
 	return opts
 }
 
-// decide returns the headers of an accepted request, or the refusal.
+// decide returns the headers of an accepted request, and those of the answer to it, see rateLimits; or the refusal.
 func (j *judge) decide(ctx context.Context, q question) ([]identity.Header, *refusal) {
 	began, name := time.Now(), ""
 	headers, refused := j.judge(ctx, q, &name)
@@ -143,7 +153,13 @@ func (j *judge) identify(ctx context.Context, authorization []string, asked *tar
 		j.log.ErrorContext(ctx, "a principal that no header can hold", "route", route.Name)
 		return nil, j.refuse(r, verifier.ErrAuthUnavailable, route)
 	}
-	return append(headers, identity.Header{Name: identity.Token, Value: j.signer.Token(route.Backend, asked, p)}), nil
+	headers = append(headers, identity.Header{Name: identity.Token, Value: j.signer.Token(route.Backend, asked, p)})
+	if route.Quota == "" {
+		return headers, nil
+	}
+	limits := http.Header{}
+	j.guard.SetRateLimit(limits, p, j.required[route])
+	return append(headers, rateLimits(limits)...), nil
 }
 
 // refuse has the verifier word the refusal, so that it is the same as that of a service that embeds it.

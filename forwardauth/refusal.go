@@ -7,6 +7,8 @@ import (
 	"errors"
 	"net/http"
 	"slices"
+
+	"github.com/tocsin-auth/tocsin/forwardauth/internal/identity"
 )
 
 // refusal is an answer that the client is meant to get. As JSON it travels through nginx and back, see [refusal.encode].
@@ -15,7 +17,8 @@ type refusal struct {
 	Code       string          `json:"code"`
 	Challenges []string        `json:"challenges,omitempty"` // WWW-Authenticate lines
 	RetryAfter string          `json:"retry_after,omitempty"`
-	Body       json.RawMessage `json:"body"` // problem+json
+	RateLimits []string        `json:"rate_limits,omitempty"` // those of rateLimitNames, or none
+	Body       json.RawMessage `json:"body"`                  // problem+json
 
 	why string // for the log
 }
@@ -32,9 +35,26 @@ func (r *recorder) WriteHeader(status int)      { r.status = status }
 func (r *recorder) Write(p []byte) (int, error) { return r.body.Write(p) }
 
 func (r *recorder) refusal(code string) *refusal {
-	return &refusal{
+	refused := &refusal{
 		Status: r.status, Code: code, Challenges: r.header["Www-Authenticate"], RetryAfter: r.header.Get("Retry-After"), Body: r.body.Bytes(),
 	}
+	for _, h := range rateLimits(r.header) {
+		refused.RateLimits = append(refused.RateLimits, h.Value)
+	}
+	return refused
+}
+
+// rateLimitNames are the headers by which a client is told of its quota. They are for answers, not for the backend.
+var rateLimitNames = []string{"Ratelimit", "Ratelimit-Policy"}
+
+// rateLimits picks them out: both, or none.
+func rateLimits(h http.Header) (all []identity.Header) {
+	for _, name := range rateLimitNames {
+		if value := h.Get(name); value != "" {
+			all = append(all, identity.Header{Name: name, Value: value})
+		}
+	}
+	return all
 }
 
 // newRefusal is one of this program's own, about the request and not the credential; so it has no challenge.
@@ -71,6 +91,9 @@ func (r *refusal) write(w http.ResponseWriter) {
 	if r.RetryAfter != "" {
 		h.Set("Retry-After", r.RetryAfter)
 	}
+	for i, value := range r.RateLimits {
+		h.Set(rateLimitNames[i], value)
+	}
 	w.WriteHeader(r.Status)
 	_, _ = w.Write(r.Body) // nobody can be told that the proxy is gone
 }
@@ -99,7 +122,7 @@ func decodeRefusal(text string) (*refusal, error) {
 		return nil, errRefusal
 	}
 	var r refusal
-	if json.Unmarshal(content, &r) != nil || !slices.Contains([]int{400, 401, 403, 404, 429, 503}, r.Status) || len(r.Challenges) > 2 {
+	if json.Unmarshal(content, &r) != nil || !slices.Contains([]int{400, 401, 403, 404, 429, 503}, r.Status) || len(r.Challenges) > 2 || len(r.RateLimits) > len(rateLimitNames) {
 		return nil, errRefusal
 	}
 	r.Body = append(r.Body, '\n') // which JSON in JSON loses

@@ -85,7 +85,7 @@ core.register_action("tocsin", { "http-req" }, function(txn)
     end
     if answer.status ~= 200 then
         local reply = txn:reply({ status = answer.status, reason = answer.reason })
-        for _, name in ipairs({ "content-type", "cache-control", "retry-after", "www-authenticate" }) do
+        for _, name in ipairs({ "content-type", "cache-control", "retry-after", "ratelimit", "ratelimit-policy", "www-authenticate" }) do
             for _, value in ipairs(answer.headers[name] and values(answer.headers[name]) or {}) do
                 reply:add_header(name, value)
             end

@@ -63,6 +63,8 @@ func (t *Table) add(n node) error {
 		"max_staleness":   func(n node) (err error) { r.MaxStaleness, err = n.duration(); return err },
 		"on_stale":        func(n node) (err error) { r.OnStale, err = n.oneOf(Deny, Ask, ServeStale); return err },
 		"serve_stale_max": func(n node) (err error) { r.ServeStaleMax, err = n.duration(); return err },
+		"quota":           into(&r.Quota, isName.MatchString, "[a-z0-9_-]{1,32}"),
+		"quota_mode":      func(n node) (err error) { r.QuotaMode, err = n.oneOf(Strict, Exact); return err },
 	}, "name", "backend", "paths")
 	if err != nil {
 		return err
@@ -122,8 +124,10 @@ func (r *Route) check(n node) error {
 	needs := r.Roles != nil || r.AnyRole != nil
 	stale := r.MaxStaleness > 0 || r.OnStale != ""
 	switch {
-	case r.Kind == Public && (needs || stale):
-		return n.wrong("a public route has no roles, any_role, max_staleness or on_stale")
+	case r.Kind == Public && (needs || stale || r.Quota != ""):
+		return n.wrong("a public route has no roles, any_role, max_staleness, on_stale or quota")
+	case r.QuotaMode != "" && r.Quota == "":
+		return n.wrong("quota_mode: there is no quota")
 	case r.Kind == Elite && stale:
 		return n.wrong("an elite route has no max_staleness or on_stale: authsvc is asked each time")
 	case (r.OnStale == ServeStale) != (r.ServeStaleMax > 0):

@@ -27,6 +27,12 @@ const (
 	ServeStale = "serve-stale"
 )
 
+// The ways to count a quota that differ from the verifier's usual one.
+const (
+	Strict = "strict" // nothing is let through uncounted
+	Exact  = "exact"  // authsvc is asked each time
+)
+
 // Route is one entry of the file.
 type Route struct {
 	Name    string
@@ -38,6 +44,8 @@ type Route struct {
 	MaxStaleness  time.Duration
 	OnStale       string
 	ServeStaleMax time.Duration
+	// Quota is the resource that a request spends one of, or empty; QuotaMode is Strict, Exact or empty.
+	Quota, QuotaMode string
 
 	hosts    []hostPattern // empty: any
 	methods  []string      // empty: any

@@ -26,20 +26,20 @@ func Refusal(err error) error {
 	if code == "" {
 		err, code = verifier.ErrAuthUnavailable, verifier.CodeAuthUnavailable
 	}
-	return refusal(grpcCode(code), code, verifier.TextOf(err))
+	return refusal(grpcCode(code), code, verifier.TextOf(err), verifier.RetryAfter(err))
 }
 
 // What the guard refuses by itself.
 var (
-	errNoRoute = refusal(codes.PermissionDenied, verifier.CodeForbidden, "no route leads to the method")
+	errNoRoute = refusal(codes.PermissionDenied, verifier.CodeForbidden, "no route leads to the method", 0)
 	// errEndless is the server's fault: the stream would outlive its credential.
 	errEndless = status.Error(codes.Internal, "the guard can't end this stream: its Tap or its Handler is missing")
 )
 
-func refusal(c codes.Code, code verifier.Code, text string) error {
+func refusal(c codes.Code, code verifier.Code, text string, retry time.Duration) error {
 	details := []protoadapt.MessageV1{&errdetails.ErrorInfo{Reason: string(code), Domain: Domain}}
-	if c == codes.Unavailable || c == codes.ResourceExhausted {
-		details = append(details, &errdetails.RetryInfo{RetryDelay: durationpb.New(time.Second)})
+	if retry > 0 {
+		details = append(details, &errdetails.RetryInfo{RetryDelay: durationpb.New(retry)})
 	}
 	s := status.New(c, text)
 	if with, err := s.WithDetails(details...); err == nil { // it can't fail: the code isn't OK, and the messages are known
