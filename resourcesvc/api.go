@@ -38,6 +38,7 @@ func (a *api) routes() http.Handler {
 		user       = a.guard.Require(verifier.Role("user"))
 		elite      = a.guard.Require(verifier.Elite())
 		lasting    = a.guard.Require(verifier.LongAnswer())
+		jobs       = a.guard.Require(verifier.Quota("ai-jobs"))
 		eliteAdmin = a.guard.Require(verifier.Elite(), verifier.Role("admin"))
 	)
 	r := chi.NewRouter()
@@ -55,7 +56,7 @@ func (a *api) routes() http.Handler {
 	r.Method("POST", "/v1/cars/{id}/purchase", elite(handle(a.log, a.purchaseCar)))
 	r.Method("DELETE", "/v1/cars/{id}", eliteAdmin(handle(a.log, a.deleteCar)))
 
-	r.Method("POST", "/v1/ai/jobs", anyone(handle(a.log, a.createJob)))
+	r.Method("POST", "/v1/ai/jobs", jobs(handle(a.log, a.createJob)))
 	r.Method("GET", "/v1/ai/jobs/{job_id}", lasting(handle(a.log, a.getJob, "wait")))
 
 	r.Method("GET", "/healthz", handle(a.log, a.healthz))

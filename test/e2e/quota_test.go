@@ -1,0 +1,173 @@
+package e2e
+
+import (
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/tocsin-auth/tocsin/test/system"
+)
+
+// jobsPlan gives everybody a limit of AI jobs.
+func jobsPlan(t *testing.T, a *system.Auth, limit int, window string) {
+	t.Helper()
+	a.Must(t, 200, "PUT", "/v1/admin/plans", a.Admin(t).Auth(), map[string]any{"plans": []any{map[string]any{
+		"name": "free", "limits": []any{map[string]any{"resource": "ai-jobs", "limit": limit, "window": window}},
+	}}})
+}
+
+// enqueue spends one of the quota, or is refused.
+func enqueue(t *testing.T, r *system.Resource, authorization string) system.Answer {
+	t.Helper()
+	got, err := r.Try(t.Context(), "POST", "/v1/ai/jobs", authorization, map[string]any{"job_id": "one", "payload": map[string]any{}})
+	if err != nil {
+		return system.Answer{} // the service was killed
+	}
+	return got
+}
+
+var exceeded = system.Status(http.StatusTooManyRequests, "quota_exceeded")
+
+func TestNoMoreThanTheQuotaIsAcceptedByAFleet(t *testing.T) {
+	onEachEngine(t, func(t *testing.T, a *system.Auth, r *system.Resource) {
+		const limit = 100
+		jobsPlan(t, a, limit, "744h")
+		alice := a.Register(t, "alice")
+		fleet := []*system.Resource{r, system.StartResource(t, a, nil), system.StartResource(t, a, nil)}
+		callers := []string{alice.Auth(), system.Key(alice.LiveKey)} // both spend the same
+		var accepted, refused atomic.Int64
+		began := time.Now()
+		var all sync.WaitGroup
+		for i := range 12 {
+			all.Go(func() {
+				for deadline := time.Now().Add(soon); accepted.Load() < limit && time.Now().Before(deadline); {
+					switch got := enqueue(t, fleet[i%len(fleet)], callers[i%len(callers)]); {
+					case got.Status == http.StatusAccepted:
+						accepted.Add(1)
+					case exceeded(got):
+						refused.Add(1)
+					default:
+						t.Errorf("%v", got)
+					}
+				}
+			})
+		}
+		all.Wait()
+		t.Logf("%d accepted, %d refused in %v", accepted.Load(), refused.Load(), time.Since(began))
+		for _, r := range fleet {
+			for range 5 {
+				if got := enqueue(t, r, alice.Auth()); !exceeded(got) || got.Header.Get("Retry-After") == "" || !strings.Contains(got.Header.Get("RateLimit"), `"ai-jobs-`) {
+					t.Errorf("beyond the limit: %v %v", got, got.Header)
+				}
+			}
+			r.Must(t, 200, "GET", "/v1/cars", alice.Auth(), nil) // which has no quota
+		}
+		if n := accepted.Load(); n != limit {
+			t.Errorf("%d accepted of %d", n, limit)
+		}
+		var usage struct {
+			Items []struct {
+				Used int64 `json:"used"`
+			} `json:"items"`
+		}
+		a.Eventually(t, soon, "GET", "/v1/me/usage", alice.Auth(), func(got system.Answer) bool {
+			got.Into(t, &usage)
+			return len(usage.Items) == 1 && usage.Items[0].Used == limit
+		})
+	})
+}
+
+// windowCount is what was accepted in one window, by requests that began and ended in it.
+type windowCount struct {
+	mu       sync.Mutex
+	accepted map[int64]int
+}
+
+func (c *windowCount) add(began, ended time.Time, length time.Duration) {
+	if w := began.UnixNano() / int64(length); w == ended.UnixNano()/int64(length) {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.accepted[w]++
+	}
+}
+
+// uncounted is what a service has let through while nobody could be asked.
+func uncounted(t *testing.T, r *system.Resource) int {
+	var state struct {
+		Uncounted int `json:"quota_uncounted"`
+	}
+	r.Must(t, 200, "GET", "/v1/verifier", "", nil).Into(t, &state)
+	return state.Uncounted
+}
+
+func TestAQuotaSurvivesTheDeathOfAnyone(t *testing.T) {
+	onEachEngine(t, func(t *testing.T, a *system.Auth, r *system.Resource) {
+		const limit, length = 30, 8 * time.Second
+		jobsPlan(t, a, limit, "8s")
+		alice := a.Register(t, "alice")
+		dies, stays := system.StartResource(t, a, nil), system.StartResource(t, a, nil)
+		count := windowCount{accepted: map[int64]int{}}
+		stop := make(chan struct{})
+		var all sync.WaitGroup
+		for _, r := range []*system.Resource{r, dies, stays} {
+			all.Go(func() {
+				for {
+					select {
+					case <-stop:
+						return
+					case <-time.After(10 * time.Millisecond): // a caller
+					}
+					if got := enqueue(t, r, alice.Auth()); got.Status == http.StatusAccepted {
+						count.add(got.Began, time.Now(), length)
+					}
+				}
+			})
+		}
+		await(t, soon, "the first were accepted", func() bool { return count.total() >= 5 })
+		dies.Kill()
+		await(t, 3*length, "a window later", count.windows(2))
+		a.Kill()
+		a.Restart(t)
+		await(t, 4*length, "three windows later", count.windows(5))
+		close(stop)
+		all.Wait()
+		free := uncounted(t, r) + uncounted(t, stays)
+		for w, n := range count.accepted {
+			if n > limit+free {
+				t.Errorf("window %d: %d accepted of %d, %d uncounted", w, n, limit, free)
+			}
+		}
+		t.Logf("accepted by window: %v; %d uncounted", count.accepted, free)
+	})
+}
+
+// await looks every now and then: what it waits for is other processes' doing.
+func await(t *testing.T, limit time.Duration, what string, done func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(limit); !done(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("not after %v: %s", limit, what)
+		}
+	}
+}
+
+func (c *windowCount) total() (n int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, accepted := range c.accepted {
+		n += accepted
+	}
+	return n
+}
+
+// windows reports whether somebody was accepted in so many.
+func (c *windowCount) windows(n int) func() bool {
+	return func() bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return len(c.accepted) >= n
+	}
+}
