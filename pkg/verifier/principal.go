@@ -38,7 +38,8 @@ type Principal struct {
 	Roles  []string
 	Method Method
 	Mode   Mode
-	// Plan is the user's, or "" while neither the credential nor the feed told it.
+	// Plan is the user's, or "" while neither the credential nor the feed told it: no token tells it, so it is "" for one until the user's
+	// roles or plan change, except on [Elite] routes. [Quota] needs none of this.
 	Plan string
 	// SessionID is the login that a token belongs to, or "".
 	SessionID string
