@@ -31,7 +31,7 @@ func enqueue(t *testing.T, r *system.Resource, authorization string) system.Answ
 
 var exceeded = system.Status(http.StatusTooManyRequests, "quota_exceeded")
 
-func TestNoMoreThanTheQuotaIsAcceptedByAFleet(t *testing.T) {
+func TestWithinQuotaAFleetAcceptsExactlyTheLimit(t *testing.T) {
 	onEachEngine(t, func(t *testing.T, a *system.Auth, r *system.Resource) {
 		const limit = 100
 		jobsPlan(t, a, limit, "744h")
@@ -103,7 +103,7 @@ func uncounted(t *testing.T, r *system.Resource) int {
 	return state.Uncounted
 }
 
-func TestAQuotaSurvivesTheDeathOfAnyone(t *testing.T) {
+func TestWithinQuotaWhoeverDies(t *testing.T) {
 	onEachEngine(t, func(t *testing.T, a *system.Auth, r *system.Resource) {
 		const limit, length = 30, 8 * time.Second
 		jobsPlan(t, a, limit, "8s")

@@ -127,9 +127,9 @@ func (w *world) pass(d time.Duration) {
 	w.authority.advance(d)
 }
 
-// TestNoWindowAcceptsMoreThanItsLimitInAnySchedule: whatever is lost, repeated, overtaken, and whoever crashes. All are strict:
+// TestWithinQuotaInAnySchedule: whatever is lost, repeated, overtaken, and whoever crashes. All are strict:
 // what is let through while authsvc is away is beyond the promise.
-func TestNoWindowAcceptsMoreThanItsLimitInAnySchedule(t *testing.T) {
+func TestWithinQuotaInAnySchedule(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		windows := []window{{rapid.Int64Range(1, 20).Draw(t, "limit"), 10}}
 		if rapid.Bool().Draw(t, "two windows") {
