@@ -57,6 +57,7 @@ func healthy() series {
 			name("tocsin_verifier_mismatches_total", r):                         "0x120",
 			name("tocsin_verifier_bad_messages_total", r):                       "0x120",
 			name("tocsin_verifier_slow_consumer_total", r):                      "0x120",
+			name("tocsin_verifier_quota_uncounted_total", r):                    "0x120",
 			name("tocsin_verifier_gaps_total", r):                               "0 0 1x118",
 			name("tocsin_verifier_catch_up_errors_total", r):                    "0 0 1x118",
 		})
@@ -227,6 +228,10 @@ var scenarios = map[string]scenario{
 			name("tocsin_elite_questions_total", auth2, check, `outcome="failed"`): "0x60 1+1x58",
 		},
 		map[string]map[string]int{"5m15s": quiet, "6m30s": {"TocsinProofsLate": 1, "TocsinEliteUnanswered": 1}},
+	},
+	"authsvc isn't asked about quotas": {
+		series{name("tocsin_verifier_quota_uncounted_total", res1): "0x60 30+30x58"},
+		map[string]map[string]int{"5m15s": quiet, "7m": {"TocsinQuotaUncounted": 1}},
 	},
 	"a service floods with proof requests": {
 		series{name("tocsin_feed_displaced_requests_total", auth1): "0x60 500+500x58"},
