@@ -12,11 +12,13 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/tocsin-auth/tocsin/pkg/verifier"
+	"github.com/tocsin-auth/tocsin/resourcesvc/internal/exchange"
 )
 
 // guard is what this service needs of [verifier.Verifier]. Tests put a fake in its place.
 type guard interface {
 	Require(opts ...verifier.RouteOption) func(http.Handler) http.Handler
+	Refuse(w http.ResponseWriter, r *http.Request, err error)
 	Ready() error
 	Stats() verifier.Stats
 }
@@ -26,6 +28,9 @@ type api struct {
 	guard    guard
 	store    *store
 	showroom *showroom
+	rules    jobRules
+	issuer   *exchange.Client // nil: the service has no key of its own, and jobs carry no grant
+	offerer  *offerer         // nil: and so there is nothing to offer
 	metrics  *prometheus.Registry
 	log      *slog.Logger
 	stopping <-chan struct{} // closed when long answers have to end
@@ -35,10 +40,12 @@ type api struct {
 func (a *api) routes() http.Handler {
 	var (
 		anyone     = a.guard.Require()
+		admin      = a.guard.Require(verifier.Role("admin"))
 		user       = a.guard.Require(verifier.Role("user"))
 		elite      = a.guard.Require(verifier.Elite())
 		lasting    = a.guard.Require(verifier.LongAnswer())
 		jobs       = a.guard.Require(verifier.Quota("ai-jobs"))
+		worker     = a.guard.Require(verifier.Role("worker"))
 		eliteAdmin = a.guard.Require(verifier.Elite(), verifier.Role("admin"))
 	)
 	r := chi.NewRouter()
@@ -58,6 +65,17 @@ func (a *api) routes() http.Handler {
 
 	r.Method("POST", "/v1/ai/jobs", jobs(handle(a.log, a.createJob)))
 	r.Method("GET", "/v1/ai/jobs/{job_id}", lasting(handle(a.log, a.getJob, "wait")))
+
+	r.Method("PUT", "/v1/ai/jobs/{job_id}/result", anyone(handle(a.log, a.putResult)))
+	r.Method("POST", "/v1/ai/compute", anyone(handle(a.log, a.compute)))
+
+	r.Method("POST", "/v1/ai/claims", lasting(handle(a.log, a.claimAny, "wait")))
+	r.Method("POST", "/v1/ai/jobs/{job_id}/renew", anyone(handle(a.log, a.renewClaim(own))))
+	r.Method("POST", "/v1/ai/jobs/{job_id}/end", anyone(handle(a.log, a.endClaim(own))))
+	r.Method("POST", "/v1/ai/tenants/{user_id}/jobs/{job_id}/claim", worker(handle(a.log, a.claimJob)))
+	r.Method("POST", "/v1/ai/tenants/{user_id}/jobs/{job_id}/renew", worker(handle(a.log, a.renewClaim(named))))
+	r.Method("POST", "/v1/ai/tenants/{user_id}/jobs/{job_id}/end", worker(handle(a.log, a.endClaim(named))))
+	r.Method("GET", "/v1/ai/failures", admin(handle(a.log, a.listFailures, "status", "limit")))
 
 	r.Method("GET", "/healthz", handle(a.log, a.healthz))
 	r.Method("GET", "/readyz", handle(a.log, a.readyz))
@@ -111,7 +129,7 @@ func notFound(http.ResponseWriter, *http.Request) error {
 // methodNotAllowed says what the path takes instead, as RFC 9110 section 15.5.6 demands.
 func methodNotAllowed(routes chi.Routes) handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
-		for _, method := range []string{"GET", "POST", "DELETE"} {
+		for _, method := range []string{"GET", "POST", "PUT", "DELETE"} {
 			if routes.Match(chi.NewRouteContext(), method, r.URL.Path) {
 				w.Header().Add("Allow", method)
 			}

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
@@ -32,6 +33,10 @@ func (fakeGuard) Require(...verifier.RouteOption) func(http.Handler) http.Handle
 			next.ServeHTTP(w, r.WithContext(verifier.NewContext(r.Context(), p)))
 		})
 	}
+}
+
+func (fakeGuard) Refuse(w http.ResponseWriter, _ *http.Request, err error) {
+	writeBody(w, "application/problem+json", http.StatusUnauthorized, newProblem(http.StatusUnauthorized, string(verifier.CodeOf(err)), ""))
 }
 
 func (g fakeGuard) Ready() error        { return g.unready }
@@ -57,7 +62,7 @@ func newService(t *testing.T, databaseURL string, g guard) service {
 		}
 	})
 	log := slog.New(slog.DiscardHandler)
-	a := &api{guard: g, store: db, showroom: newShowroom(db, log), metrics: prometheus.NewRegistry(), log: log, stopping: t.Context().Done()}
+	a := &api{guard: g, store: db, showroom: newShowroom(db, log), rules: jobRules{30 * time.Second, 3}, metrics: prometheus.NewRegistry(), log: log, stopping: t.Context().Done()}
 	var tasks sync.WaitGroup
 	tasks.Go(func() { a.showroom.run(t.Context()) })
 	t.Cleanup(tasks.Wait)

@@ -16,9 +16,12 @@ import (
 	"time"
 
 	"github.com/alecthomas/kong"
+	"github.com/nats-io/nats.go"
 
 	"github.com/tocsin-auth/tocsin/pkg/events"
 	"github.com/tocsin-auth/tocsin/pkg/verifier"
+	"github.com/tocsin-auth/tocsin/resourcesvc/internal/exchange"
+	"github.com/tocsin-auth/tocsin/resourcesvc/internal/queue"
 )
 
 // config is every setting; kong makes a flag, a variable and a help line of each.
@@ -37,25 +40,41 @@ type config struct {
 	ServeStaleMax time.Duration `env:"TOCSIN_SERVE_STALE_MAX" default:"15m" help:"With serve-stale: until how long after the last proof."`
 	FeedKeysFile  string        `env:"TOCSIN_FEED_KEYS_FILE" help:"Pin the feed keys (a JWK set) instead of fetching them from the issuer."`
 	AllowTest     bool          `env:"TOCSIN_ALLOW_TEST" default:"false" help:"Accept test tokens and test keys, and then only those."`
-	LogFormat     string        `env:"TOCSIN_LOG_FORMAT" enum:"text,json" default:"text" help:"text or json."`
-	LogLevel      slog.Level    `env:"TOCSIN_LOG_LEVEL" default:"INFO" help:"DEBUG, INFO, WARN or ERROR."`
+	JobLease      time.Duration `env:"TOCSIN_JOB_LEASE" default:"30s" help:"How long a worker may be silent before its job is another one's."`
+	JobTries      int           `env:"TOCSIN_JOB_TRIES" default:"5" help:"How often a job is tried before it has failed."`
+	QueueReplicas int           `env:"TOCSIN_QUEUE_REPLICAS" default:"1" help:"Replicas of the job queue's stream: 1, 3 or 5."`
+
+	logging
+
+	// apiKey is the service's own, with which it mints job grants; only $TOCSIN_API_KEY or a file holds it. Empty: jobs carry no
+	// grant, and only a user's own worker can do them.
+	apiKey string
+}
+
+// logging is what all commands have.
+type logging struct {
+	LogFormat string     `env:"TOCSIN_LOG_FORMAT" enum:"text,json" default:"text" help:"text or json."`
+	LogLevel  slog.Level `env:"TOCSIN_LOG_LEVEL" default:"INFO" help:"DEBUG, INFO, WARN or ERROR."`
 }
 
 // errHelp means that the help was printed and nothing is left to do.
 var errHelp = errors.New("help was printed")
 
+// commands are those of the program, with the settings of each.
+type commands struct {
+	Serve   config       `cmd:"" help:"Serve the API."`
+	Worker  workerConfig `cmd:"" help:"Do queued jobs: of all users with a key of the role worker, else those of the key's user."`
+	Version struct{}     `cmd:"" help:"Print the version."`
+}
+
 // parse reads the command line and the environment. Its errors name what is wrong, in one line.
-func parse(args []string, stdout io.Writer) (command string, cfg config, err error) {
-	var commands struct {
-		Serve   config   `cmd:"" help:"Serve the API."`
-		Version struct{} `cmd:"" help:"Print the version."`
-	}
+func parse(args []string, stdout io.Writer) (command string, c commands, err error) {
 	helped := false
-	parser, err := kong.New(&commands, kong.Name("resourcesvc"), kong.Writers(stdout, io.Discard),
+	parser, err := kong.New(&c, kong.Name("resourcesvc"), kong.Writers(stdout, io.Discard),
 		kong.Description("Tocsin's reference service: cars and AI jobs. Each flag can be given by the variable beside it."),
 		kong.Exit(func(int) { helped = true }))
 	if err != nil {
-		return "", config{}, err
+		return "", c, err
 	}
 	if len(args) == 0 {
 		args = []string{"--help"}
@@ -63,15 +82,17 @@ func parse(args []string, stdout io.Writer) (command string, cfg config, err err
 	parsed, err := parser.Parse(args)
 	switch {
 	case helped:
-		return "", config{}, errHelp
+		return "", c, errHelp
 	case err != nil:
-		return "", config{}, withVariable(err)
+		return "", c, withVariable(err)
 	}
-	cfg = commands.Serve
-	if parsed.Command() == "serve" {
-		err = cfg.complete()
+	switch parsed.Command() {
+	case "serve":
+		err = c.Serve.complete()
+	case "worker":
+		err = c.Worker.complete()
 	}
-	return parsed.Command(), cfg, err
+	return parsed.Command(), c, err
 }
 
 var flagName = regexp.MustCompile(`^--([a-z-]+)`)
@@ -84,15 +105,17 @@ func withVariable(err error) error {
 	}))
 }
 
-// complete fills in the database URL and checks what kong can't.
-func (c *config) complete() error {
+// complete fills in what is secret and the database URL, and checks what kong can't.
+func (c *config) complete() (err error) {
+	if c.apiKey, err = secret("TOCSIN_API_KEY"); err != nil {
+		return err
+	}
 	if u, err := url.Parse(c.DatabaseURL); err == nil && u.User != nil {
 		if _, has := u.User.Password(); has {
 			return errors.New("--database-url holds a password, which belongs into TOCSIN_DATABASE_URL")
 		}
 	}
 	if c.DatabaseURL == "" {
-		var err error
 		if c.DatabaseURL, err = secret("TOCSIN_DATABASE_URL"); err != nil {
 			return err
 		}
@@ -112,6 +135,14 @@ func (c *config) complete() error {
 		return fmt.Errorf("--max-staleness (TOCSIN_MAX_STALENESS) must be from %v to %v", events.MinBound, events.MaxBound)
 	case c.ServeStaleMax <= 0:
 		return errors.New("--serve-stale-max (TOCSIN_SERVE_STALE_MAX) must be above 0")
+	case c.JobLease < time.Second || c.JobLease > time.Hour:
+		return errors.New("--job-lease (TOCSIN_JOB_LEASE) must be from 1s to 1h")
+	case c.JobTries < 1 || c.JobTries > 100:
+		return errors.New("--job-tries (TOCSIN_JOB_TRIES) must be from 1 to 100")
+	case !slices.Contains([]int{1, 3, 5}, c.QueueReplicas):
+		return errors.New("--queue-replicas (TOCSIN_QUEUE_REPLICAS) must be 1, 3 or 5")
+	case c.apiKey != "" && !isHeaderValue(c.apiKey):
+		return errors.New("TOCSIN_API_KEY is no API key")
 	}
 	return nil
 }
@@ -141,6 +172,17 @@ func (c config) verifierOptions(log *slog.Logger) []verifier.Option {
 	return opts
 }
 
+func (c config) jobRules() jobRules { return jobRules{Lease: c.JobLease, Tries: c.JobTries} }
+
+// exchange mints grants under the service's own key.
+func (c config) exchange() *exchange.Client {
+	return &exchange.Client{Issuer: c.Issuer, Key: c.apiKey, HTTP: exchange.NewHTTP()}
+}
+
+func (c config) connectQueue(log *slog.Logger) (*nats.Conn, error) {
+	return queue.Connect(queue.Options{URL: c.NATSURL, Creds: c.NATSCreds, Service: c.Service, Name: c.Service + " jobs", Log: log})
+}
+
 func (c config) stalePolicy() verifier.StalePolicy {
 	switch c.StalePolicy {
 	case "ask":
@@ -159,6 +201,11 @@ func isAddress(s string) bool {
 	}
 	_, err = strconv.ParseUint(port, 10, 16)
 	return err == nil
+}
+
+// isHeaderValue reports whether a secret can be sent: a file with two keys can't.
+func isHeaderValue(s string) bool {
+	return !strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r >= 0x7f })
 }
 
 // secret reads a variable that may hold a secret, or the file that the variable with _FILE names.
@@ -185,7 +232,7 @@ func (c config) makeDataDir() error {
 	return nil
 }
 
-func (c config) logger(stderr io.Writer) *slog.Logger {
+func (c logging) logger(stderr io.Writer) *slog.Logger {
 	opts := &slog.HandlerOptions{Level: c.LogLevel}
 	if c.LogFormat == "json" {
 		return slog.New(slog.NewJSONHandler(stderr, opts))

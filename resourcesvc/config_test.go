@@ -58,10 +58,11 @@ func TestConfigurationReachesTheVerifier(t *testing.T) {
 	}
 	t.Setenv("TOCSIN_DATABASE_URL_FILE", file)
 	t.Setenv("TOCSIN_SERVICE", "cars")
-	_, cfg, err := parse([]string{"serve", "--stale-policy=serve-stale", "--serve-stale-max=2m"}, &bytes.Buffer{})
+	_, all, err := parse([]string{"serve", "--stale-policy=serve-stale", "--serve-stale-max=2m"}, &bytes.Buffer{})
 	if err != nil {
 		t.Fatal(err)
 	}
+	cfg := all.Serve
 	if cfg.DatabaseURL != "postgres://u:p@h/d" || cfg.verifier().Service != "cars" {
 		t.Errorf("%+v", cfg)
 	}

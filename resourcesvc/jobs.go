@@ -1,10 +1,12 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"time"
+
+	"github.com/tocsin-auth/tocsin/pkg/verifier"
 )
 
 // job is one unit of AI work. It belongs to the user whose credential asked for it, and nobody else can see it.
@@ -13,17 +15,16 @@ type job struct {
 	Status  string          `json:"status"`
 	Payload json.RawMessage `json:"payload"`
 	Result  json.RawMessage `json:"result,omitempty"`
+	Reason  string          `json:"reason,omitempty"` // why it failed or was refused
 }
-
-// statusQueued is the only status that this service sets: running, done, failed and refused come from a worker.
-const statusQueued = "queued"
 
 type newJob struct {
 	ID      string          `json:"job_id"`
 	Payload json.RawMessage `json:"payload"`
 }
 
-// createJob answers 202 with the job. The same job_id again is the same job: a client may retry without fear.
+// createJob answers 202 with the job. The same job_id again is the same job: a client may retry without fear. The row is the
+// promise; the queue hears of it from [offerer], now or when it can.
 func (a *api) createJob(w http.ResponseWriter, r *http.Request) error {
 	var in newJob
 	if err := decodeBody(w, r, &in); err != nil {
@@ -35,16 +36,35 @@ func (a *api) createJob(w http.ResponseWriter, r *http.Request) error {
 	if in.Payload == nil {
 		return invalid("payload", "is required")
 	}
-	j, err := a.store.addJob(r.Context(), principal(r).Subject, in)
+	j, err := a.store.job(r.Context(), principal(r).Subject, in.ID)
+	if errors.Is(err, errNotFound) {
+		j, err = a.acceptJob(r, in)
+	}
+	if verifier.CodeOf(err) != "" {
+		a.guard.Refuse(w, r, err)
+		return errEnded
+	}
 	if err != nil {
 		return err
 	}
 	return writeJSON(w, http.StatusAccepted, j)
 }
 
+func (a *api) acceptJob(r *http.Request, in newJob) (job, error) {
+	grant, err := a.mintGrant(r, in.ID)
+	if err != nil {
+		return job{}, err
+	}
+	j, err := a.store.addJob(r.Context(), principal(r).Subject, in, grant)
+	if err == nil {
+		a.offerer.wake()
+	}
+	return j, err
+}
+
 func (a *api) getJob(w http.ResponseWriter, r *http.Request) error {
-	id := param(r, "job_id")
-	if err := checkText("job_id", id); err != nil {
+	id, err := jobID(r)
+	if err != nil {
 		return err
 	}
 	wait, err := parseWait(r.URL.Query().Get("wait"))
@@ -54,12 +74,22 @@ func (a *api) getJob(w http.ResponseWriter, r *http.Request) error {
 	j, err := a.store.job(r.Context(), principal(r).Subject, id)
 	if err == nil && wait > 0 && !j.over() {
 		outlast(w, wait)
-		j, err = a.nextStatus(r, j, wait)
+		err = a.poll(r, wait, func() (bool, error) {
+			before := j.Status
+			j, err = a.store.job(r.Context(), principal(r).Subject, id)
+			return j.Status != before, err
+		})
 	}
 	if err != nil {
 		return err
 	}
 	return writeJSON(w, http.StatusOK, j)
+}
+
+// jobID is the one in the path.
+func jobID(r *http.Request) (string, error) {
+	id := param(r, "job_id")
+	return id, checkText("job_id", id)
 }
 
 // maxWait is a little less than what proxies on the way usually wait.
@@ -77,58 +107,27 @@ func parseWait(s string) (time.Duration, error) {
 }
 
 // over reports whether the status is the last one.
-func (j job) over() bool { return j.Status == "done" || j.Status == "failed" || j.Status == "refused" }
+func (j job) over() bool {
+	return j.Status == statusDone || j.Status == statusFailed || j.Status == statusRefused
+}
 
-// nextStatus returns the job as soon as its status is another one, or after a time as it is then.
-func (a *api) nextStatus(r *http.Request, j job, wait time.Duration) (job, error) {
+// poll looks until there is something, the time is over, or the service stops.
+func (a *api) poll(r *http.Request, wait time.Duration, look func() (bool, error)) error {
 	timeout, ticker := time.NewTimer(wait), time.NewTicker(lookEvery)
 	defer timeout.Stop()
 	defer ticker.Stop()
-	for before := j.Status; j.Status == before; {
+	for {
 		select {
 		case <-ticker.C:
 		case <-timeout.C:
-			return j, nil
+			return nil
 		case <-a.stopping:
-			return j, nil
+			return nil
 		case <-r.Context().Done():
-			return j, errEnded
+			return errEnded
 		}
-		var err error
-		if j, err = a.store.job(r.Context(), principal(r).Subject, j.ID); err != nil {
-			return j, err
+		if found, err := look(); found || err != nil {
+			return err
 		}
 	}
-	return j, nil
-}
-
-func (s *store) addJob(ctx context.Context, user string, in newJob) (job, error) {
-	_, err := s.db.ExecContext(ctx,
-		`INSERT INTO ai_jobs (user_id, job_id, status, payload, created_at) VALUES ($1, $2, $3, $4, $5)
-		 ON CONFLICT (user_id, job_id) DO NOTHING`,
-		user, in.ID, statusQueued, string(in.Payload), s.now().UnixMicro())
-	if err != nil {
-		return job{}, inDB("add a job", err)
-	}
-	return s.job(ctx, user, in.ID)
-}
-
-// job finds a job of this user; that of another one is not found.
-func (s *store) job(ctx context.Context, user, id string) (job, error) {
-	var (
-		j       = job{ID: id}
-		payload string
-		result  *string
-	)
-	err := s.db.QueryRowContext(ctx,
-		`SELECT status, payload, result FROM ai_jobs WHERE user_id = $1 AND job_id = $2`, user, id,
-	).Scan(&j.Status, &payload, &result)
-	if err != nil {
-		return job{}, inDB("read a job", err)
-	}
-	j.Payload = json.RawMessage(payload)
-	if result != nil {
-		j.Result = json.RawMessage(*result)
-	}
-	return j, nil
 }

@@ -21,6 +21,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/tocsin-auth/tocsin/pkg/verifier"
 	verifierprometheus "github.com/tocsin-auth/tocsin/pkg/verifier/prometheus"
+	"github.com/tocsin-auth/tocsin/resourcesvc/internal/queue"
+	"github.com/tocsin-auth/tocsin/resourcesvc/internal/worker"
 )
 
 // version is set by the linker.
@@ -34,7 +36,7 @@ func main() {
 
 // run returns the exit code: 0 after a clean stop, 1 for a failure, 2 for a bad command line or configuration.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	command, cfg, err := parse(args, stdout)
+	command, c, err := parse(args, stdout)
 	switch {
 	case errors.Is(err, errHelp):
 		return 0
@@ -45,7 +47,12 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintln(stdout, "resourcesvc", version)
 		return 0
 	}
-	if err := serve(ctx, cfg, stdout, cfg.logger(stderr)); err != nil {
+	if command == "worker" {
+		err = worker.Run(ctx, c.Worker.settings(), c.Worker.logger(stderr))
+	} else {
+		err = serve(ctx, c.Serve, stdout, c.Serve.logger(stderr))
+	}
+	if err != nil {
 		fmt.Fprintln(stderr, "resourcesvc:", err)
 		if errors.Is(err, verifier.ErrConfig) {
 			return 2
@@ -74,11 +81,23 @@ func serve(ctx context.Context, cfg config, stdout io.Writer, log *slog.Logger) 
 	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		verifierprometheus.NewCollector(v))
 	ctx, stop := context.WithCancel(ctx)
-	a := &api{guard: v, store: db, showroom: newShowroom(db, log), metrics: metrics, log: log, stopping: ctx.Done()}
+	a := &api{guard: v, store: db, showroom: newShowroom(db, log), rules: cfg.jobRules(), metrics: metrics, log: log, stopping: ctx.Done()}
 	var tasks sync.WaitGroup
-	tasks.Go(func() { a.showroom.run(ctx) })
 	defer tasks.Wait()
 	defer stop()
+	if cfg.apiKey != "" {
+		nc, err := cfg.connectQueue(log)
+		if err != nil {
+			return err
+		}
+		defer queue.Close(nc)
+		if a.offerer, err = newOfferer(db, nc, cfg.QueueReplicas, metrics, log); err != nil {
+			return err
+		}
+		a.issuer = cfg.exchange()
+		tasks.Go(func() { a.offerer.run(ctx) })
+	}
+	tasks.Go(func() { a.showroom.run(ctx) })
 	return listenAndServe(ctx, cfg.HTTPAddr, a.routes(), stdout, log)
 }
 

@@ -47,6 +47,12 @@ func asProblem(err error) *problem {
 		return newProblem(http.StatusNotFound, "not_found", "there is no such thing, or it is not yours")
 	case errors.Is(err, errSold):
 		return newProblem(http.StatusConflict, "sold", "the car is sold already")
+	case errors.Is(err, errOver):
+		return newProblem(http.StatusConflict, "job_over", "the job has ended")
+	case errors.Is(err, errTaken):
+		return newProblem(http.StatusConflict, "job_taken", "a worker has the job, or it rests before another try")
+	case errors.Is(err, errLost):
+		return newProblem(http.StatusConflict, "claim_lost", "the job is another worker's by now, or has ended")
 	default:
 		return newProblem(http.StatusServiceUnavailable, "unavailable", "the request could not be completed, try again")
 	}

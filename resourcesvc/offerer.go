@@ -1,0 +1,166 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/tocsin-auth/tocsin/resourcesvc/internal/queue"
+)
+
+const (
+	// sweepEvery is how late a job may come to the queue that is due again, or whose service was killed between the commit and
+	// the offer.
+	sweepEvery = time.Second
+	// ensureEvery is how late a stream that was lost is noticed.
+	ensureEvery = 5 * time.Second
+	// recheckEvery is how late single messages are noticed that were lost.
+	recheckEvery = 5 * time.Minute
+	offerTimeout = 5 * time.Second
+	offerAtOnce  = 256
+)
+
+// offerer puts jobs on the queue. It is the only way there, after a 202 as after a crash: it looks for rows that are due and not
+// known to be on the queue. Each replica has one; the stream takes a job once. A nil offerer offers nothing: there are no grants.
+type offerer struct {
+	store    *store
+	js       jetstream.JetStream
+	replicas int
+	log      *slog.Logger
+	woken    chan struct{}
+	left     prometheus.Gauge
+
+	stream    time.Time // when the stream was made
+	ensured   time.Time
+	rechecked time.Time
+	away      bool
+}
+
+func newOfferer(s *store, nc *nats.Conn, replicas int, metrics prometheus.Registerer, log *slog.Logger) (*offerer, error) {
+	js, err := jetstream.New(nc, jetstream.WithPublishAsyncMaxPending(2*offerAtOnce))
+	if err != nil {
+		return nil, err
+	}
+	o := &offerer{store: s, js: js, replicas: replicas, log: log, woken: make(chan struct{}, 1),
+		left: prometheus.NewGauge(prometheus.GaugeOpts{Name: "resourcesvc_jobs_unoffered",
+			Help: "Due jobs that could not be put on the queue."})}
+	metrics.MustRegister(o.left)
+	return o, nil
+}
+
+// wake makes it look at once.
+func (o *offerer) wake() {
+	if o == nil {
+		return
+	}
+	select {
+	case o.woken <- struct{}{}:
+	default:
+	}
+}
+
+// run offers until ctx ends.
+func (o *offerer) run(ctx context.Context) {
+	ticker := time.NewTicker(sweepEvery)
+	defer ticker.Stop()
+	for {
+		err := o.sweep(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err != nil && !o.away:
+			o.log.WarnContext(ctx, "jobs wait until the queue is back", "err", err)
+		case err == nil && o.away:
+			o.log.InfoContext(ctx, "the job queue is back")
+		}
+		o.away = err != nil
+		select {
+		case <-o.woken:
+		case <-ticker.C:
+		case <-ctx.Done():
+			return
+		}
+		if o.away { // each further job would find the same
+			select {
+			case <-ticker.C:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}
+}
+
+// sweep offers what is due. After a stream was lost, and once in a while, it offers what waits on it again.
+func (o *offerer) sweep(ctx context.Context) error {
+	if err := o.ensure(ctx); err != nil {
+		return err
+	}
+	for {
+		jobs, err := o.store.unoffered(ctx, offerAtOnce)
+		if err != nil || len(jobs) == 0 {
+			o.left.Set(0)
+			return err
+		}
+		if err := o.offer(ctx, jobs); err != nil {
+			o.left.Set(float64(len(jobs)))
+			return err
+		}
+	}
+}
+
+func (o *offerer) ensure(ctx context.Context) error {
+	now := time.Now()
+	if !o.away && now.Sub(o.ensured) < ensureEvery {
+		return nil
+	}
+	made, err := o.makeStream(ctx)
+	if err != nil {
+		return err
+	}
+	o.ensured = now
+	if made.Equal(o.stream) && now.Sub(o.rechecked) < recheckEvery {
+		return nil
+	}
+	if err := o.recheck(ctx); err != nil {
+		return err
+	}
+	o.stream, o.rechecked = made, now
+	return nil
+}
+
+func (o *offerer) makeStream(ctx context.Context) (made time.Time, err error) {
+	ctx, cancel := context.WithTimeout(ctx, offerTimeout)
+	defer cancel()
+	return queue.Ensure(ctx, o.js, o.replicas)
+}
+
+// recheck offers all jobs that wait.
+func (o *offerer) recheck(ctx context.Context) error {
+	var after queue.Message
+	for {
+		jobs, err := o.store.waiting(ctx, after, offerAtOnce)
+		if err != nil || len(jobs) == 0 {
+			return err
+		}
+		if err := o.offer(ctx, jobs); err != nil {
+			return err
+		}
+		after = jobs[len(jobs)-1]
+	}
+}
+
+// offer notes the jobs that the queue has by now, also when it doesn't have all.
+func (o *offerer) offer(ctx context.Context, jobs []queue.Message) error {
+	offering, cancel := context.WithTimeout(ctx, offerTimeout)
+	defer cancel()
+	at := o.store.now()
+	there, err := queue.Offer(offering, o.js, jobs)
+	if noted := o.store.offered(ctx, at, there); noted != nil {
+		return noted
+	}
+	return err
+}
