@@ -2,8 +2,11 @@ package e2e
 
 import (
 	"encoding/json"
+	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -65,50 +68,286 @@ func awaitJob(t *testing.T, r *system.Resource, authorization, id string) doneJo
 	return j
 }
 
+// computer is a compute service that answers as the test says.
+func computer(t *testing.T, answer http.HandlerFunc) string {
+	t.Helper()
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+		_, _ = io.Copy(io.Discard, q.Body) // else the server wouldn't notice that the client has gone
+		answer(w, q)
+	}))
+	t.Cleanup(s.Close)
+	t.Cleanup(s.CloseClientConnections)
+	return "TOCSIN_COMPUTE_URL=" + s.URL
+}
+
+// stuck is one that never answers; it tells when it was asked.
+func stuck(t *testing.T) (setting string, asked <-chan struct{}) {
+	began := make(chan struct{}, 16)
+	return computer(t, func(_ http.ResponseWriter, q *http.Request) {
+		began <- struct{}{}
+		<-q.Context().Done()
+	}), began
+}
+
+// jobs is a system whose service has a key of its own, and a key with which workers may work for all.
+type jobs struct {
+	*system.Auth
+	r         *system.Resource
+	admin     system.User
+	worker    system.User
+	settings  map[string]string // of the service
+	alice     system.User
+	bob       system.User
+	workerKey string
+}
+
+func onEachEngineWithJobs(t *testing.T, scenario func(t *testing.T, s *jobs)) {
+	for name, env := range engines {
+		t.Run(name, func(t *testing.T) {
+			s := &jobs{Auth: system.StartAuth(t, env(t))}
+			s.admin, s.worker = s.Admin(t), s.Register(t, "worker")
+			s.Must(t, 200, "PUT", path("/v1/admin/users/%s/roles?wait=fleet", s.worker.ID), s.admin.Auth(), map[string]any{"roles": []string{"user", "worker"}})
+			s.settings = resourceDatabase(t, name)
+			s.settings["TOCSIN_API_KEY_FILE"] = keyFile(t, s.Register(t, "shop").LiveKey)
+			s.settings["TOCSIN_JOB_LEASE"], s.settings["TOCSIN_JOB_TRIES"] = "2s", "2"
+			s.r = system.StartResource(t, s.Auth, s.settings)
+			s.alice, s.bob, s.workerKey = s.Register(t, "alice"), s.Register(t, "bob"), s.worker.LiveKey
+			scenario(t, s)
+		})
+	}
+}
+
+func (s *jobs) work(t *testing.T, env ...string) *system.Process {
+	t.Helper()
+	return startWorker(t, s.Auth, s.r, s.workerKey, env...)
+}
+
+func TestJobsAWorkerActsForEachJobsUser(t *testing.T) {
+	onEachEngineWithJobs(t, func(t *testing.T, s *jobs) {
+		s.work(t)
+		for id, of := range map[string]struct{ user, authorization string }{
+			"a token's":    {s.alice.ID, s.alice.Auth()},
+			"an API key's": {s.bob.ID, system.Key(s.bob.LiveKey)},
+		} {
+			queueJob(t, s.r, of.authorization, id, map[string]any{"prompt": "hello"})
+			got := awaitJob(t, s.r, of.authorization, url.PathEscape(id))
+			var result struct{ Subject, SHA256 string }
+			if err := json.Unmarshal(got.Result, &result); err != nil || got.Status != "done" || result.Subject != of.user {
+				t.Errorf("%s: %+v, %v", id, got, err)
+			}
+			if !strings.Contains(string(got.Result), `"act"`) || !strings.Contains(string(got.Result), s.worker.ID) {
+				t.Errorf("%s: the result doesn't name the worker: %s", id, got.Result)
+			}
+		}
+		if log := s.r.Output(); !strings.Contains(log, "actor="+s.worker.ID) || !strings.Contains(log, "subject="+s.alice.ID) {
+			t.Errorf("the log doesn't name subject and actor")
+		}
+		for _, log := range []string{s.r.Output()} {
+			for _, secret := range []string{"eyJ", s.alice.Token, s.bob.LiveKey, s.workerKey} {
+				if strings.Contains(log, secret) {
+					t.Errorf("a secret is in the log: %.10s", secret)
+				}
+			}
+		}
+	})
+}
+
+func TestJobsOfADisabledUserAreRefused(t *testing.T) {
+	onEachEngineWithJobs(t, func(t *testing.T, s *jobs) {
+		queueJob(t, s.r, s.alice.Auth(), "j", 1)
+		queueJob(t, s.r, s.bob.Auth(), "j", 1)
+		queueJob(t, s.r, system.Key(s.bob.LiveKey), "of a key", 1)
+		queueJob(t, s.r, s.alice.Auth(), "of a logout", 1)
+		disable := path("/v1/admin/users/%s/status", s.bob.ID)
+		s.Must(t, 200, "PUT", disable, s.admin.Auth(), map[string]any{"disabled": true})
+		s.work(t)
+		if got := awaitJob(t, s.r, s.alice.Auth(), "j"); got.Status != "done" {
+			t.Errorf("alice's: %+v", got)
+		}
+		for _, id := range []string{"j", "of a key"} {
+			s.awaitFailure(t, "refused", s.bob.ID, id)
+		}
+		s.Must(t, 200, "PUT", disable+"?wait=fleet", s.admin.Auth(), map[string]any{"disabled": false})
+		for _, id := range []string{"j", "of%20a%20key"} {
+			if got := awaitJob(t, s.r, system.Key(s.bob.LiveKey), id); got.Status != "refused" || got.Reason == "" || got.Result != nil {
+				t.Errorf("bob's %s: %+v", id, got)
+			}
+		}
+	})
+}
+
+// awaitFailure waits until an operator finds a job among those that ended without a result.
+func (s *jobs) awaitFailure(t *testing.T, status, user, id string) (reason string) {
+	t.Helper()
+	for began := time.Now(); time.Since(began) < time.Minute; time.Sleep(20 * time.Millisecond) { // real processes
+		var list struct {
+			Items []struct {
+				User   string `json:"user_id"`
+				Job    string `json:"job_id"`
+				Reason string `json:"reason"`
+			} `json:"items"`
+		}
+		s.r.Must(t, 200, "GET", "/v1/ai/failures?status="+status, s.admin.Auth(), nil).Into(t, &list)
+		for _, f := range list.Items {
+			if f.User == user && f.Job == id {
+				return f.Reason
+			}
+		}
+	}
+	t.Fatalf("no job %s of %s is %s", id, user, status)
+	return ""
+}
+
+func TestJobsARevokedGrantRefusesTheJob(t *testing.T) {
+	onEachEngineWithJobs(t, func(t *testing.T, s *jobs) {
+		queueJob(t, s.r, s.alice.Auth(), "j", 1)
+		s.Must(t, 204, "POST", "/v1/logout", s.alice.Auth(), nil)
+		s.work(t)
+		s.Login(t, &s.alice)
+		if got := awaitJob(t, s.r, s.alice.Auth(), "j"); got.Status != "refused" || got.Result != nil {
+			t.Errorf("%+v", got)
+		}
+	})
+}
+
+func TestJobsAKilledWorkersJobIsAnothers(t *testing.T) {
+	onEachEngineWithJobs(t, func(t *testing.T, s *jobs) {
+		never, asked := stuck(t)
+		queueJob(t, s.r, s.alice.Auth(), "j", 1)
+		w := s.work(t, never)
+		<-asked
+		w.Kill()
+		s.work(t)
+		if got := awaitJob(t, s.r, s.alice.Auth(), "j"); got.Status != "done" {
+			t.Errorf("%+v", got)
+		}
+	})
+}
+
+func TestJobsAStoppedWorkerFinishesOrGivesBack(t *testing.T) {
+	onEachEngineWithJobs(t, func(t *testing.T, s *jobs) {
+		never, asked := stuck(t)
+		queueJob(t, s.r, s.alice.Auth(), "j", 1)
+		w := s.work(t, never)
+		<-asked
+		if code := w.Stop(t); code != 0 {
+			t.Errorf("exit %d", code)
+		}
+		var j doneJob
+		if s.r.Must(t, 200, "GET", "/v1/ai/jobs/j", s.alice.Auth(), nil).Into(t, &j); j.Status != "queued" {
+			t.Errorf("after the stop: %+v", j)
+		}
+		s.work(t)
+		if got := awaitJob(t, s.r, s.alice.Auth(), "j"); got.Status != "done" {
+			t.Errorf("%+v", got)
+		}
+	})
+}
+
+func TestJobsPoisonIsDeadLettered(t *testing.T) {
+	onEachEngineWithJobs(t, func(t *testing.T, s *jobs) {
+		broken := computer(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) })
+		s.work(t, broken)
+		queueJob(t, s.r, s.alice.Auth(), "poison", 1)
+		if got := awaitJob(t, s.r, s.alice.Auth(), "poison"); got.Status != "failed" || !strings.Contains(got.Reason, "500") {
+			t.Errorf("%+v", got)
+		}
+		s.awaitFailure(t, "failed", s.alice.ID, "poison")
+	})
+}
+
+func TestJobsThatKillTheirWorkersAreDeadLettered(t *testing.T) {
+	onEachEngineWithJobs(t, func(t *testing.T, s *jobs) {
+		never, asked := stuck(t)
+		queueJob(t, s.r, s.alice.Auth(), "killer", 1)
+		for range 2 {
+			w := s.work(t, never)
+			<-asked
+			w.Kill()
+		}
+		s.work(t)
+		if got := awaitJob(t, s.r, s.alice.Auth(), "killer"); got.Status != "failed" {
+			t.Errorf("%+v", got)
+		}
+	})
+}
+
+func TestJobsAcceptedBeforeAKillAreDone(t *testing.T) {
+	onEachEngineWithJobs(t, func(t *testing.T, s *jobs) {
+		accepted := make(chan string, 1000)
+		go func() { // until the service is killed, between the commit of a job and its offer or elsewhere
+			defer close(accepted)
+			for i := range cap(accepted) {
+				id := fmt.Sprintf("job-%d", i)
+				got, err := s.r.Try(t.Context(), "POST", "/v1/ai/jobs", s.alice.Auth(), map[string]any{"job_id": id, "payload": i})
+				if err != nil || got.Status != 202 {
+					return
+				}
+				accepted <- id
+			}
+		}()
+		first := <-accepted
+		for range 10 {
+			<-accepted
+		}
+		s.r.Kill()
+		ids := []string{first}
+		for id := range accepted {
+			ids = append(ids, id)
+		}
+		s.r.Start(t)
+		s.r.WaitReady(t, s.r.Base+"/readyz")
+		s.work(t)
+		for _, id := range ids {
+			if got := awaitJob(t, s.r, s.alice.Auth(), id); got.Status != "done" {
+				t.Errorf("%s: %+v", id, got)
+			}
+		}
+	})
+}
+
+func TestJobsSurviveARestartAndTheLossOfTheQueue(t *testing.T) {
+	onEachEngineWithJobs(t, func(t *testing.T, s *jobs) {
+		queueJob(t, s.r, s.alice.Auth(), "restart", 1)
+		w := s.work(t)
+		awaitJob(t, s.r, s.alice.Auth(), "restart")
+		w.Stop(t)
+		queueJob(t, s.r, s.alice.Auth(), "loss", 1)
+		s.Kill() // with the embedded server
+		if err := os.RemoveAll(filepath.Join(s.DataDir, "nats", "jetstream", "SVC_RESOURCESVC")); err != nil {
+			t.Fatal(err)
+		}
+		s.Restart(t)
+		s.work(t)
+		s.r.WaitReady(t, s.r.Base+"/readyz")
+		if got := awaitJob(t, s.r, s.alice.Auth(), "loss"); got.Status != "done" {
+			t.Errorf("%+v", got)
+		}
+	})
+}
+
 func TestJobsAUsersOwnWorkerDoesThatUsersJobsAndNoOthers(t *testing.T) {
-	onEachEngine(t, func(t *testing.T, a *system.Auth, r *system.Resource) {
-		alice, bob := a.Register(t, "alice"), a.Register(t, "bob")
-		queueJob(t, r, alice.Auth(), "same", "alice's")
-		queueJob(t, r, bob.Auth(), "same", "bob's")
-		w := startWorker(t, a, r, alice.LiveKey)
-		got := awaitJob(t, r, alice.Auth(), "same")
-		if got.Status != "done" || !strings.Contains(string(got.Result), alice.ID) {
+	onEachEngineWithJobs(t, func(t *testing.T, s *jobs) {
+		for range 2 {
+			queueJob(t, s.r, s.alice.Auth(), "same", "alice's")
+			queueJob(t, s.r, s.bob.Auth(), "same", "bob's")
+		}
+		w := startWorker(t, s.Auth, s.r, s.alice.LiveKey, "TOCSIN_NATS_CREDS=")
+		got := awaitJob(t, s.r, s.alice.Auth(), "same")
+		if got.Status != "done" || !strings.Contains(string(got.Result), s.alice.ID) || strings.Contains(string(got.Result), `"act"`) {
 			t.Errorf("alice's: %+v", got)
 		}
 		var other doneJob
-		r.Must(t, 200, "GET", "/v1/ai/jobs/same", bob.Auth(), nil).Into(t, &other)
+		s.r.Must(t, 200, "GET", "/v1/ai/jobs/same", s.bob.Auth(), nil).Into(t, &other)
 		if other.Status != "queued" || other.Result != nil {
 			t.Errorf("bob's: %+v", other)
 		}
 		if code := w.Stop(t); code != 0 {
 			t.Errorf("the worker ended with %d", code)
 		}
-	})
-}
-
-// computer is a compute service that answers as the test says.
-func computer(t *testing.T, answer http.HandlerFunc) string {
-	t.Helper()
-	s := httptest.NewServer(answer)
-	t.Cleanup(s.Close)
-	return "TOCSIN_COMPUTE_URL=" + s.URL
-}
-
-func TestJobsAKilledWorkersJobIsAnothers(t *testing.T) {
-	onEachEngine(t, func(t *testing.T, a *system.Auth, r *system.Resource) {
-		began := make(chan struct{}, 1)
-		stuck := computer(t, func(_ http.ResponseWriter, q *http.Request) {
-			began <- struct{}{}
-			<-q.Context().Done()
-		})
-		alice := a.Register(t, "alice")
-		queueJob(t, r, alice.Auth(), "j", 1)
-		w := startWorker(t, a, r, alice.LiveKey, stuck)
-		<-began
-		w.Kill()
-		startWorker(t, a, r, alice.LiveKey)
-		if got := awaitJob(t, r, alice.Auth(), "j"); got.Status != "done" {
-			t.Errorf("%+v", got)
+		s.work(t) // finds alice's over, and does bob's
+		if got := awaitJob(t, s.r, s.bob.Auth(), "same"); got.Status != "done" || !strings.Contains(string(got.Result), s.bob.ID) {
+			t.Errorf("bob's: %+v", got)
 		}
-	}, map[string]string{"TOCSIN_JOB_LEASE": "2s"})
+	})
 }

@@ -3,7 +3,6 @@ package e2e
 
 import (
 	"fmt"
-	"maps"
 	"os"
 	"path/filepath"
 	"testing"
@@ -26,16 +25,12 @@ var engines = map[string]func(t *testing.T) map[string]string{
 	},
 }
 
-// onEachEngine runs a scenario on a system of one authsvc and one resourcesvc, which may have more settings.
-func onEachEngine(t *testing.T, scenario func(t *testing.T, a *system.Auth, r *system.Resource), settings ...map[string]string) {
+// onEachEngine runs a scenario on a system of one authsvc and one resourcesvc.
+func onEachEngine(t *testing.T, scenario func(t *testing.T, a *system.Auth, r *system.Resource)) {
 	for name, env := range engines {
 		t.Run(name, func(t *testing.T) {
 			a := system.StartAuth(t, env(t))
-			all := resourceDatabase(t, name)
-			for _, more := range settings {
-				maps.Copy(all, more)
-			}
-			r := system.StartResource(t, a, all)
+			r := system.StartResource(t, a, resourceDatabase(t, name))
 			scenario(t, a, r)
 		})
 	}
