@@ -22,8 +22,7 @@ const (
 // lost, repeated or overtaken by a later one without harm: what it tells are totals, and Seq orders the questions of an instance.
 //
 // An answer's grant for an entry counts only while the instance hasn't asked about that user and resource again: a later
-// question has told authsvc what the instance goes by, and a grant that comes after it MUST be ignored. Taken alone
-// counts whenever it comes.
+// question has told authsvc what the instance goes by, and a grant that comes after it MUST be ignored, Taken too.
 type QuotaRequest struct {
 	Nonce string `json:"nonce"`
 	// StartNonce is drawn once a start of the process: who holds the allowances.

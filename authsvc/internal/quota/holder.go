@@ -14,9 +14,7 @@ type holder struct {
 // settle takes a report in and answers it.
 func (a *account) settle(h *holder, r report) events.QuotaGrant {
 	taken := false
-	if r.seq <= h.Seq {
-		taken = a.takeLate(h, r)
-	} else {
+	if r.seq > h.Seq { // otherwise it is repeated or overtaken, and what was told after it stands
 		a.hear(h, r)
 		a.enter(h, r.service)
 		taken = r.Take && a.take(h, r.service)
@@ -92,15 +90,6 @@ func (a *account) take(h *holder, service string) bool {
 		return false
 	}
 	a.charge(h, service, h.Spent+1, h.Allowed+1)
-	return true
-}
-
-// takeLate takes for a question that was overtaken by another of the same term.
-func (a *account) takeLate(h *holder, r report) bool {
-	if !r.Take || r.seq == h.Seq || h.Term != a.Term || !a.take(h, r.service) {
-		return false
-	}
-	h.dirty = true
 	return true
 }
 
