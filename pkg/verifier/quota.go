@@ -125,7 +125,7 @@ func (v *Verifier) verifyAnswered(ctx context.Context, c Credential, route *Rout
 		select {
 		case <-ask.answered:
 		case <-waiting.Done():
-			return v.verifyUnanswered(ctx, c, route, ask)
+			return nil, tally{}, fmt.Errorf("%w: %w", ErrAuthUnavailable, waiting.Err()) // it answers, but not in time
 		}
 		p, t, err := v.verify(ctx, c, route)
 		again, ok := err.(*quotaAsk)
@@ -134,18 +134,6 @@ func (v *Verifier) verifyAnswered(ctx context.Context, c Credential, route *Rout
 		}
 		ask = again
 	}
-}
-
-// verifyUnanswered is for a request that has waited in vain.
-func (v *Verifier) verifyUnanswered(ctx context.Context, c Credential, route *Route, ask *quotaAsk) (*Principal, tally, error) {
-	if route.metered.strict || ctx.Err() != nil || v.life.Err() != nil {
-		return nil, tally{}, fmt.Errorf("%w: the quota isn't known", ErrAuthUnavailable)
-	}
-	p, t, err := v.verify(ctx, c, route.begun())
-	if err == nil {
-		v.quotas.LetThrough(ask.user, route.metered.resource, v.clock.Now())
-	}
-	return p, t, err
 }
 
 // take has authsvc decide.

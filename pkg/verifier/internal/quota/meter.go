@@ -122,13 +122,6 @@ func (m *Meter) SpendOrAsk(user events.ID, r *Resource, now clock.Reading, stric
 	return Wait, s.wait()
 }
 
-// LetThrough is for a request that has waited too long.
-func (m *Meter) LetThrough(user events.ID, r *Resource, now clock.Reading) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.letThrough(m.state(user, r, now), now, false)
-}
-
 func (m *Meter) letThrough(s *state, now clock.Reading, strict bool) Verdict {
 	if strict {
 		return Away

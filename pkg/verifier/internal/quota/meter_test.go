@@ -260,3 +260,24 @@ func TestAnswersOnTheirWayWhenAllIsRecalledAreLost(t *testing.T) {
 	b.answer(q, 1, 5)
 	b.want(Wait)
 }
+
+// TestAFailureReleasesWhoWaitsForTheNextQuestion: nobody waits twice for an authsvc that is away.
+func TestAFailureReleasesWhoWaitsForTheNextQuestion(t *testing.T) {
+	b := newBench(t)
+	b.want(Wait)
+	q := b.question()
+	bob := events.ID{15: 2}
+	verdict, answered := b.SpendOrAsk(bob, b.jobs, b.now(), false)
+	if verdict != Wait {
+		t.Fatal(verdict)
+	}
+	q.Fail()
+	select {
+	case <-answered:
+	default:
+		t.Error("waits on")
+	}
+	if verdict, _ := b.SpendOrAsk(bob, b.jobs, b.now(), false); verdict != Uncounted {
+		t.Error(verdict)
+	}
+}

@@ -73,7 +73,7 @@ func (q *Question) Answer(a events.QuotaAnswer) {
 	}
 }
 
-// Fail says that no good answer came.
+// Fail says that no good answer came. Nobody waits for another then, except takers.
 func (q *Question) Fail() {
 	m := q.meter
 	m.mu.Lock()
@@ -85,6 +85,9 @@ func (q *Question) Fail() {
 			t.end(false, false)
 		}
 		q.done(s)
+	}
+	for _, s := range m.urgent {
+		s.wake()
 	}
 }
 
