@@ -31,19 +31,19 @@ const (
 // network are checks that ask authsvc each time, and the least that asking can cost.
 func (w *world) network(t *testing.T) []contender {
 	all := []contender{w.waits.asking(plainNATS, 1, plainRequest(t))}
-	all = append(all, w.asking(t, w.auth, w.user, elite, elite64, introspect, introspect64, firstKey)...)
+	all = append(all, w.asking(t, w.auth, w.user, elite, elite64, introspect, introspect64, firstKey, quota)...)
 	if w.postgres != nil {
 		user := w.postgres.Register(t, "speed")
-		all = append(all, w.asking(t, w.postgres, user, elitePG, elitePG64, introspectPG, introspectPG64, firstKeyPG)...)
+		all = append(all, w.asking(t, w.postgres, user, elitePG, elitePG64, introspectPG, introspectPG64, firstKeyPG, quotaPG)...)
 	}
 	return all
 }
 
-// asking measures one authsvc under five names: elite alone and 64 at once, introspection alone and 64 at once, and the first
-// use of an API key.
+// asking measures one authsvc under six names: elite alone and 64 at once, introspection alone and 64 at once, the first
+// use of an API key, and a request of an exact quota.
 func (w *world) asking(t *testing.T, a *system.Auth, user system.User, names ...string) []contender {
 	v := w.verifier(t, a)
-	checked := route(t, v, verifier.Elite())
+	checked, exact := route(t, v, verifier.Elite()), route(t, v, verifier.QuotaExact(requests))
 	ask := func() error {
 		_, err := v.Verify(t.Context(), verifier.Bearer(user.Token), checked)
 		return err
@@ -55,6 +55,10 @@ func (w *world) asking(t *testing.T, a *system.Auth, user system.User, names ...
 		w.waits.asking(names[0], 1, ask), w.waits.asking(names[1], 64, ask),
 		w.waits.asking(names[2], 1, call), w.waits.asking(names[3], 64, call),
 		w.waits.asking(names[4], 1, w.firstUse(t, a, user)),
+		w.waits.asking(names[5], 1, func() error {
+			_, err := v.Verify(t.Context(), verifier.Bearer(user.Token), exact)
+			return err
+		}),
 	}
 }
 

@@ -24,7 +24,8 @@ const explanation = "Each figure is the time of one operation, from a run of man
 	"authsvc, PostgreSQL and Redis are processes of their own on the same machine. Redis syncs each write to the disk (`appendfsync always`), PostgreSQL and SQLite each commit."
 
 const explainedWaits = "Of those that ask somebody: what each took, of all rounds. *64 at once*: how long one of them waited. The first use of an API key is one " +
-	"request to authsvc, which reads its database; the verifier can hold a few of 90 keys, so each is new to it again."
+	"request to authsvc, which reads its database; the verifier can hold a few of 90 keys, so each is new to it again. An *exact quota* asks each time what the first request of a user to a route with " +
+	"an ordinary quota asks, too."
 
 const explainedRatios = "The median of the ratios of the rounds: above 1 the first is faster. `make bench-check` fails when a short run is worse than this " +
 	"by more than the tolerance, a factor."
@@ -72,7 +73,7 @@ func (s session) rows() [][]string {
 // unmeasured are rows that others compare with but this machine couldn't run.
 func (s session) unmeasured() (rows [][]string) {
 	for _, name := range []string{redisExists, redisPipelined, jwtRedis, jwtRedisPiped, optIn, optInMany, optInTouch, broadcast, broadcastTouch, jwtOptIn,
-		elitePG, elitePG64, introspectPG, introspectPG64, firstKeyPG} {
+		elitePG, elitePG64, introspectPG, introspectPG64, firstKeyPG, quotaPG} {
 		if s.of(name) == nil {
 			rows = append(rows, []string{name, "not measured", "", "", ""})
 		}
@@ -116,6 +117,13 @@ func (s session) goals() [][]string {
 				return strconv.Itoa(m.allocs), m.allocs <= b.allocs
 			}))
 		}
+	}
+	for _, a := range additions {
+		more, less := s.of(a.name), s.of(a.to)
+		rows = append(rows, goal(a.name+", beside: "+a.to, "at most "+figure.Nanos(a.nanos)+" more", more != nil && less != nil, func() (string, bool) {
+			added := more.median() - less.median()
+			return figure.Nanos(added), added <= a.nanos
+		}))
 	}
 	for _, r := range ratios {
 		if r.target > 0 {

@@ -30,6 +30,7 @@ var ratios = []ratio{
 	{hot, ownCache, 0, within},
 	{hot, introspect, 0, between},
 	{hotRoles, hot, 0, within},
+	{hotQuota, hot, 0, within},
 	{hotRevoked, hot, 0, within},
 	{hotAll, hot, 0, within},
 	{hotKey, optIn, 2, within},
@@ -72,9 +73,17 @@ type bound struct {
 }
 
 var bounds = []bound{
-	{hot, 100, 0}, {hotKey, 100, 0}, {hotRoles, 0, 0}, {hotRevoked, 0, 0}, {manyOurs, 0, 0},
+	{hot, 100, 0}, {hotKey, 100, 0}, {hotRoles, 0, 0}, {hotQuota, 0, 0}, {quotaPG, 1e6, -1}, {quota, 1e6, -1}, {hotRevoked, 0, 0}, {manyOurs, 0, 0},
 	{elitePG, 250e3, -1}, {elitePG64, 1e9 / 12_000, -1}, {introspectPG, 840e3 / 3, -1}, {introspectPG64, 1e9 / (3 * 2900), -1},
 }
+
+// addition is what something may take more than without it.
+type addition struct {
+	name, to string
+	nanos    float64
+}
+
+var additions = []addition{{hotQuota, hot, 50}}
 
 // loss is where another way is better or could be, and why.
 type loss struct{ ours, theirs, why string }

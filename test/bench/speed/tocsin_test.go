@@ -15,12 +15,15 @@ const (
 	hot        = "Tocsin, seen before"
 	hotAll     = "Tocsin, seen before, on all cores"
 	hotRoles   = "Tocsin, seen before, with roles"
+	hotQuota   = "Tocsin, seen before, with a quota"
 	hotRevoked = "Tocsin, seen before, revoked"
 	hotKey     = "Tocsin, an API key"
 	cold       = "Tocsin, never seen"
 	coldDead   = "Tocsin, never seen, revoked"
 	firstKey   = "Tocsin, an API key, first use (SQLite)"
 	firstKeyPG = "Tocsin, an API key, first use (PostgreSQL)"
+	quota      = "Tocsin, an exact quota (SQLite)"
+	quotaPG    = "Tocsin, an exact quota (PostgreSQL)"
 	elite      = "Tocsin, elite (SQLite)"
 	elite64    = "Tocsin, elite (SQLite), 64 at once"
 	elitePG    = "Tocsin, elite (PostgreSQL)"
@@ -35,6 +38,7 @@ func (w *world) tocsin(t *testing.T) []contender {
 		{hot, true, verifying(v, nil, route(t, v), verifier.Bearer(w.token))},
 		{hotAll, true, onAllCores(v, route(t, v), verifier.Bearer(w.token))},
 		{hotRoles, true, verifying(v, nil, route(t, v, verifier.Role("admin"), verifier.AnyRole("none", "admin")), admin)},
+		{hotQuota, true, verifying(v, nil, route(t, v, verifier.Quota(requests)), verifier.Bearer(w.token))},
 		{hotRevoked, true, verifying(v, verifier.ErrRevoked, route(t, v), verifier.Bearer(w.dead[0]))},
 		{hotKey, true, verifying(v, nil, route(t, v), verifier.APIKey(w.user.LiveKey))},
 		{cold, true, verifying(fresh, nil, route(t, fresh), bearers(w.tokens[:neverSeen])...)},

@@ -45,6 +45,7 @@ func newWorld(t *testing.T) *world {
 	w.auth = system.StartAuth(t, environment(nil))
 	w.admin, w.user = w.auth.Admin(t), w.auth.Register(t, "speed")
 	w.token = w.user.Token
+	limitRequests(t, w.auth)
 	w.tokens = w.makeTokens(t, neverSeen)
 	w.dead = w.revoke(t, max(*revoked, 1))
 	return w
@@ -74,7 +75,18 @@ func startPostgres(t *testing.T, why map[string]string) *system.Auth {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return system.StartAuth(t, environment(map[string]string{"TOCSIN_DATABASE_URL": url}))
+	a := system.StartAuth(t, environment(map[string]string{"TOCSIN_DATABASE_URL": url}))
+	limitRequests(t, a)
+	return a
+}
+
+// requests is a resource of which everybody has more than is ever spent.
+const requests = "requests"
+
+func limitRequests(t *testing.T, a *system.Auth) {
+	t.Helper()
+	limit := map[string]any{"resource": requests, "limit": 1_000_000_000_000, "window": "744h"}
+	a.Must(t, 200, "PUT", "/v1/admin/plans", a.Admin(t).Auth(), map[string]any{"plans": []any{map[string]any{"name": "free", "limits": []any{limit}}}})
 }
 
 // makeTokens has authsvc issue n tokens of a session of their own.
