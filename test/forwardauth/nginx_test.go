@@ -16,5 +16,6 @@ func TestBehindNginx(t *testing.T) {
 	s.start(t, addr, program, proxytest.NginxArguments(t, text)...)
 	t.Run("unannounced trailers never reach the backend", func(t *testing.T) { s.stripsTrailers(t) })
 	t.Run("announced trailers never reach the backend", s.stripsAnnouncedTrailers)
+	s.tells = true
 	behindAProxy(t, s)
 }

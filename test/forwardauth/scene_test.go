@@ -29,6 +29,7 @@ routes:
 - {name: health, backend: cars, kind: public, paths: [/health], methods: [GET, HEAD]}
 - {name: admin, backend: cars, paths: [/admin/**], roles: [admin]}
 - {name: elite, backend: cars, kind: elite, paths: [/elite]}
+- {name: jobs, backend: cars, paths: [/jobs], quota: jobs}
 - {name: cars, backend: cars, paths: [/v1/**], roles: [user]}
 `
 
@@ -96,6 +97,7 @@ type scene struct {
 	backend *backend
 	proxy   system.API
 	check   string // base URL of the sidecar
+	tells   bool   // the proxy can tell a client about a quota when a request is accepted
 	user    system.User
 }
 

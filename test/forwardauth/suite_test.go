@@ -24,6 +24,7 @@ func behindAProxy(t *testing.T, s *scene) {
 	t.Run("long requests have their identity", s.identifiesLongRequests)
 	t.Run("many headers are refused or judged", s.survivesManyHeaders)
 	t.Run("no request is smuggled", s.smugglesNothing)
+	t.Run("a quota that is used up is 429", s.spendsQuotas)
 	t.Run("a revoked credential dies", s.refusesWhatWasRevoked)
 	t.Run("without the feed: 503", s.refusesWithoutTheFeed)
 	t.Run("without the sidecar: 5xx, and nothing reaches the backend", s.refusesWithoutTheSidecar)
@@ -35,6 +36,29 @@ func (s *scene) ask(t *testing.T, method, path, authorization string) (system.An
 	s.backend.last()
 	answer := s.proxy.Do(t, method, path, authorization, nil)
 	return answer, s.backend.last()
+}
+
+func (s *scene) spendsQuotas(t *testing.T) {
+	limit := map[string]any{"resource": "jobs", "limit": 2, "window": "744h"}
+	s.auth.Must(t, 200, "PUT", "/v1/admin/plans", s.auth.Admin(t).Auth(), map[string]any{"plans": []any{map[string]any{"name": "free", "limits": []any{limit}}}})
+	spender := s.auth.Register(t, "spender")
+	for left := range 2 {
+		answer, seen := s.ask(t, "POST", "/jobs", spender.Auth())
+		if answer.Status != 200 || seen == nil || seen.Header.Get("Tocsin-Subject") != spender.ID || seen.Header.Get("RateLimit") != "" {
+			t.Error(answer, seen)
+		}
+		if s.tells && (!strings.HasPrefix(answer.Header.Get("RateLimit"), `"jobs-2678400";r=`+string('1'-rune(left))) || answer.Header.Get("RateLimit-Policy") != `"jobs-2678400";q=2;w=2678400`) {
+			t.Error(answer.Header)
+		}
+	}
+	answer, seen := s.ask(t, "POST", "/jobs", spender.Auth())
+	if answer.Status != 429 || answer.Code() != "quota_exceeded" || seen != nil || answer.Header.Get("Retry-After") == "" ||
+		!strings.HasPrefix(answer.Header.Get("RateLimit"), `"jobs-2678400";r=0;t=`) || answer.Header.Get("RateLimit-Policy") != `"jobs-2678400";q=2;w=2678400` {
+		t.Error(answer, answer.Header, seen)
+	}
+	if answer, _ = s.ask(t, "GET", "/v1/cars", spender.Auth()); answer.Status != 200 || answer.Header["Ratelimit"] != nil {
+		t.Error("a route without a quota:", answer, answer.Header)
+	}
 }
 
 func (s *scene) acceptsAndIdentifies(t *testing.T) {

@@ -5,11 +5,13 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	reflectionpb "google.golang.org/grpc/reflection/grpc_reflection_v1"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/tocsin-auth/tocsin/pkg/verifier"
 	verifiergrpc "github.com/tocsin-auth/tocsin/pkg/verifier/grpc"
@@ -207,5 +209,42 @@ func TestNothingIsAcceptedByALaterName(t *testing.T) {
 			return nil, nil
 		})
 		refused(t, err, codes.PermissionDenied, verifier.CodeForbidden)
+	}
+}
+
+func TestCallsAndStreamsSpendAQuota(t *testing.T) {
+	metered := verifiergrpc.Policy{
+		Public: policy.Public, Methods: map[string][]verifier.RouteOption{
+			"/test.Cars/":     {verifier.Quota("cars")},
+			"/test.Cars/Buy":  {verifier.QuotaExact("cars"), verifier.Elite()},
+			"/test.Cars/Poll": {verifier.Quota("cars"), verifier.LongAnswer()},
+		},
+	}
+	for name, carry := range carriers {
+		t.Run(name, func(t *testing.T) {
+			s := newStage(t, metered, carry)
+			s.chat = func(ss grpc.ServerStream) error { return ss.SendMsg(wrapperspb.String("once")) }
+			c := s.issuer.Token(verifier.Principal{})
+			s.issuer.Limit(c.Subject, "cars", 4)
+			for _, method := range []string{"List", "Buy", "Poll"} {
+				if _, err := s.call("/test.Cars/"+method, c.Authorization()); err != nil {
+					t.Errorf("%s: %v", method, err)
+				}
+			}
+			if _, err := receive(s.open(c.Authorization())); err != nil {
+				t.Error(err)
+			}
+			_, err := receive(s.open(c.Authorization()))
+			refused(t, err, codes.ResourceExhausted, verifier.CodeQuotaExceeded)
+			for _, method := range []string{"List", "Buy", "Poll"} {
+				_, err := s.call("/test.Cars/"+method, c.Authorization())
+				refused(t, err, codes.ResourceExhausted, verifier.CodeQuotaExceeded)
+				for _, d := range status.Convert(err).Details() {
+					if retry, ok := d.(*errdetails.RetryInfo); ok && retry.RetryDelay.AsDuration() != 55*time.Second {
+						t.Errorf("%s: %v until the window ends", method, retry.RetryDelay.AsDuration())
+					}
+				}
+			}
+		})
 	}
 }
