@@ -39,14 +39,14 @@ type api struct {
 // routes says on one screen who may do what.
 func (a *api) routes() http.Handler {
 	var (
-		anyone     = a.guard.Require()
-		admin      = a.guard.Require(verifier.Role("admin"))
-		user       = a.guard.Require(verifier.Role("user"))
-		elite      = a.guard.Require(verifier.Elite())
-		lasting    = a.guard.Require(verifier.LongAnswer())
-		jobs       = a.guard.Require(verifier.Quota("ai-jobs"))
-		worker     = a.guard.Require(verifier.Role("worker"))
-		eliteAdmin = a.guard.Require(verifier.Elite(), verifier.Role("admin"))
+		anyone     = a.require()
+		admin      = a.require(verifier.Role("admin"))
+		user       = a.require(verifier.Role("user"))
+		elite      = a.require(verifier.Elite())
+		lasting    = a.require(verifier.LongAnswer())
+		jobs       = a.require(verifier.Quota("ai-jobs"))
+		worker     = a.require(verifier.Role("worker"))
+		eliteAdmin = a.require(verifier.Elite(), verifier.Role("admin"))
 	)
 	r := chi.NewRouter()
 	r.Use(a.recoverPanic, newRequestMetrics(a.metrics).observe)
@@ -82,6 +82,12 @@ func (a *api) routes() http.Handler {
 	r.Method("GET", "/v1/verifier", handle(a.log, a.verifierState))
 	r.Method("GET", "/metrics", promhttp.HandlerFor(a.metrics, promhttp.HandlerOpts{}))
 	return r
+}
+
+// require guards routes, and logs what passes.
+func (a *api) require(options ...verifier.RouteOption) func(http.Handler) http.Handler {
+	guarded := a.guard.Require(options...)
+	return func(next http.Handler) http.Handler { return guarded(logAccepted(a.log, next)) }
 }
 
 // principal returns who is calling. Every route that asks is behind a guard, so there is always one.

@@ -18,6 +18,19 @@ func (a *api) whoami(w http.ResponseWriter, r *http.Request) error {
 		Mode      verifier.Mode   `json:"mode"`
 		SessionID string          `json:"session_id,omitempty"`
 		KeyID     string          `json:"key_id,omitempty"`
-		Actor     string          `json:"act,omitempty"`
-	}{p.Subject, roles, p.Method, p.Mode, p.SessionID, p.KeyID, p.Actor})
+		Actor     *actor          `json:"act,omitempty"`
+	}{p.Subject, roles, p.Method, p.Mode, p.SessionID, p.KeyID, actorOf(p)})
+}
+
+// actor is who acts for the subject, with which API key (RFC 8693, section 4.1).
+type actor struct {
+	Subject  string `json:"sub"`
+	ClientID string `json:"client_id"`
+}
+
+func actorOf(p *verifier.Principal) *actor {
+	if p.Actor == "" {
+		return nil
+	}
+	return &actor{p.Actor, p.ClientID}
 }

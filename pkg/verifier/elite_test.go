@@ -71,7 +71,7 @@ func TestEliteAsksEachTimeWithEverythingTheTokenRestsOn(t *testing.T) {
 	a.last.Nonce = ""
 	want := events.CheckRequest{
 		Kid: "k1", JTI: "01980000-0000-7000-8000-00000000dddd", Subject: alice, TV: 100, Mode: ModeLive,
-		Parents: []events.Parent{{JTI: parentToken, Subject: bob, TV: 7}, {KeyID: aliceKey}},
+		Parents: []events.Parent{{JTI: parentToken, Subject: bob, TV: 7}, {Subject: alice, TV: 100, KeyID: aliceKey}},
 	}
 	if diff := cmp.Diff(want, a.last); diff != "" {
 		t.Error(diff)

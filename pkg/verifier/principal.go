@@ -47,7 +47,7 @@ type Principal struct {
 	KeyID string
 	// Scopes are those of an API key; nil if it has none and so isn't narrowed.
 	Scopes []string
-	// Actor is the sub of who acts for the subject (RFC 8693, outermost), or "".
+	// Actor is the sub of who acts for the subject (RFC 8693, outermost), or "". KeyID and ClientID are then the actor's.
 	Actor string
 	// TokenID and ClientID are the token's jti and client_id, or "" for API keys.
 	TokenID, ClientID string

@@ -1,6 +1,8 @@
 package verifier
 
 import (
+	"slices"
+
 	"github.com/tocsin-auth/tocsin/pkg/events"
 	"github.com/tocsin-auth/tocsin/pkg/verifier/internal/defect"
 	"github.com/tocsin-auth/tocsin/pkg/verifier/internal/link"
@@ -71,6 +73,7 @@ func (v *Verifier) stand(h *holding, keys *link.TokenKeys, s *standing) error {
 	if u, ok := v.set.User(h.subject); ok && u.RV >= h.rv {
 		s.principal, disabled = h.as(u.Roles, u.Plan), u.Disabled
 	}
+	s.principal = v.withinActor(s.principal)
 	switch {
 	case disabled:
 		return ErrRevoked
@@ -78,6 +81,22 @@ func (v *Verifier) stand(h *holding, keys *link.TokenKeys, s *standing) error {
 		return ErrWrongMode
 	}
 	return nil
+}
+
+// withinActor takes from a principal the roles that the feed says its actor hasn't any more.
+func (v *Verifier) withinActor(p *Principal) *Principal {
+	actor, err := events.ParseID(p.Actor)
+	if err != nil {
+		return p // nobody acts
+	}
+	now, known := v.set.User(actor)
+	lost := func(role string) bool { return !slices.Contains(now.Roles, role) }
+	if !known || !slices.ContainsFunc(p.Roles, lost) {
+		return p
+	}
+	narrowed := *p
+	narrowed.Roles = slices.DeleteFunc(slices.Clone(p.Roles), lost)
+	return &narrowed
 }
 
 func (s *standing) survives(verdict revset.Verdict) bool {

@@ -117,7 +117,7 @@ const parentToken = "01980000-0000-7000-8000-00000000bbbb"
 func derived() string {
 	return mint(claims{
 		"jti": "01980000-0000-7000-8000-00000000dddd", "sid": nil, "act": map[string]string{"sub": bob},
-		"parents": []any{map[string]any{"jti": parentToken, "sub": bob, "tv": 7}, map[string]any{"key_id": aliceKey}},
+		"parents": []any{map[string]any{"jti": parentToken, "sub": bob, "tv": 7}, map[string]any{"sub": alice, "tv": 100, "key_id": aliceKey}},
 	})
 }
 
@@ -193,6 +193,21 @@ func TestDerivedTokenDoesNotGrowWithItsUser(t *testing.T) {
 	r.apply(events.RoleChanged{UserID: alice, RV: 102, Roles: []string{"admin"}})
 	if p := r.want("", token); len(p.Roles) != 0 {
 		t.Errorf("roles %v", p.Roles)
+	}
+}
+
+// What an actor may do no more it may do for nobody.
+func TestDerivedTokenLosesTheRolesThatItsActorLoses(t *testing.T) {
+	r := newRig(t)
+	token := Bearer(derived())
+	r.apply(events.RoleChanged{UserID: bob, RV: 1, Roles: []string{"admin"}})
+	if p := r.want("", token); len(p.Roles) != 0 || p.Actor != bob {
+		t.Errorf("%+v", p)
+	}
+	r.want(CodeForbidden, token, Role("user"))
+	r.apply(events.RoleChanged{UserID: bob, RV: 2, Roles: []string{"admin", "user"}})
+	if p := r.want("", token, Role("user")); !slices.Equal(p.Roles, []string{"user"}) {
+		t.Errorf("%+v", p)
 	}
 }
 

@@ -27,8 +27,10 @@ var endsNothing = map[string]string{
 
 	"PATCH /v1/me/api-keys/{id} name":     "names are for people",
 	"POST /v1/admin/revocations reason":   "goes to the log only",
-	"POST /oauth2/token client_id":        "names the only client that there is",
-	"POST /oauth2/token grant_type":       "has one value",
+	"POST /oauth2/token client_id":        "names who is known already, by the key or as the only public client",
+	"POST /oauth2/token scope":            "asks for less than could be had",
+	"POST /oauth2/token audience":         "names the only audience that there is",
+	"POST /oauth2/token resource":         "names the only audience that there is",
 	"POST /oauth2/revoke token_type_hint": "changes nothing, RFC 7009 section 2.1",
 
 	"authctl login":            "does what POST /v1/login does, whose row is there",
@@ -44,9 +46,6 @@ var endsNothing = map[string]string{
 	"authctl version":          "reads",
 	"authctl revoke --reason":  "goes to the log only",
 }
-
-// neededBeside end nothing, and calls that do can't be made without them.
-var neededBeside = map[string]bool{"POST /oauth2/token grant_type": true}
 
 // everywhere are the flags that all commands, or all that wait, have.
 var everywhere = []string{"--help", "--url", "--json", "--http-timeout", "--wait", "--timeout"}
@@ -82,7 +81,7 @@ func (u *usage) complete(there []string) (problems []string) {
 	for _, name := range there {
 		_, harmless := endsNothing[name]
 		switch {
-		case u.called[name] && harmless && !neededBeside[name]:
+		case u.called[name] && harmless:
 			complain("%q is walked, and said to end nothing", name)
 		case !u.called[name] && !harmless && !ofHarmless(name):
 			complain("%q is walked by no row of endings, nor said to end nothing", name)

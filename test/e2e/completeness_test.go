@@ -51,9 +51,7 @@ func walkAll(t *testing.T, w *world) {
 	walk := func(p ending) {
 		t.Run(p.name, func(t *testing.T) {
 			s := next(t)
-			if p.prepare != nil {
-				p.prepare(s)
-			}
+			p.begin(s)
 			p.walk(s)
 		})
 	}
@@ -63,7 +61,7 @@ func walkAll(t *testing.T, w *world) {
 	var prepared []*stage
 	for _, p := range aged {
 		s := next(t)
-		p.prepare(s)
+		p.begin(s)
 		prepared = append(prepared, s)
 	}
 	old := time.Now()
@@ -76,6 +74,20 @@ func walkAll(t *testing.T, w *world) {
 			prepared[i].t = t
 			p.walk(prepared[i])
 		})
+	}
+}
+
+// begin prepares a row. What is derived comes last, unless there is nothing left then to derive it from.
+func (p ending) begin(s *stage) {
+	s.t.Helper()
+	if p.start != "" {
+		s.derive()
+	}
+	if p.prepare != nil {
+		p.prepare(s)
+	}
+	if p.start == "" {
+		s.derive()
 	}
 }
 
@@ -110,6 +122,9 @@ func (p ending) walk(s *stage) {
 		s.t.Errorf("events on the wire %q, want %q", texts, p.events)
 	}
 	s.checkAudit(p.audit, len(p.events), revocations)
+	if !p.itself {
+		s.checkOffspring(p.living)
+	}
 	alive = append(alive, s.refreshing()...)
 	if got := strings.Join(alive, " "); got != p.living {
 		s.t.Errorf("living %q, want %q", got, p.living)

@@ -24,6 +24,8 @@ type ending struct {
 	unawaited bool
 	// everybody paths end others' credentials too.
 	everybody bool
+	// itself: what it ends is the offspring, and check looks at that.
+	itself bool
 	// aged paths need a token that was prepared longer ago than the refresh grace.
 	aged bool
 }
@@ -53,6 +55,7 @@ func endings() []ending {
 	rows = append(rows, endedByCommands()...)
 	rows = append(rows, endedForServices()...)
 	rows = append(rows, endedByReports()...)
+	rows = append(rows, endedOneByOne()...)
 	return rows
 }
 

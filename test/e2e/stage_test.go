@@ -22,6 +22,8 @@ type stage struct {
 	b       system.User      // the same by session B
 	spent   string           // a refresh token of session B that was used
 	service *system.Resource // that a row shuts out
+	worker  system.User
+	*offspring
 }
 
 // world is what all rows on one engine share.
@@ -72,7 +74,7 @@ func (s *stage) jti(token string) string {
 // names replaces ids by what rows call them.
 func (s *stage) names() *strings.Replacer {
 	return strings.NewReplacer(s.user.ID, "U", s.user.Session, "A", s.b.Session, "B", s.user.LiveKeyID, "KEY",
-		s.jti(s.user.Token), "JTI", s.jti(s.b.Token), "JTI-B")
+		s.jti(s.user.Token), "JTI", s.jti(s.b.Token), "JTI-B", s.jti(s.ofA["exchanged"]), "DERIVED", s.jti(s.grantOfA), "GRANT")
 }
 
 // credentials are what the resource service is asked with, by the names that rows give them.

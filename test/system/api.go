@@ -45,6 +45,14 @@ func (a Answer) Code() string {
 	return p.Code
 }
 
+// OAuthError returns the error of RFC 6749 that an answer of /oauth2 is.
+func (a Answer) OAuthError(t testing.TB) string {
+	t.Helper()
+	var e struct{ Error string }
+	a.Into(t, &e)
+	return e.Error
+}
+
 // Into decodes the body.
 func (a Answer) Into(t testing.TB, v any) {
 	t.Helper()

@@ -193,6 +193,7 @@ func (f *foundToken) lives(state store.State) error {
 		return errNotAlive
 	}
 	f.user = state.Credentials[0].User
+	f.user.Roles = liveness.Roles(state)
 	return nil
 }
 

@@ -258,3 +258,60 @@ func TestDerivedTokensEndWithTheFirstOfTheirParents(t *testing.T) {
 		wantError(t, err, ErrInvalidGrant, "")
 	})
 }
+
+// The roles of a derived token are those that subject and actor both have, at every moment.
+func TestADerivedTokenHasWhatBothHave(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		p := newWorkplace(t, w)
+		roles := func(user string, roles ...string) {
+			t.Helper()
+			if _, _, err := w.SetRoles(t.Context(), p.root, user, roles); err != nil {
+				t.Fatal(err)
+			}
+		}
+		has := func(token string, want ...string) {
+			t.Helper()
+			found, err := w.findToken(t.Context(), liveness.Introspected, token)
+			if err != nil || !slices.Equal(found.roles(), want) {
+				t.Errorf("it has %q, want %q: %v", found.roles(), want, err)
+			}
+		}
+		roles(p.user.ID, "editor", "reader", "user")
+		roles(p.client.UserID, "editor", "user", RoleDelegate)
+		grant, c := p.exchange(t, p.wantGrant())
+		if !slices.Equal(c.Roles, []string{"editor", "reader", "user"}) {
+			t.Errorf("the grant has %q", c.Roles)
+		}
+		token, _ := p.exchange(t, use(grant))
+		has(token.AccessToken, "editor", "user")
+		roles(p.user.ID, "admin", "user", RoleDelegate)
+		has(token.AccessToken, "user")
+		roles(p.user.ID, "editor", "user", RoleDelegate)
+		roles(p.client.UserID, "editor")
+		has(token.AccessToken, "editor")
+
+		fewer := p.wantGrant()
+		fewer.Scope = "user"
+		narrow, _ := p.exchange(t, fewer)
+		roles(p.client.UserID, "editor", "user")
+		token, _ = p.exchange(t, use(narrow))
+		has(token.AccessToken, "user")
+		more := use(narrow)
+		more.Scope = "editor user"
+		_, err := w.Exchange(t.Context(), p.client, more)
+		wantError(t, err, ErrInvalidScope, "")
+
+		k, err := w.CreateAPIKey(t.Context(), p.caller, NewAPIKey{Name: "narrow", Mode: events.ModeLive, Scopes: []string{"editor"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.client = w.authenticate(t, k.Key)
+		token, _ = p.exchange(t, use(grant)) // the user is their own worker
+		has(token.AccessToken, "editor")
+		own, err := w.ClientCredentials(t.Context(), p.client, TokenRequest{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		has(own.AccessToken, "editor")
+	})
+}

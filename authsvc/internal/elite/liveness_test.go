@@ -3,6 +3,7 @@ package elite
 import (
 	"context"
 	"encoding/json"
+	"slices"
 	"testing"
 	"time"
 
@@ -296,6 +297,30 @@ func TestCheckRefusesCredentialsThatNeverWere(t *testing.T) {
 			c.change(&r)
 			if a := w.check(t, r); a.Reason != c.want {
 				t.Errorf("%s: %q, want %q", name, a.Reason, c.want)
+			}
+		}
+	})
+}
+
+func TestCheckOfAnActorsTokenTellsTheRolesOfBoth(t *testing.T) {
+	eachEngine(t, func(t *testing.T, w *world) {
+		r := w.derived(t, w.parent(), w.keyParent())
+		r.KeyID = w.key.ID
+		for _, c := range []struct{ subject, actor, want []string }{
+			{[]string{"editor", "user"}, []string{"editor", "user"}, []string{"editor", "user"}},
+			{[]string{"editor", "user"}, []string{"user"}, []string{"user"}},
+			{[]string{"editor"}, []string{"admin", "editor", "user"}, []string{"editor"}},
+			{[]string{"editor"}, []string{}, []string{}},
+		} {
+			w.update(t, func(ctx context.Context, tx *store.Tx) error {
+				_, err := tx.SetAuthorization(ctx, r.Subject, c.subject, "free", false)
+				if err == nil {
+					_, err = tx.SetAuthorization(ctx, w.user.ID, c.actor, "free", false)
+				}
+				return err
+			})
+			if a := w.check(t, r); !a.Active || !slices.Equal(a.User.Roles, c.want) || a.User.ID != r.Subject {
+				t.Errorf("%v and %v: %+v %s", c.subject, c.actor, a.User, a.Reason)
 			}
 		}
 	})

@@ -78,6 +78,16 @@ func ownsKey(s store.State, i int) bool {
 	return i == 0 && slices.ContainsFunc(s.Credentials[1:], actor)
 }
 
+// Roles returns those of the subject of a token that lives; of a token that an actor got, those that the actor has, too. It is for
+// whoever asked to narrow them to what the token itself was given.
+func Roles(s store.State) []string {
+	own := s.Credentials[0]
+	if own.KeyID == "" || own.Key.UserID == own.Subject {
+		return own.User.Roles
+	}
+	return slices.DeleteFunc(slices.Clone(own.User.Roles), func(role string) bool { return !slices.Contains(own.KeyUser.Roles, role) })
+}
+
 // graver prefers what a user can't cure by waiting.
 func graver(a, b events.Reason) events.Reason {
 	if a == events.ReasonRevoked || b == Alive {

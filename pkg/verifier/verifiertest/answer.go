@@ -3,6 +3,7 @@ package verifiertest
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 
 	"github.com/tocsin-auth/tocsin/pkg/events"
 	"github.com/tocsin-auth/tocsin/pkg/verifier/internal/revset"
@@ -86,7 +87,12 @@ func (i *Issuer) checkToken(q events.CheckRequest, a *events.CheckAnswer) {
 		}
 	}
 	subject, _ := events.ParseID(q.Subject)
-	a.User = &i.users[subject].UserInfo
+	user := i.users[subject].UserInfo
+	if k := i.keyByID(q.KeyID); k != nil && k.owner.ID != q.Subject { // an actor's
+		lost := func(role string) bool { return !slices.Contains(k.owner.Roles, role) }
+		user.Roles = slices.DeleteFunc(slices.Clone(user.Roles), lost)
+	}
+	a.User = &user
 }
 
 func (i *Issuer) judge(p events.Parent, now int64) events.Reason {

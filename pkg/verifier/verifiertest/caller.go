@@ -121,8 +121,12 @@ func (i *Issuer) claims(p verifier.Principal, u *user, more map[string]any) map[
 	}
 	if p.Actor != "" {
 		actor := i.userOf(&verifier.Principal{Subject: p.Actor}, false)
-		c["act"] = map[string]any{"sub": p.Actor}
-		c["parents"] = []events.Parent{{JTI: i.newID(), Subject: p.Actor, TV: actor.tv}} // the actor's own token
+		c["act"] = map[string]any{"sub": p.Actor, "client_id": p.ClientID}
+		parent := events.Parent{Subject: p.Actor, TV: actor.tv, KeyID: p.KeyID} // the key, or else a token, of the actor
+		if p.KeyID == "" {
+			parent.JTI = i.newID()
+		}
+		c["parents"] = []events.Parent{parent}
 	}
 	for name := range maps.Keys(more) {
 		if _, taken := c[name]; taken || slices.Contains([]string{"nbf", "sid", "auth_time", "amr", "key_id", "act", "parents"}, name) {

@@ -237,9 +237,32 @@ func (c *Claims) valid() bool {
 		return false
 	}
 	for _, p := range c.Parents {
-		if p == (Parent{TV: p.TV}) {
-			return false // nothing could kill it
+		if !p.valid() {
+			return false
 		}
 	}
-	return c.Expires > 0 && c.IssuedAt > 0 && c.TV >= 0 && c.RV >= 0
+	return c.actorValid() && c.Expires > 0 && c.IssuedAt > 0 && c.TV >= 0 && c.RV >= 0
+}
+
+// valid holds for a parent that everything which ends it can end: each is of a user, of a version of that user's tokens, and
+// names what else it is.
+func (p Parent) valid() bool {
+	return !p.Subject.IsZero() && p.TV > 0 && p != Parent{Subject: p.Subject, TV: p.TV}
+}
+
+// actorValid holds for a token without an actor, and for one whose actor's credential is among its parents, with the API key
+// that it was issued to. Whose a key really is, authsvc's database knows; here it is who signed the token that says so.
+func (c *Claims) actorValid() bool {
+	if c.Actor == nil {
+		return true
+	}
+	if c.Actor.ClientID != "" && c.Actor.ClientID != c.ClientID {
+		return false
+	}
+	for _, p := range c.Parents {
+		if p.Subject.String() == c.Actor.Subject && (c.APIKeyID.IsZero() || p.APIKeyID == c.APIKeyID) {
+			return true
+		}
+	}
+	return false
 }

@@ -27,6 +27,7 @@ const (
 	testJTI      = "01980000-0000-7000-8000-000000000002"
 	testSession  = "01980000-0000-7000-8000-000000000003"
 	testKeyID    = "01980000-0000-7000-8000-000000000004"
+	testActor    = "01980000-0000-7000-8000-000000000005"
 )
 
 var public, private, _ = ed25519.GenerateKey(rand.Reader)
@@ -77,11 +78,25 @@ func id(t testing.TB, s string) events.ID {
 	return id
 }
 
+// actFor makes an exchanged token of claims, and then changes some; nil takes one away.
+func actFor(change map[string]any) func(map[string]any) {
+	return func(c map[string]any) {
+		c["client_id"], c["act"] = testKeyID, map[string]any{"sub": testActor, "client_id": testKeyID}
+		c["parents"] = []any{map[string]any{"sub": testActor, "tv": 9, "key_id": testKeyID}}
+		for name, value := range change {
+			if c[name] = value; value == nil {
+				delete(c, name)
+			}
+		}
+	}
+}
+
 func TestGoodTokenGivesItsClaims(t *testing.T) {
 	claims := goodClaims()
 	claims["key_id"] = testKeyID
-	claims["act"] = map[string]any{"sub": "worker", "client_id": testKeyID, "act": map[string]any{"sub": "inner"}}
-	claims["parents"] = []any{map[string]any{"jti": testJTI, "sid": testSession, "sub": testSubject, "tv": 8}, map[string]any{"key_id": testKeyID}}
+	claims["client_id"] = testKeyID
+	claims["act"] = map[string]any{"sub": testActor, "client_id": testKeyID, "act": map[string]any{"sub": "inner"}}
+	claims["parents"] = []any{map[string]any{"jti": testJTI, "sid": testSession, "sub": testSubject, "tv": 8}, map[string]any{"sub": testActor, "tv": 9, "key_id": testKeyID}}
 	claims["custom"] = map[string]any{"deep": []any{1.5e3, true, nil, "é\"\\"}}
 	got, err := verify(signEncoded(encode(goodHeader()), encode(claims)))
 	if err != nil {
@@ -90,10 +105,10 @@ func TestGoodTokenGivesItsClaims(t *testing.T) {
 	payload, _ := json.Marshal(claims)
 	want := &Claims{
 		KeyID: "k1", ID: id(t, testJTI), Subject: id(t, testSubject), SessionID: id(t, testSession), APIKeyID: id(t, testKeyID),
-		ClientID: "tocsin", Mode: events.ModeLive, Roles: []string{"user", "admin"}, RV: 7, TV: 8,
+		ClientID: testKeyID, Mode: events.ModeLive, Roles: []string{"user", "admin"}, RV: 7, TV: 8,
 		Expires: 2_000_000_900, IssuedAt: 2_000_000_000, AuthTime: 1_999_999_999,
-		Methods: []string{"pwd"}, Actor: &Actor{Subject: "worker", ClientID: testKeyID},
-		Parents: []Parent{{ID: id(t, testJTI), SessionID: id(t, testSession), Subject: id(t, testSubject), TV: 8}, {APIKeyID: id(t, testKeyID)}},
+		Methods: []string{"pwd"}, Actor: &Actor{Subject: testActor, ClientID: testKeyID},
+		Parents: []Parent{{ID: id(t, testJTI), SessionID: id(t, testSession), Subject: id(t, testSubject), TV: 8}, {Subject: id(t, testActor), TV: 9, APIKeyID: id(t, testKeyID)}},
 		Payload: string(payload),
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -213,6 +228,15 @@ func TestClaimRules(t *testing.T) {
 		"roles null":              {set("roles", nil), ErrMalformed},
 		"negative tv":             {set("tv", -1), ErrClaims},
 		"parent without ids":      {set("parents", []any{map[string]any{"tv": 3}}), ErrClaims},
+		"parent that is a user":   {set("parents", []any{map[string]any{"sub": testSubject, "tv": 3}}), ErrClaims},
+		"parent of nobody":        {set("parents", []any{map[string]any{"key_id": testKeyID, "tv": 3}}), ErrClaims},
+		"parent of no version":    {set("parents", []any{map[string]any{"sub": testSubject, "key_id": testKeyID}}), ErrClaims},
+		"actor":                   {actFor(nil), nil},
+		"actor with its key":      {actFor(map[string]any{"key_id": testKeyID}), nil},
+		"actor without parents":   {actFor(map[string]any{"parents": nil}), ErrClaims},
+		"actor with another key":  {actFor(map[string]any{"key_id": testSession}), ErrClaims},
+		"actor of another client": {actFor(map[string]any{"client_id": "tocsin"}), ErrClaims},
+		"actor not a parent":      {actFor(map[string]any{"act": map[string]any{"sub": testSubject}}), ErrClaims},
 		"nine parents":            {set("parents", make([]map[string]any, 9)), ErrMalformed},
 		"act as text":             {set("act", "worker"), ErrMalformed},
 	}
