@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"math"
 	"slices"
+	"strings"
 
 	"github.com/tocsin-auth/tocsin/pkg/events"
 )
@@ -105,7 +106,7 @@ func (tx *Tx) importEvents(ctx context.Context, all []SignedEvent) (Imported, er
 		if changed {
 			done.Effects++
 		}
-		if _, known := known[e.identity()]; changed || (!known && e.Until > tx.Now()) {
+		if _, known := known[e.identity()]; changed || (!known && e.matters(tx.Now())) {
 			done.Events++
 			if err := tx.announceAgain(ctx, e, changed); err != nil {
 				return done, err
@@ -113,6 +114,11 @@ func (tx *Tx) importEvents(ctx context.Context, all []SignedEvent) (Imported, er
 		}
 	}
 	return done, nil
+}
+
+// matters reports whether anybody still needs the event: verifiers, or this database itself, that knows nothing else of a token.
+func (e importing) matters(now int64) bool {
+	return e.Until > now || (strings.HasPrefix(e.target, jtiTarget) && e.At > now-revokedKept.Microseconds())
 }
 
 // The order of locks.

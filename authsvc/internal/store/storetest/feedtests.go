@@ -48,6 +48,7 @@ func RunFeed(t *testing.T, engine store.Engine) {
 		{"a range needs all of its rows", rangeNeedsAllRows},
 		{"the bytes of a range are given in order, until no more are wanted, and chains one by one", bodiesAreGivenInOrder},
 		{"pruning keeps what is needed", pruningKeeps},
+		{"pruning keeps revoked tokens for a day", pruningKeepsRevokedTokensForADay},
 	}
 	if engine == store.Postgres { // SQLite's transactions commit in the order in which they begin
 		tests = append(tests, test{"a transaction that commits late is numbered", lateCommitIsNumbered})
@@ -635,6 +636,36 @@ func bodiesAreGivenInOrder(t *testing.T, f *feedTest) {
 	}
 	if _, err := f.FeedChain(t.Context(), feedIssuer, f.at.Epoch, 11); !errors.Is(err, store.ErrNotFound) {
 		t.Error(err)
+	}
+}
+
+// Verifiers need it no more when it has lapsed, but a job grant, which this database judges alone, may live for a day.
+func pruningKeepsRevokedTokensForADay(t *testing.T, f *feedTest) {
+	f.acquire("a", store.FeedPosition{})
+	var jti string
+	update(t, f.DB, func(tx *store.Tx) error {
+		jti = tx.NewID()
+		_, err := tx.InsertEvent(t.Context(), store.NewEvent{Payload: events.TokenRevoked{JTI: jti}, Target: "jti:" + jti, Actor: "system"})
+		return err
+	})
+	other := f.commit(1)
+	f.number()
+	for _, c := range []struct {
+		after time.Duration
+		kept  bool
+	}{{23 * time.Hour, true}, {2 * time.Hour, false}} {
+		f.clock.Advance(c.after)
+		f.acquire("a", store.FeedPosition{})
+		f.commit(1)
+		f.number()
+		if more, err := f.PruneEvents(t.Context(), f.at.Epoch, f.at.Head); err != nil || more {
+			t.Fatal(more, err)
+		}
+		states, err := f.EventStates(t.Context(), other)
+		if err != nil || len(states) != 0 {
+			t.Errorf("%v %v", states, err)
+		}
+		same(t, c.kept, revoked(t, f.DB, jti))
 	}
 }
 

@@ -26,14 +26,16 @@ func newImportScene(t *testing.T, db *store.DB) *importScene {
 }
 
 // signed makes an event as the stream holds it; it lapses at until.
-func (s *importScene) signed(until int64, p events.Payload) store.SignedEvent {
+func (s *importScene) signed(until int64, p events.Payload) store.SignedEvent { return s.signedAt(1, until, p) }
+
+func (s *importScene) signedAt(at, until int64, p events.Payload) store.SignedEvent {
 	s.Helper()
 	content, err := events.EncodePayload(p)
 	if err != nil {
 		s.Fatal(err)
 	}
 	s.seq++
-	body, err := events.EncodeEvent(s.seq, p.Type(), 1, until, content)
+	body, err := events.EncodeEvent(s.seq, p.Type(), at, until, content)
 	if err != nil {
 		s.Fatal(err)
 	}
@@ -132,6 +134,27 @@ func importRedoesLapsedEvents(t *testing.T, db *store.DB) {
 	s := newImportScene(t, db)
 	s.take(store.Imported{Effects: 1, Events: 1}, s.signed(2, events.TokenRevoked{SessionID: s.session.ID}), s.signed(2, events.TokenRevoked{JTI: s.key.ID}))
 	s.take(store.Imported{}, s.signed(2, events.TokenRevoked{SessionID: s.session.ID}))
+}
+
+// A job grant lives for a day, whatever has lapsed, and nothing but the event tells that it, or the token that it is of, was revoked.
+func importKeepsRevokedTokensForADay(t *testing.T, db *store.DB) {
+	s := newImportScene(t, db)
+	for hours, want := range map[int64]int{23: 1, 25: 0} {
+		var jti string
+		update(t, db, func(tx *store.Tx) error { jti = tx.NewID(); return nil })
+		at := s.later - hours*hour
+		s.take(store.Imported{Events: want}, s.signedAt(at, at+hour, events.TokenRevoked{JTI: jti}))
+		same(t, want == 1, revoked(t, db, jti))
+	}
+}
+
+func revoked(t *testing.T, db *store.DB, jti string) bool {
+	t.Helper()
+	states, err := db.Ask(t.Context(), []store.Question{{Credentials: []store.Credential{{JTI: jti}}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return states[0].Credentials[0].JTIRevoked
 }
 
 func importNeverLoosens(t *testing.T, db *store.DB) {

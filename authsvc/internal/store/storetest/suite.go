@@ -45,6 +45,7 @@ func Run(t *testing.T, engine store.Engine) {
 		{"ids ascend and stay above the watermark", idsAscend},
 		{"an import redoes every effect, once", importRedoesEveryEffect},
 		{"an import redoes what has lapsed", importRedoesLapsedEvents},
+		{"an import keeps revoked tokens for a day", importKeepsRevokedTokensForADay},
 		{"an import never loosens", importNeverLoosens},
 		{"an import ends keys for good", importEndsKeysForGood},
 		{"an import keeps events of the unknown", importKeepsEventsOfTheUnknown},
