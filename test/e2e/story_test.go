@@ -19,6 +19,12 @@ type whoami struct {
 	Mode    string   `json:"mode"`
 	KeyID   string   `json:"key_id"`
 	Session string   `json:"session_id"`
+	Act     *act     `json:"act"`
+}
+
+type act struct {
+	Subject  string `json:"sub"`
+	ClientID string `json:"client_id"`
 }
 
 func TestOneGuaranteeACredentialDiesEverywhere(t *testing.T) {

@@ -315,3 +315,76 @@ func TestADerivedTokenHasWhatBothHave(t *testing.T) {
 		has(own.AccessToken, "editor")
 	})
 }
+
+func TestDerivedTokensAndGrantsEndOnTheSecond(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		p := newWorkplace(t, w)
+		p.toWholeSecond(t)
+		token, c := p.exchange(t, p.ofToken())
+		w.clock.Advance(time.Duration(c.Expires-c.IssuedAt)*time.Second - time.Second)
+		if !w.alive(t, token.AccessToken) {
+			t.Error("a token is dead before its time")
+		}
+		w.clock.Advance(time.Second)
+		if w.alive(t, token.AccessToken) {
+			t.Error("a token outlives its time")
+		}
+		p.toWholeSecond(t)
+		grant, c := p.exchange(t, p.wantGrant())
+		w.clock.Advance(time.Duration(c.Expires-c.IssuedAt)*time.Second - 2*time.Second)
+		if issued, _ := p.exchange(t, use(grant)); issued.ExpiresIn > 2 {
+			t.Errorf("a token outlives its job grant by %d s", issued.ExpiresIn-2)
+		}
+		w.clock.Advance(2 * time.Second)
+		_, err := w.Exchange(t.Context(), p.client, use(grant))
+		wantError(t, err, ErrInvalidGrant, "")
+	})
+}
+
+// toWholeSecond sets the clock to the beginning of the next second, of which a test then uses little.
+func (s *scene) toWholeSecond(t *testing.T) {
+	t.Helper()
+	s.update(t, func(tx *store.Tx) error {
+		s.clock.Advance(time.Duration(1e6-tx.Now()%1e6) * time.Microsecond)
+		return nil
+	})
+}
+
+// numberAll gives all events numbers, as the dispatcher does, and returns their epoch and the last number.
+func (w *world) numberAll(t *testing.T) (epoch string, head uint64) {
+	t.Helper()
+	lease, err := w.db.AcquireFeed(t.Context(), store.LeaseRequest{Holder: "test", Issuer: "http://auth.test", Life: time.Minute, Alone: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	numbered, err := w.db.NumberEvents(t.Context(), store.NumberRequest{Term: lease.Term, At: lease.FeedPosition, Life: time.Minute, CarryOver: true})
+	if err != nil || numbered.More {
+		t.Fatalf("%+v, %v", numbered, err)
+	}
+	return numbered.Epoch, numbered.Head
+}
+
+// The jti of what a grant is of is remembered for as long as the grant, not only for as long as verifiers need its event.
+func TestAJobGrantDoesNotComeBackWhenTheEventLapses(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		p := newWorkplace(t, w)
+		grant, _ := p.exchange(t, p.wantGrant())
+		other, c := p.exchange(t, p.wantGrantOfKey())
+		for _, jti := range []string{p.caller.TokenID, c.ID} {
+			if _, err := w.Revoke(t.Context(), p.root, Revocation{JTI: &jti}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		epoch, head := w.numberAll(t)
+		for _, hours := range []time.Duration{0, 23} {
+			w.clock.Advance(hours * time.Hour)
+			if _, err := w.db.PruneEvents(t.Context(), epoch, head+1); err != nil {
+				t.Fatal(err)
+			}
+			for _, dead := range []DerivedToken{grant, other} {
+				_, err := w.Exchange(t.Context(), p.client, use(dead))
+				wantError(t, err, ErrInvalidGrant, "")
+			}
+		}
+	})
+}

@@ -26,7 +26,9 @@ func newImportScene(t *testing.T, db *store.DB) *importScene {
 }
 
 // signed makes an event as the stream holds it; it lapses at until.
-func (s *importScene) signed(until int64, p events.Payload) store.SignedEvent { return s.signedAt(1, until, p) }
+func (s *importScene) signed(until int64, p events.Payload) store.SignedEvent {
+	return s.signedAt(1, until, p)
+}
 
 func (s *importScene) signedAt(at, until int64, p events.Payload) store.SignedEvent {
 	s.Helper()
