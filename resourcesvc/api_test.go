@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/tocsin-auth/tocsin/pkg/verifier"
+	"github.com/tocsin-auth/tocsin/resourcesvc/internal/exchange"
 )
 
 const (
@@ -52,6 +53,11 @@ type service struct {
 
 func newService(t *testing.T, databaseURL string, g guard) service {
 	t.Helper()
+	return newServiceWith(t, databaseURL, g, nil)
+}
+
+func newServiceWith(t *testing.T, databaseURL string, g guard, issuer *exchange.Client) service {
+	t.Helper()
 	db, err := openStore(t.Context(), databaseURL)
 	if err != nil {
 		t.Fatal(err)
@@ -62,7 +68,7 @@ func newService(t *testing.T, databaseURL string, g guard) service {
 		}
 	})
 	log := slog.New(slog.DiscardHandler)
-	a := &api{guard: g, store: db, showroom: newShowroom(db, log), rules: jobRules{30 * time.Second, 3}, metrics: prometheus.NewRegistry(), log: log, stopping: t.Context().Done()}
+	a := &api{guard: g, store: db, showroom: newShowroom(db, log), rules: jobRules{30 * time.Second, 3}, issuer: issuer, metrics: prometheus.NewRegistry(), log: log, stopping: t.Context().Done()}
 	var tasks sync.WaitGroup
 	tasks.Go(func() { a.showroom.run(t.Context()) })
 	t.Cleanup(tasks.Wait)

@@ -62,9 +62,9 @@ func (s *store) job(ctx context.Context, user, id string) (job, error) {
 	return j, nil
 }
 
-// claim gives a job to a worker until its lease ends. A job that was tried often enough fails here, so that one that kills
+// claim gives a job to a worker until its lease ends: one without a grant to its user's own worker only. A job that was tried often enough fails here, so that one that kills
 // its workers does too.
-func (s *store) claim(ctx context.Context, user, id string, rules jobRules) (claim, error) {
+func (s *store) claim(ctx context.Context, user, id string, rules jobRules, ownWorker bool) (claim, error) {
 	now := s.now()
 	_, err := s.db.ExecContext(ctx,
 		`UPDATE ai_jobs SET status = 'failed', reason = $4, job_grant = NULL, ended_at = $3
@@ -77,8 +77,9 @@ func (s *store) claim(ctx context.Context, user, id string, rules jobRules) (cla
 	var grant sql.NullString
 	err = s.db.QueryRowContext(ctx,
 		`UPDATE ai_jobs SET status = 'running', claims = claims + 1, tries = tries + 1, due_at = $4
-		 WHERE user_id = $1 AND job_id = $2 AND `+isOpen+` AND due_at <= $3 RETURNING claims, job_grant`,
-		user, id, now.UnixMicro(), now.Add(rules.Lease).UnixMicro()).Scan(&c.Claim, &grant)
+		 WHERE user_id = $1 AND job_id = $2 AND `+isOpen+` AND due_at <= $3 AND ($5 OR job_grant IS NOT NULL)
+		 RETURNING claims, job_grant`,
+		user, id, now.UnixMicro(), now.Add(rules.Lease).UnixMicro(), ownWorker).Scan(&c.Claim, &grant)
 	c.Grant = grant.String
 	if !errors.Is(err, sql.ErrNoRows) {
 		return c, inDB("claim a job", err)

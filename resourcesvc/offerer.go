@@ -16,6 +16,7 @@ const (
 	// sweepEvery is how late a job may come to the queue that is due again, or whose service was killed between the commit and
 	// the offer.
 	sweepEvery = time.Second
+	awayEvery  = 3 * time.Second
 	// ensureEvery is how late a stream that was lost is noticed.
 	ensureEvery = 5 * time.Second
 	// recheckEvery is how late single messages are noticed that were lost.
@@ -37,6 +38,7 @@ type offerer struct {
 	stream    time.Time // when the stream was made
 	ensured   time.Time
 	rechecked time.Time
+	behind    queue.Message // how far a recheck has come; empty: none has begun
 	away      bool
 }
 
@@ -63,35 +65,37 @@ func (o *offerer) wake() {
 	}
 }
 
-// run offers until ctx ends.
+// run offers until ctx ends. While the queue is away, jobs that come don't make it look: each would find the same.
 func (o *offerer) run(ctx context.Context) {
-	ticker := time.NewTicker(sweepEvery)
-	defer ticker.Stop()
 	for {
 		err := o.sweep(ctx)
-		switch {
-		case ctx.Err() != nil:
+		if ctx.Err() != nil {
 			return
-		case err != nil && !o.away:
-			o.log.WarnContext(ctx, "jobs wait until the queue is back", "err", err)
-		case err == nil && o.away:
-			o.log.InfoContext(ctx, "the job queue is back")
 		}
-		o.away = err != nil
+		o.note(ctx, err)
+		woken, pause := o.woken, sweepEvery
+		if o.away {
+			woken, pause = nil, awayEvery
+		}
+		timer := time.NewTimer(pause)
 		select {
-		case <-o.woken:
-		case <-ticker.C:
+		case <-woken:
+		case <-timer.C:
 		case <-ctx.Done():
-			return
 		}
-		if o.away { // each further job would find the same
-			select {
-			case <-ticker.C:
-			case <-ctx.Done():
-				return
-			}
-		}
+		timer.Stop()
 	}
+}
+
+// note logs changes only.
+func (o *offerer) note(ctx context.Context, err error) {
+	switch {
+	case err != nil && !o.away:
+		o.log.WarnContext(ctx, "jobs wait until the queue is back", "err", err)
+	case err == nil && o.away:
+		o.log.InfoContext(ctx, "the job queue is back")
+	}
+	o.away = err != nil
 }
 
 // sweep offers what is due. After a stream was lost, and once in a while, it offers what waits on it again.
@@ -122,13 +126,16 @@ func (o *offerer) ensure(ctx context.Context) error {
 		return err
 	}
 	o.ensured = now
-	if made.Equal(o.stream) && now.Sub(o.rechecked) < recheckEvery {
+	if !made.Equal(o.stream) {
+		o.stream, o.rechecked, o.behind = made, time.Time{}, queue.Message{}
+	}
+	if now.Sub(o.rechecked) < recheckEvery {
 		return nil
 	}
 	if err := o.recheck(ctx); err != nil {
 		return err
 	}
-	o.stream, o.rechecked = made, now
+	o.rechecked = now
 	return nil
 }
 
@@ -138,18 +145,21 @@ func (o *offerer) makeStream(ctx context.Context) (made time.Time, err error) {
 	return queue.Ensure(ctx, o.js, o.replicas)
 }
 
-// recheck offers all jobs that wait.
+// recheck offers all jobs that wait. After an error it goes on where it was.
 func (o *offerer) recheck(ctx context.Context) error {
-	var after queue.Message
 	for {
-		jobs, err := o.store.waiting(ctx, after, offerAtOnce)
-		if err != nil || len(jobs) == 0 {
+		jobs, err := o.store.waiting(ctx, o.behind, offerAtOnce)
+		if err != nil {
 			return err
+		}
+		if len(jobs) == 0 {
+			o.behind = queue.Message{}
+			return nil
 		}
 		if err := o.offer(ctx, jobs); err != nil {
 			return err
 		}
-		after = jobs[len(jobs)-1]
+		o.behind = jobs[len(jobs)-1]
 	}
 }
 

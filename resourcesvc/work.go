@@ -59,7 +59,7 @@ func (a *api) claimJob(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	c, err := a.store.claim(r.Context(), user, id, a.rules)
+	c, err := a.store.claim(r.Context(), user, id, a.rules, false)
 	if err != nil {
 		return err
 	}
@@ -105,7 +105,7 @@ func (a *api) claimDue(r *http.Request) (claim, error) {
 	if err != nil {
 		return claim{}, err
 	}
-	c, err := a.store.claim(r.Context(), user, id, a.rules)
+	c, err := a.store.claim(r.Context(), user, id, a.rules, true)
 	if errors.Is(err, errTaken) || errors.Is(err, errOver) {
 		return claim{}, errNotFound
 	}
@@ -192,7 +192,7 @@ func (a *api) end(r *http.Request, user, id string, in ending) error {
 	status := in.Outcome
 	switch {
 	case in.Outcome == outcomeReturned:
-		return a.store.putBack(ctx, user, id, in.Claim, backoff(1), false)
+		return a.store.putBack(ctx, user, id, in.Claim, backoff(int(min(in.Claim, 100))), false)
 	case in.Outcome == outcomeRetry && tries < a.rules.Tries:
 		return a.store.putBack(ctx, user, id, in.Claim, backoff(tries), true)
 	case in.Outcome == outcomeRetry:
@@ -210,7 +210,7 @@ const (
 	maxPause   = 5 * time.Minute
 )
 
-// backoff is the pause after so many tries: twice as long each time, and anything between half and all of it, so that jobs that
+// backoff is the pause after so many tries, or claims: twice as long each time, and anything between half and all of it, so that jobs that
 // failed together don't come back together.
 func backoff(tries int) time.Duration {
 	pause := min(firstPause<<min(max(tries-1, 0), 16), maxPause)

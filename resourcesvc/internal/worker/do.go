@@ -138,7 +138,7 @@ const early = 30 * time.Second
 // authorization returns a credential of the job's user: a token for which the grant is exchanged, or the worker's own key,
 // which is that user's.
 func (as *acting) authorization(ctx context.Context) (string, error) {
-	if as.job.Grant == "" {
+	if as.job.own {
 		return as.w.own(), nil
 	}
 	if time.Until(as.token.Expires) < early {
@@ -170,9 +170,13 @@ func (as *acting) refused(who string, err error) error {
 	switch {
 	case errors.As(err, &u):
 		return u
+	case errors.Is(err, errGone): // over by now, or it never was this user's
+		return &unfinished{failed, who + " knows no such job of this user", nil}
+	case errors.Is(err, errBusy): // perhaps with this job only: others may go on
+		return &unfinished{returned, who + " is busy", nil}
 	case errors.Is(err, errAway):
 		return &unfinished{returned, who + " is away", fmt.Errorf("%s: %w", who, err)}
-	case errors.As(err, &r) && r.status == http.StatusUnauthorized && as.job.Grant == "":
+	case errors.As(err, &r) && r.status == http.StatusUnauthorized && as.job.own:
 		return &unfinished{returned, "the worker's key is refused", fmt.Errorf("%w: %s", errOwnKey, r.code)}
 	case errors.As(err, &r):
 		return &unfinished{retry, who + ": " + r.Error(), nil}

@@ -16,8 +16,10 @@ import (
 var (
 	// errOwnKey means that the service refuses the worker's own key.
 	errOwnKey = errors.New("the service refuses it")
-	// errAway means that nobody answered, or with "not now".
+	// errAway means that nobody was there.
 	errAway = errors.New("it can't be asked right now")
+	// errBusy is an answer of "not now".
+	errBusy = errors.New("it can't answer right now")
 	// errGone means that the job is no longer this worker's.
 	errGone = errors.New("the job is another worker's, or over")
 )
@@ -55,6 +57,7 @@ type assignment struct {
 	Grant   string `json:"grant"`
 
 	path string // where the claim is renewed and ended
+	own  bool   // the job is that of the worker's key's user
 }
 
 func (a *assignment) lease() time.Duration { return time.Duration(a.LeaseMS) * time.Millisecond }
@@ -73,12 +76,12 @@ func (s service) claimAny(ctx context.Context, own string, wait time.Duration) (
 	if err == nil && a.Claim == 0 {
 		return nil, nil
 	}
-	a.path = "/v1/ai/jobs/" + url.PathEscape(a.JobID)
+	a.path, a.own = "/v1/ai/jobs/"+url.PathEscape(a.JobID), true
 	return &a, a.check(err)
 }
 
 func (a *assignment) check(err error) error {
-	if err == nil && (a.JobID == "" || a.Claim < 1 || a.LeaseMS < 1) {
+	if err == nil && (a.JobID == "" || a.Claim < 1 || a.LeaseMS < 1 || a.own == (a.Grant != "")) {
 		return fmt.Errorf("%w: its claim makes no sense", errAway)
 	}
 	return err
@@ -182,7 +185,7 @@ func decode(status int, body []byte, out any) error {
 	_ = json.Unmarshal(body, &p) // who answers without a code has none
 	switch {
 	case status == http.StatusTooManyRequests, status == http.StatusServiceUnavailable:
-		return fmt.Errorf("%w: it answered %d", errAway, status)
+		return fmt.Errorf("%w: it answered %d", errBusy, status)
 	case status == http.StatusNotFound || status == http.StatusConflict:
 		return fmt.Errorf("%w: it answered %d", errGone, status)
 	}
