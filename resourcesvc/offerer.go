@@ -20,7 +20,7 @@ const (
 	// ensureEvery is how late a stream that was lost is noticed.
 	ensureEvery = 5 * time.Second
 	// recheckEvery is how late single messages are noticed that were lost.
-	recheckEvery = 5 * time.Minute
+	recheckEvery = time.Minute
 	offerTimeout = 5 * time.Second
 	offerAtOnce  = 256
 )

@@ -35,7 +35,7 @@ func TestIntegrityWithoutTrustShippedPermissionsOnThreeNodes(t *testing.T) {
 }
 
 func testPermissions(t *testing.T, b bus, replicas int) {
-	p := &permissionTest{b: b}
+	p := &permissionTest{b: b, replicas: replicas}
 	p.feed, p.feedErrors = p.connect(t, natstest.AuthFeed)
 	p.reply, p.replyErrors = p.connect(t, natstest.AuthReply)
 	p.cars, p.carsErrors = p.connect(t, "cars")
@@ -53,10 +53,12 @@ func testPermissions(t *testing.T, b bus, replicas int) {
 	t.Run("replayed old messages stay in their own account", p.replayStaysAtHome)
 	t.Run("the answering connection publishes answers only", p.replyPublishesNothingElse)
 	t.Run("a missing responder shows at once", p.noResponders)
+	t.Run("a service has a bounded queue of its own", p.serviceHasAQueue)
 }
 
 type permissionTest struct {
 	b                                   bus
+	replicas                            int
 	feed, reply, cars, jobs             *nats.Conn
 	feedErrors, replyErrors, carsErrors chan error
 }

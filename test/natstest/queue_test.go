@@ -1,0 +1,86 @@
+package natstest_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// serviceHasAQueue does what a service and its workers do with their job queue, and finds that it is in nobody else's account.
+func (p *permissionTest) serviceHasAQueue(t *testing.T) {
+	drainErrors(p.carsErrors)
+	ctx, cancel := context.WithTimeout(t.Context(), within)
+	defer cancel()
+	js, err := jetstream.New(p.cars)
+	if err != nil {
+		t.Fatal(err)
+	}
+	queue := jetstream.StreamConfig{Name: "JOBS", Subjects: []string{"jobs.>"}, Retention: jetstream.WorkQueuePolicy, MaxBytes: 48 << 20,
+		Storage: jetstream.FileStorage, Replicas: p.replicas}
+	for range 2 { // made, and brought up to date
+		if _, err := js.CreateOrUpdateStream(ctx, queue); err != nil {
+			t.Fatal(err)
+		}
+	}
+	consumer, err := js.CreateOrUpdateConsumer(ctx, "JOBS", jetstream.ConsumerConfig{Durable: "workers", AckPolicy: jetstream.AckExplicitPolicy})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := js.Publish(ctx, "jobs.u.x", []byte("job"), jetstream.WithExpectLastSequencePerSubject(0)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := js.Publish(ctx, "jobs.u.x", []byte("job"), jetstream.WithExpectLastSequencePerSubject(0)); !isThere(err) {
+		t.Errorf("a job that is on the queue already: %v", err)
+	}
+	if consumer, err = js.Consumer(ctx, "JOBS", "workers"); err != nil {
+		t.Fatal(err)
+	}
+	message, err := consumer.Next(jetstream.FetchMaxWait(within))
+	if err != nil || string(message.Data()) != "job" {
+		t.Fatal(message, err)
+	}
+	for err = message.DoubleAck(ctx); err == nil || isThere(err); { // between nodes, what was taken leaves a moment later
+		if _, err = js.Publish(ctx, "jobs.u.x", []byte("job"), jetstream.WithExpectLastSequencePerSubject(0)); err == nil {
+			break
+		}
+	}
+	if err != nil {
+		t.Errorf("once more, after it was taken: %v", err)
+	}
+	elsewhere, err := jetstream.New(p.jobs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := elsewhere.Stream(ctx, "JOBS"); !errors.Is(err, jetstream.ErrStreamNotFound) {
+		t.Errorf("another service's queue: %v", err)
+	}
+	p.queueIsBounded(t, js)
+}
+
+func isThere(err error) bool {
+	var refused *jetstream.APIError
+	return errors.As(err, &refused) && (refused.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence ||
+		refused.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequenceConstant)
+}
+
+func (p *permissionTest) queueIsBounded(t *testing.T, js jetstream.JetStream) {
+	for _, subject := range []string{
+		"$JS.API.STREAM.CREATE.MORE", "$JS.API.STREAM.DELETE.JOBS", "$JS.API.STREAM.PURGE.JOBS", "$JS.API.STREAM.MSG.GET.JOBS",
+		"$JS.API.CONSUMER.CREATE.JOBS", "$JS.API.CONSUMER.CREATE.JOBS.other", "$JS.API.CONSUMER.CREATE.JOBS.workers.jobs.u.x",
+		"$JS.API.CONSUMER.DURABLE.CREATE.JOBS.workers", "$JS.API.CONSUMER.DELETE.JOBS.workers", "$JS.ACK.TOCSIN.workers.1.1.1.1.1",
+		"$JS.API.STREAM.INFO.TOCSIN", "$JS.API.CONSUMER.MSG.NEXT.TOCSIN.workers",
+	} {
+		if err := p.cars.PublishRequest(subject, p.cars.NewRespInbox(), []byte("{}")); err != nil {
+			t.Fatal(err)
+		}
+		refused(t, p.carsErrors, subject)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), within)
+	defer cancel()
+	if _, err := js.UpdateStream(ctx, jetstream.StreamConfig{Name: "JOBS", Subjects: []string{"jobs.>"}, Retention: jetstream.WorkQueuePolicy,
+		Storage: jetstream.FileStorage, MaxBytes: 1 << 30, Replicas: p.replicas}); err == nil {
+		t.Error("the queue may be larger than the account's limit")
+	}
+}
