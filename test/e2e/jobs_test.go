@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
+
 	"github.com/tocsin-auth/tocsin/test/system"
 )
 
@@ -348,6 +350,129 @@ func TestJobsAUsersOwnWorkerDoesThatUsersJobsAndNoOthers(t *testing.T) {
 		s.work(t) // finds alice's over, and does bob's
 		if got := awaitJob(t, s.r, s.bob.Auth(), "same"); got.Status != "done" || !strings.Contains(string(got.Result), s.bob.ID) {
 			t.Errorf("bob's: %+v", got)
+		}
+	})
+}
+
+func TestJobsAMessageMovesNoTenant(t *testing.T) {
+	onEachEngineWithJobs(t, func(t *testing.T, s *jobs) {
+		nc := connectAs(t, s.Auth, "resourcesvc")
+		queueJob(t, s.r, s.bob.Auth(), "bobs", "bob's")
+		queueJob(t, s.r, s.alice.Auth(), "same", "alice's")
+		queueJob(t, s.r, s.bob.Auth(), "same", "bob's")
+		for i, forged := range []string{
+			`{"user_id":"` + s.alice.ID + `","job_id":"bobs"}`,
+			`{"user_id":"` + s.worker.ID + `","job_id":"same"}`,
+			`{"user_id":"../../../cars","job_id":"x"}`,
+			`{"user_id":"` + s.alice.ID + `","job_id":"same","grant":"x","tenant":"` + s.bob.ID + `"}`,
+			`{"user_id":"` + s.bob.ID + `"}`, `[]`, ``,
+		} {
+			if _, err := nc.Request(fmt.Sprintf("jobs.%s.forged%d", s.alice.ID, i), []byte(forged), 5*time.Second); err != nil {
+				t.Fatal(err)
+			}
+		}
+		w := s.work(t)
+		for _, of := range []struct {
+			system.User
+			id string
+		}{{s.bob, "bobs"}, {s.alice, "same"}, {s.bob, "same"}} {
+			got := awaitJob(t, s.r, of.Auth(), of.id)
+			if got.Status != "done" || !strings.Contains(string(got.Result), `"subject":"`+of.ID) {
+				t.Errorf("%s of %s: %+v", of.id, of.Name, got)
+			}
+		}
+		if got := s.r.Do(t, "GET", "/v1/ai/jobs/bobs", s.alice.Auth(), nil); got.Status != 404 {
+			t.Errorf("alice has bob's job: %v", got)
+		}
+		if got := s.r.Do(t, "GET", "/v1/ai/jobs/same", s.worker.Auth(), nil); got.Status != 404 {
+			t.Errorf("the worker has a job: %v", got)
+		}
+		if w.Ended() {
+			t.Error("the worker ended")
+		}
+	})
+}
+
+// connectAs connects as a service does.
+func connectAs(t *testing.T, a *system.Auth, service string) *nats.Conn {
+	t.Helper()
+	seed, err := nats.NkeyOptionFromSeed(filepath.Join(a.DataDir, "nats", service+".nk"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	nc, err := nats.Connect(a.NATSURL, seed, nats.CustomInboxPrefix("_INBOX_"+service))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	return nc
+}
+
+func TestJobsOfAUserDisabledMeanwhileKeepNoResult(t *testing.T) {
+	onEachEngineWithJobs(t, func(t *testing.T, s *jobs) {
+		asked, goOn := make(chan struct{}, 16), make(chan struct{})
+		slow := computer(t, func(w http.ResponseWriter, q *http.Request) {
+			asked <- struct{}{}
+			select {
+			case <-goOn:
+			case <-q.Context().Done():
+			}
+			_, _ = io.WriteString(w, `"too late"`)
+		})
+		s.work(t, slow)
+		queueJob(t, s.r, s.alice.Auth(), "j", 1)
+		<-asked
+		status := path("/v1/admin/users/%s/status?wait=fleet", s.alice.ID)
+		s.Must(t, 200, "PUT", status, s.admin.Auth(), map[string]any{"disabled": true})
+		close(goOn)
+		s.awaitFailure(t, "refused", s.alice.ID, "j")
+		s.Must(t, 200, "PUT", status, s.admin.Auth(), map[string]any{"disabled": false})
+		if got := awaitJob(t, s.r, system.Key(s.alice.LiveKey), "j"); got.Status != "refused" || got.Result != nil {
+			t.Errorf("%+v", got)
+		}
+	})
+}
+
+func TestJobsAFrozenWorkersJobIsAnothersAndHasOneResult(t *testing.T) {
+	onEachEngineWithJobs(t, func(t *testing.T, s *jobs) {
+		asked, goOn := make(chan struct{}, 16), make(chan struct{})
+		slow := computer(t, func(w http.ResponseWriter, _ *http.Request) {
+			asked <- struct{}{}
+			<-goOn
+			_, _ = io.WriteString(w, `"of the frozen one"`)
+		})
+		queueJob(t, s.r, s.alice.Auth(), "j", 1)
+		frozen := s.work(t, slow)
+		<-asked
+		frozen.Freeze(t)
+		s.work(t)
+		got := awaitJob(t, s.r, s.alice.Auth(), "j")
+		close(goOn)
+		frozen.Thaw()
+		frozen.Stop(t)
+		if again := awaitJob(t, s.r, s.alice.Auth(), "j"); got.Status != "done" || string(again.Result) != string(got.Result) || strings.Contains(string(got.Result), "frozen") {
+			t.Errorf("%+v, then %+v", got, again)
+		}
+	})
+}
+
+func TestJobsADelegatedCredentialQueuesNone(t *testing.T) {
+	onEachEngineWithJobs(t, func(t *testing.T, s *jobs) {
+		derived := make(chan string, 1)
+		tells := computer(t, func(w http.ResponseWriter, q *http.Request) {
+			derived <- q.Header.Get("Authorization")
+			_, _ = io.WriteString(w, `1`)
+		})
+		s.work(t, tells)
+		queueJob(t, s.r, s.alice.Auth(), "j", 1)
+		authorization := <-derived
+		awaitJob(t, s.r, s.alice.Auth(), "j")
+		got := s.r.Do(t, "POST", "/v1/ai/jobs", authorization, map[string]any{"job_id": "chain", "payload": 1})
+		if got.Status != 403 {
+			t.Errorf("%v", got)
+		}
+		if got := s.Do(t, "GET", "/v1/me", authorization, nil); got.Status/100 == 2 {
+			t.Errorf("authsvc took it: %v", got)
 		}
 	})
 }
