@@ -24,8 +24,7 @@ func (p *permissionTest) serviceHasAQueue(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	consumer, err := js.CreateOrUpdateConsumer(ctx, "JOBS", jetstream.ConsumerConfig{Durable: "workers", AckPolicy: jetstream.AckExplicitPolicy})
-	if err != nil {
+	if _, err := js.CreateOrUpdateConsumer(ctx, "JOBS", jetstream.ConsumerConfig{Durable: "workers", AckPolicy: jetstream.AckExplicitPolicy}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := js.Publish(ctx, "jobs.u.x", []byte("job"), jetstream.WithExpectLastSequencePerSubject(0)); err != nil {
@@ -34,7 +33,8 @@ func (p *permissionTest) serviceHasAQueue(t *testing.T) {
 	if _, err := js.Publish(ctx, "jobs.u.x", []byte("job"), jetstream.WithExpectLastSequencePerSubject(0)); !isThere(err) {
 		t.Errorf("a job that is on the queue already: %v", err)
 	}
-	if consumer, err = js.Consumer(ctx, "JOBS", "workers"); err != nil {
+	consumer, err := js.Consumer(ctx, "JOBS", "workers")
+	if err != nil {
 		t.Fatal(err)
 	}
 	message, err := consumer.Next(jetstream.FetchMaxWait(within))
