@@ -220,9 +220,10 @@ func (w *work) afterAllIssued(ctx context.Context) (int64, error) {
 	return now + 1, err
 }
 
-// RevokeToken is RFC 7009: it ends an access token of ours, the session of a refresh token, or an API key. Tokens that
-// are unknown or dead are no error; one that has only just expired is revoked all the same. Holding the token is the
-// right to revoke it, whosever it is: the audit log names the caller as the actor, and the token's user beside it.
+// RevokeToken is RFC 7009: it ends an access token or job grant of ours, the session of a refresh token, or an API key. Tokens that
+// are unknown or dead for good are no error. What is only suspended, or has expired while job grants may rest on it, is revoked all the
+// same. Holding the token is the right to revoke it, whosever it is: the audit log names the caller as the actor, and the token's user
+// beside it.
 func (s *Service) RevokeToken(ctx context.Context, c Caller, token string) (Change, error) {
 	return s.changeBriefly(ctx, c, func(w *work) error {
 		err := s.revokeHeld(ctx, w, token)
@@ -234,28 +235,51 @@ func (s *Service) RevokeToken(ctx context.Context, c Caller, token string) (Chan
 }
 
 func (s *Service) revokeHeld(ctx context.Context, w *work, token string) error {
-	held := func(user store.User) deed {
-		return deed{action: "token.revoked", reason: "by its holder", detail: map[string]any{"user": user.ID, "client_id": w.by.KeyID}}
+	held := func(user string) deed {
+		return deed{action: "token.revoked", reason: "by its holder", detail: map[string]any{"user": user, "client_id": w.by.KeyID}}
 	}
 	if looksLikeRefreshToken(token) {
 		f, err := w.lockFamily(ctx, token)
 		if err != nil {
 			return err
 		}
-		return w.endSession(ctx, f.session.ID, held(f.user))
+		return w.endSession(ctx, f.session.ID, held(f.user.ID))
 	}
 	if _, err := apikey.Parse(token); err == nil {
-		key, user, err := readKey(ctx, w.Tx, token)
+		key, user, _, err := w.APIKeyWithUser(ctx, hashSecret(token))
 		if err != nil {
 			return err
 		}
-		return w.revokeKey(ctx, key.ID, held(user))
+		return w.revokeKey(ctx, key.ID, held(user.ID))
 	}
-	found, err := s.readToken(ctx, w.Tx, token, w.Now()-expiryMargin.Microseconds())
+	claims, err := s.revocable(ctx, w.Tx, token)
 	if err != nil {
 		return err
 	}
-	return w.revokeJTI(ctx, found.claims.ID, held(found.user))
+	return w.revokeJTI(ctx, claims.ID, held(claims.Subject))
+}
+
+// revocable returns the claims of a token of ours that may live, or live again, or that a living job grant may rest on. The error is
+// errNotAlive for others.
+func (s *Service) revocable(ctx context.Context, tx *store.Tx, token string) (accessClaims, error) {
+	found, err := s.readSigned(ctx, tx, token)
+	if err != nil {
+		return accessClaims{}, err
+	}
+	kept := JobGrantTTL + expiryMargin
+	if found.claims.Expires*1e6 <= tx.Now()-kept.Microseconds() {
+		return accessClaims{}, errNotAlive
+	}
+	state, err := tx.Ask(ctx, found.question)
+	if err != nil {
+		return accessClaims{}, err
+	}
+	own := state.Credentials[0]
+	sessionEnded := own.SessionID != "" && (own.Session.ID == "" || own.Session.EndedAt != nil)
+	if own.User.ID == "" || own.TV < own.User.TV || sessionEnded {
+		return accessClaims{}, errNotAlive
+	}
+	return found.claims, nil
 }
 
 // RevocationEntry is one event that still matters to verifiers.

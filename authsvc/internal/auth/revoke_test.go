@@ -2,6 +2,7 @@ package auth
 
 import (
 	"encoding/json"
+	"errors"
 	"testing"
 	"time"
 
@@ -45,19 +46,59 @@ func TestRevokingAllEndsWhatAClockAheadIssued(t *testing.T) {
 	})
 }
 
-// Verifiers grant exp a leeway: a token that has only just expired is still accepted, and is revoked like any other.
-func TestTokensThatHaveJustExpiredAreRevoked(t *testing.T) {
+// Verifiers grant exp a leeway, and a job grant that came of the token lives on: what has expired is revoked like any other, until
+// nothing can rest on it any more.
+func TestTokensThatHaveExpiredAreRevokedWhileSomethingMayRestOnThem(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		s := newScene(t, w)
-		w.clock.Advance(w.cfg.AccessTTL + 20*time.Second)
+		s.hire(t)
+		grant, _ := s.exchange(t, s.wantGrant())
+		w.clock.Advance(w.cfg.AccessTTL + time.Hour)
 		done, err := w.RevokeToken(t.Context(), s.caller, s.a.AccessToken)
 		if err != nil || !done.Changed() {
-			t.Errorf("within the leeway: %+v %v", done, err)
+			t.Errorf("%+v %v", done, err)
 		}
-		w.clock.Advance(expiryMargin)
+		if w.alive(t, grant.AccessToken) {
+			t.Error("the grant that came of the token lives")
+		}
+		w.clock.Advance(JobGrantTTL + expiryMargin - time.Hour)
 		done, err = w.RevokeToken(t.Context(), s.caller, s.b.AccessToken)
 		if err != nil || done.Changed() {
-			t.Errorf("beyond it: %+v %v", done, err)
+			t.Errorf("after every grant's end: %+v %v", done, err)
+		}
+	})
+}
+
+// What is suspended may be resumed: who revoked it meanwhile was told that it is dead.
+func TestWhatIsRevokedWhileItsKeyIsSuspendedStaysDead(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		s := newScene(t, w)
+		s.hire(t)
+		grant, _ := s.exchange(t, s.wantGrantOfKey())
+		own, err := w.ClientCredentials(t.Context(), w.authenticate(t, s.key.Key), TokenRequest{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		suspend := func(on bool) {
+			t.Helper()
+			if _, _, err := w.UpdateAPIKey(t.Context(), s.caller, s.key.ID, APIKeyPatch{Disabled: &on}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		suspend(true)
+		for name, token := range map[string]string{"grant": grant.AccessToken, "token of the key": own.AccessToken, "key": s.key.Key} {
+			if done, err := w.RevokeToken(t.Context(), s.client, token); err != nil || !done.Changed() {
+				t.Errorf("%s: %+v %v", name, done, err)
+			}
+		}
+		suspend(false)
+		for name, token := range map[string]string{"grant": grant.AccessToken, "token of the key": own.AccessToken} {
+			if w.alive(t, token) {
+				t.Errorf("the %s lives again", name)
+			}
+		}
+		if _, err := w.AuthenticateKey(t.Context(), s.key.Key, Client{}); !errors.Is(err, ErrUnauthenticated) {
+			t.Errorf("the key lives again: %v", err)
 		}
 	})
 }
