@@ -266,7 +266,7 @@ func BenchmarkLook(b *testing.B) {
 			chain := []revset.Credential{h.chain[0]}
 			chain[0].JTI[15], chain[0].JTI[14] = byte(i), byte(i>>8)
 			l := &live{v: r.Verifier, route: r.route(), place: -1, cancel: func(error) {}}
-			l.hold.Store(&holding{facts: &facts{principal: h.principal, rv: h.rv, subject: h.subject, kid: h.kid, chain: chain}, expires: h.expires})
+			l.hold.Store(&holding{facts: facts{principal: h.principal, rv: h.rv, subject: h.subject, kid: h.kid, chain: chain}, expires: h.expires})
 			r.lives.add(l)
 		}
 		return r
@@ -311,13 +311,16 @@ func BenchmarkLook(b *testing.B) {
 	})
 }
 
-// What a warm verification reads of a holding is a cache line, and the token beside it.
+// What a warm verification reads of a holding is a cache line, the first, and the token.
 func TestAnOrdinaryTokenLiesInItsEntry(t *testing.T) {
 	if n := len(lastingToken(nil).value); n > len(tokenRoom{}) {
 		t.Errorf("a token of %d bytes, room for %d", n, len(tokenRoom{}))
 	}
-	const line = 64
-	if last := unsafe.Offsetof(heldToken{}.Value) + unsafe.Offsetof(holding{}.isKey); last >= line {
+	const header, line, class = 8, 64, 1408 // the allocator's word for objects with pointers comes first
+	if last := header + unsafe.Offsetof(heldToken{}.Value) + unsafe.Offsetof(holding{}.use); last >= line {
 		t.Errorf("the last of what every use reads is at %d", last)
+	}
+	if n := header + unsafe.Sizeof(heldToken{}); n > class {
+		t.Errorf("an entry of %d bytes", n)
 	}
 }

@@ -33,18 +33,21 @@ type holding struct {
 	cleanFor atomic.Pointer[link.TokenKeys]
 	// In microseconds by the guarded clock; leeway is in them already.
 	notBefore, expires int64
-	*facts
-	stripe uint8 // which counters it counts on
-	isKey  bool
-	use    atomic.Uint32 // of API keys: presented, accepted
+	stripe             uint8 // which counters it counts on
+	isKey              bool
+	use                atomic.Uint32 // of API keys: presented, accepted
 
 	seen atomic.Pointer[sight] // what there was against it, or changed it
 	// failures to renew it; only tendKeys writes.
 	failures atomic.Int64
+
+	facts // in it, so that where the principal is doesn't have to be read first
 }
 
-// facts are what was verified. They never change, and are shared.
+// facts are what was verified. They never change, so they may be copied.
 type facts struct {
+	resolution // of API keys
+
 	// principal is who it speaks for, with the roles, plan and standing that the credential itself tells, at version rv.
 	principal Principal
 	rv        int64
@@ -58,9 +61,7 @@ type facts struct {
 	// chain is the token and all that it was derived from: each can kill it. Empty for API keys.
 	chain []revset.Credential
 
-	// Of API keys.
-	key *revset.Key
-	resolution
+	key *revset.Key // of API keys
 }
 
 // Entries of the caches. Most tokens fit into theirs, and all API keys.
@@ -69,15 +70,15 @@ type (
 	heldKey     = cache.Entry[holding, keyRoom]
 	heldUnknown = cache.Entry[unknown, keyRoom]
 
-	// With it an entry is 14 cache lines, and a size class of the allocator. authsvc's tokens are 664 bytes, and longer with the
-	// issuer's name, with roles and with parents.
-	tokenRoom = [808]byte
+	// With it an entry is a size class of the allocator. authsvc's tokens are 664 bytes, and longer with the issuer's name, with
+	// roles and with parents.
+	tokenRoom = [896]byte
 	keyRoom   = [apikey.Length]byte
 )
 
 // holdToken makes a holding of verified claims.
 func holdToken(c *token.Claims) *heldToken {
-	f := &facts{
+	f := facts{
 		principal: Principal{
 			Subject: c.Subject.String(), Roles: c.Roles, Method: MethodBearer, Mode: c.Mode, SessionID: text(c.SessionID),
 			KeyID: text(c.APIKeyID), TokenID: c.ID.String(), ClientID: c.ClientID, AuthMethods: c.Methods,
@@ -120,7 +121,7 @@ func holdKey(user *events.UserInfo, key *events.KeyInfo, r resolution) (*heldKey
 	if err != nil {
 		return nil, err
 	}
-	f := &facts{
+	f := facts{
 		principal: Principal{
 			Subject: user.ID, Roles: user.Roles, Method: MethodAPIKey, Mode: key.Mode, Plan: user.Plan, KeyID: key.ID, Scopes: key.Scopes,
 		},
@@ -138,7 +139,7 @@ func holdKey(user *events.UserInfo, key *events.KeyInfo, r resolution) (*heldKey
 }
 
 // heldKey returns an entry for a resolution that may be in the cache already.
-func (f *facts) heldKey() *heldKey {
+func (f facts) heldKey() *heldKey {
 	return &heldKey{Value: holding{facts: f, isKey: true, notBefore: math.MinInt64, expires: never, stripe: uint8(rand.Uint32())}}
 }
 

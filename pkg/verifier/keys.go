@@ -45,15 +45,14 @@ func (v *Verifier) verifyKey(ctx context.Context, raw string, route *Route) (*Pr
 	if len(raw) != apikey.Length {
 		return nil, tally{}, ErrMalformed
 	}
-	h := v.keys.Get(raw)
+	h, p, err := judgeCached(v, v.keys, raw, route)
 	t := tallyOf(h)
 	if h == nil {
-		var err error
 		if h, err = v.newKey(ctx, raw, route); err != nil {
 			return nil, t, err
 		}
+		p, err = v.judge(h, route, nil)
 	}
-	p, err := v.judge(h, route, nil)
 	if err == errOutlived {
 		v.keys.Delete(raw, h)
 		if h, err = v.newKey(ctx, raw, route); err != nil {

@@ -120,7 +120,7 @@ func (l *live) found(ctx context.Context, c Credential) error {
 
 // unresolved is the holding of an API key that has yet to be resolved: it has outlived its time.
 func unresolved() *holding {
-	return &holding{isKey: true, facts: &facts{key: &revset.Key{}, resolution: resolution{generation: ^uint64(0)}}, expires: never}
+	return &holding{isKey: true, facts: facts{key: &revset.Key{}, resolution: resolution{generation: ^uint64(0)}}, expires: never}
 }
 
 // asks reports whether authsvc is asked about the route's credentials beside the feed.

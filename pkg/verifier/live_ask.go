@@ -51,9 +51,9 @@ func (l *live) askNow(ctx context.Context) (*holding, events.CheckAnswer, error)
 
 // told returns the same token with the authorization state that authsvc told.
 func (h *holding) told(user *events.UserInfo) *holding {
-	f := *h.facts
+	f := h.facts
 	f.principal, f.rv = *h.as(user.Roles, user.Plan), user.RV
-	return &holding{facts: &f, notBefore: h.notBefore, expires: h.expires, stripe: h.stripe}
+	return &holding{facts: f, notBefore: h.notBefore, expires: h.expires, stripe: h.stripe}
 }
 
 // final reports whether an error of a question about a credential is the last word on it, rather than no answer.

@@ -25,26 +25,33 @@ type sight struct {
 
 // look asks the set and the key set about a holding. While neither has changed since it last asked, the answer is the
 // same: that is the only short cut. The version is read before the content, so an answer is never newer than its stamp.
-func (v *Verifier) look(h *holding) standing {
-	version, keys := v.set.Version(), v.link.Keys()
-	if h.clean.Load() == version && h.cleanFor.Load() == keys {
-		return standing{nil, &h.principal, h.expires}
+func (v *Verifier) look(h *holding, k known) standing {
+	if h.cleanAt(k) {
+		return h.clear()
 	}
-	if s := h.seen.Load(); s != nil && s.version == version && s.keys == keys {
+	if s := h.seen.Load(); s != nil && s.version == k.version && s.keys == k.keys {
 		return s.standing
 	}
-	return v.lookAnew(h, version, keys)
+	return v.lookAnew(h, k.version, k.keys)
 }
+
+// cleanAt reports whether it is known already that there is nothing against a holding. It says the same whenever it is asked.
+func (h *holding) cleanAt(k known) bool {
+	return h.clean.Load() == k.version && h.cleanFor.Load() == k.keys
+}
+
+// clear is where a holding stands that there is nothing against.
+func (h *holding) clear() standing { return standing{nil, &h.principal, h.expires} }
 
 // lookAnew asks. What is found is put down for the next time: as a stamp, if it is nothing.
 func (v *Verifier) lookAnew(h *holding, version uint64, keys *link.TokenKeys) standing {
-	s := standing{principal: &h.principal, expires: h.expires}
+	s := h.clear()
 	s.refusal = v.stand(h, keys, &s)
 	if defect.Stamp {
 		defect.Meanwhile()
 		version = v.set.Version()
 	}
-	if s == (standing{nil, &h.principal, h.expires}) {
+	if s == h.clear() {
 		h.clean.Store(version)
 		h.cleanFor.Store(keys)
 	} else {

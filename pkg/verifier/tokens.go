@@ -14,6 +14,24 @@ func (v *Verifier) verifyToken(ctx context.Context, raw string, route *Route) (*
 	if len(raw) > token.MaxLength {
 		return nil, tally{}, ErrMalformed
 	}
+	if route.elite {
+		return v.verifyTokenElite(ctx, raw, route)
+	}
+	h, p, err := judgeCached(v, v.tokens, raw, route)
+	t := tallyOf(h)
+	if h == nil {
+		if h, err = v.newToken(ctx, raw, route); err != nil {
+			return nil, t, err
+		}
+		p, err = v.judge(h, route, nil)
+	}
+	if err == errStaleAsk {
+		p, err = v.askBounded(func() (*Principal, error) { return v.askToken(ctx, h, route) })
+	}
+	return p, t, err
+}
+
+func (v *Verifier) verifyTokenElite(ctx context.Context, raw string, route *Route) (*Principal, tally, error) {
 	h := v.tokens.Get(raw)
 	t := tallyOf(h)
 	if h == nil {
@@ -22,14 +40,7 @@ func (v *Verifier) verifyToken(ctx context.Context, raw string, route *Route) (*
 			return nil, t, err
 		}
 	}
-	if route.elite {
-		p, err := v.askToken(ctx, h, route)
-		return p, t, err
-	}
-	p, err := v.judge(h, route, nil)
-	if err == errStaleAsk {
-		p, err = v.askBounded(func() (*Principal, error) { return v.askToken(ctx, h, route) })
-	}
+	p, err := v.askToken(ctx, h, route)
 	return p, t, err
 }
 
