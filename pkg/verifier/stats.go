@@ -12,6 +12,8 @@ import (
 type Stats struct {
 	Service  string `json:"service"`
 	Instance string `json:"instance"`
+	// Mode is that of the credentials that are accepted; all others are refused with [CodeWrongMode].
+	Mode Mode `json:"mode"`
 	// State is starting (nothing was ever proven), fresh, or stale.
 	State     events.State `json:"state"`
 	Connected bool         `json:"connected"`
@@ -109,7 +111,7 @@ func millis(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 func (v *Verifier) Stats() Stats {
 	l, q := v.link.Stats(), v.quotas.Stats()
 	s := Stats{
-		Service: v.service, Instance: v.instance, State: v.state(), Connected: l.Connected,
+		Service: v.service, Instance: v.instance, Mode: v.mode, State: v.state(), Connected: l.Connected,
 		Epoch: l.Epoch, Term: l.Term, Applied: l.Applied, Head: l.Head, ProofAge: v.proofAge(), Bound: v.base.bound,
 		Revocations: v.set.Len(), TokenKeys: l.TokenKeys, FeedKeys: l.FeedKeys,
 		QuotaStates: q.States, QuotaAway: q.Away, QuotaQuestions: q.Questions, QuotaFailures: q.Failures, QuotaUncounted: q.Uncounted,

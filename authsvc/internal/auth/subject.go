@@ -62,6 +62,7 @@ func (s *Service) showKey(ctx context.Context, sub *subject, key string) error {
 	if err != nil {
 		return err
 	}
+	s.cfg.Used(found.ID)
 	sub.question, err = keyQuestion(key)
 	sub.key, sub.keyID, sub.userID, sub.mode = key, found.ID, user.ID, events.Mode(found.Mode)
 	return err

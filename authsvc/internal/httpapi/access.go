@@ -121,6 +121,7 @@ func (s *Server) caller(ctx context.Context, r *http.Request, a access) (auth.Ca
 	if err != nil {
 		return auth.Caller{}, schemeNone, s.problemFor(context.WithValue(ctx, keyScheme, given.scheme), err)
 	}
+	noteCaller(ctx, caller)
 	return caller, given.scheme, nil
 }
 

@@ -16,6 +16,7 @@ type metrics struct {
 	seconds  *prometheus.HistogramVec
 	refusals *prometheus.CounterVec
 	reports  *prometheus.CounterVec
+	callers  *prometheus.CounterVec
 }
 
 func newMetrics(registry *prometheus.Registry) (*metrics, error) {
@@ -33,9 +34,18 @@ func newMetrics(registry *prometheus.Registry) (*metrics, error) {
 		reports: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "tocsin_reported_keys_total", Help: "API keys that were reported as leaked, by what became of them.",
 		}, []string{"outcome"}),
+		callers: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "tocsin_http_authenticated_requests_total", Help: "Requests with a good credential, by how it was sent and its mode.",
+		}, []string{"auth", "mode"}),
 	}
 	m.reported(auth.Report{}) // so that the first report is an increase
-	return m, errors.Join(registry.Register(m.requests), registry.Register(m.seconds), registry.Register(m.refusals), registry.Register(m.reports))
+	return m, errors.Join(registry.Register(m.requests), registry.Register(m.seconds), registry.Register(m.refusals), registry.Register(m.reports), registry.Register(m.callers))
+}
+
+func (m *metrics) authenticated(c auth.Caller) {
+	if c.Mode != "" {
+		m.callers.WithLabelValues(c.Method, string(c.Mode)).Inc()
+	}
 }
 
 func (m *metrics) reported(r auth.Report) {

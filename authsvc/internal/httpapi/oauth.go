@@ -186,6 +186,7 @@ func (s *Server) client(ctx context.Context, r *http.Request, f form) (auth.Call
 	if id != "" && id != caller.KeyID {
 		return auth.Caller{}, invalidClient()
 	}
+	noteCaller(ctx, caller)
 	return caller, nil
 }
 

@@ -14,12 +14,15 @@ import (
 	"github.com/go-chi/chi/v5"
 	"github.com/go-chi/chi/v5/middleware"
 	"github.com/google/uuid"
+
+	"github.com/tocsin-auth/tocsin/authsvc/internal/auth"
 )
 
 // observed is a response whose status and refusal are remembered for the log and the metrics.
 type observed struct {
 	middleware.WrapResponseWriter
-	code string
+	code   string
+	caller auth.Caller // the zero caller: nobody showed a credential that is good
 }
 
 // Unwrap lets http.ResponseController reach the connection.
@@ -37,6 +40,13 @@ func noteCode(w http.ResponseWriter, code string) {
 			return
 		}
 		w = u.Unwrap()
+	}
+}
+
+// noteCaller remembers who was authenticated.
+func noteCaller(ctx context.Context, c auth.Caller) {
+	if o, ok := ctx.Value(keyObserved).(*observed); ok {
+		o.caller = c
 	}
 }
 
@@ -95,6 +105,7 @@ func (s *Server) account(r *http.Request, o *observed, took time.Duration) {
 		route = pattern
 	}
 	s.metrics.count(r.Method, route, status, o.code, took)
+	s.metrics.authenticated(o.caller)
 	level := slog.LevelInfo
 	if quiet[route] {
 		level = slog.LevelDebug
@@ -102,7 +113,7 @@ func (s *Server) account(r *http.Request, o *observed, took time.Duration) {
 	s.log.LogAttrs(r.Context(), level, "request",
 		slog.String("request_id", requestID(r.Context())), slog.String("method", knownMethod(r.Method)), slog.String("route", route),
 		slog.Int("status", status), slog.String("code", o.code), slog.Int("bytes", o.BytesWritten()), slog.Duration("took", took),
-		slog.String("ip", clientFrom(r.Context()).IP))
+		slog.String("ip", clientFrom(r.Context()).IP), slog.String("auth", o.caller.Method), slog.String("mode", string(o.caller.Mode)))
 }
 
 // knownMethod keeps invented methods out of logs and labels.

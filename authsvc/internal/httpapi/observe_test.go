@@ -179,3 +179,34 @@ func TestTwoServersNeedTwoRegistries(t *testing.T) {
 		t.Error("metrics were registered twice")
 	}
 }
+
+func TestLogAndMetricsTellTheModeOfTheCredential(t *testing.T) {
+	var log bytes.Buffer
+	s := newSystem(t)
+	s.log = slog.New(slog.NewTextHandler(&log, nil))
+	alice := s.person("alice")
+	var test auth.Tokens
+	s.must(200, "POST", "/v1/login", "", map[string]string{"username": "alice", "password": userPassword, "mode": "test"}, &test)
+	for _, c := range []struct{ authorization, auth, mode string }{
+		{alice.bearer(), "bearer", "live"}, {"Bearer " + test.AccessToken, "bearer", "test"},
+		{alice.key(), "api_key", "live"}, {"Api-Key " + alice.APIKeys[1].Key, "api_key", "test"},
+	} {
+		log.Reset()
+		s.must(200, "GET", "/v1/me", c.authorization, nil, nil)
+		if want := "auth=" + c.auth + " mode=" + c.mode; !strings.Contains(log.String(), want) {
+			t.Errorf("the log lacks %q: %s", want, &log)
+		}
+	}
+	log.Reset()
+	s.form("/oauth2/introspect", alice.basic(), "token="+alice.AccessToken)
+	s.must(401, "GET", "/v1/me", "Api-Key x", nil, nil)
+	if !strings.Contains(log.String(), "auth=api_key mode=live") || !strings.Contains(log.String(), `auth="" mode=""`) {
+		t.Errorf("%s", &log)
+	}
+	metrics := s.do("GET", "/metrics", "", nil).Body.String()
+	for _, want := range []string{`{auth="bearer",mode="live"} 1`, `{auth="bearer",mode="test"} 1`, `{auth="api_key",mode="live"} 2`, `{auth="api_key",mode="test"} 1`} {
+		if !strings.Contains(metrics, "tocsin_http_authenticated_requests_total"+want) {
+			t.Errorf("metrics lack %s:\n%s", want, metrics)
+		}
+	}
+}

@@ -27,7 +27,7 @@ type collector struct {
 	source  Source
 	metrics []metric
 
-	state, refused, ended, catchUps, causes, propagation *prometheus.Desc
+	state, accepted, refused, ended, catchUps, causes, propagation *prometheus.Desc
 }
 
 // NewCollector returns a collector that reads the source at each scrape. All names begin with tocsin_verifier_.
@@ -36,6 +36,7 @@ func NewCollector(source Source) prometheus.Collector {
 		source:   source,
 		metrics:  append(gauges(), counters()...),
 		state:    describe("state", "1 for the state that the verifier is in: starting, fresh or stale.", "state"),
+		accepted: describe("accepted_total", "Requests accepted, by mode: live or test, a verifier accepts one of them.", "mode"),
 		refused:  describe("refused_total", "Requests refused, by code.", "code"),
 		ended:    describe("long_answers_ended_total", "Long answers ended by a refusal, by code.", "code"),
 		catchUps: describe("catch_ups_total", "Times that missed events were read, by source.", "source"),
@@ -81,7 +82,6 @@ func gauges() []metric {
 
 func counters() []metric {
 	return []metric{
-		counter("accepted_total", "Requests accepted.", func(s verifier.Stats) uint64 { return s.Accepted }),
 		counter("cache_hits_total", "Credentials found in a cache.", func(s verifier.Stats) uint64 { return s.CacheHits }),
 		counter("cache_misses_total", "Credentials not found in a cache.", func(s verifier.Stats) uint64 { return s.CacheMisses }),
 		counter("resolves_total", "Questions whose an API key is.", func(s verifier.Stats) uint64 { return s.Resolves }),
@@ -122,6 +122,7 @@ func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 		ch <- m.desc
 	}
 	ch <- c.state
+	ch <- c.accepted
 	ch <- c.refused
 	ch <- c.ended
 	ch <- c.catchUps
@@ -138,6 +139,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	for _, state := range []events.State{events.StateStarting, events.StateFresh, events.StateStale} {
 		ch <- prometheus.MustNewConstMetric(c.state, prometheus.GaugeValue, bit(s.State == state), string(state))
 	}
+	ch <- prometheus.MustNewConstMetric(c.accepted, prometheus.CounterValue, float64(s.Accepted), string(s.Mode))
 	for code, n := range s.Refused {
 		ch <- prometheus.MustNewConstMetric(c.refused, prometheus.CounterValue, float64(n), string(code))
 	}

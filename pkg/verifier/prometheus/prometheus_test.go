@@ -18,7 +18,7 @@ func (f fixed) Stats() verifier.Stats { return verifier.Stats(f) }
 
 func TestCollectorShowsTheStats(t *testing.T) {
 	c := NewCollector(fixed{
-		State: events.StateFresh, ProofAge: 250 * time.Millisecond, Applied: 7, Accepted: 3,
+		Mode: verifier.ModeLive, State: events.StateFresh, ProofAge: 250 * time.Millisecond, Applied: 7, Accepted: 3,
 		Refused: map[verifier.Code]uint64{verifier.CodeRevoked: 2}, LongAnswers: 4,
 		LongAnswersEnded: map[verifier.Code]uint64{verifier.CodeStale: 5}, CatchUps: map[string]uint64{"stream": 1},
 		CatchUpCauses: map[string]uint64{"gap": 1},
@@ -27,9 +27,9 @@ func TestCollectorShowsTheStats(t *testing.T) {
 		},
 	})
 	want := `
-# HELP tocsin_verifier_accepted_total Requests accepted.
+# HELP tocsin_verifier_accepted_total Requests accepted, by mode: live or test, a verifier accepts one of them.
 # TYPE tocsin_verifier_accepted_total counter
-tocsin_verifier_accepted_total 3
+tocsin_verifier_accepted_total{mode="live"} 3
 # HELP tocsin_verifier_catch_up_causes_total Times that events had to be read, by cause.
 # TYPE tocsin_verifier_catch_up_causes_total counter
 tocsin_verifier_catch_up_causes_total{cause="epoch"} 0
