@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 	"unsafe"
@@ -323,4 +324,73 @@ func TestAnOrdinaryTokenLiesInItsEntry(t *testing.T) {
 	if n := header + unsafe.Sizeof(heldToken{}); n > class {
 		t.Errorf("an entry of %d bytes", n)
 	}
+}
+
+// BenchmarkAPIKeyUnderFlood judges a good key while a core does nothing but send invented ones: with bad checksums, or with good
+// ones, which authsvc is asked about. In turns with no flood, because machines are noisy.
+func BenchmarkAPIKeyUnderFlood(b *testing.B) {
+	for _, good := range []bool{false, true} {
+		name := map[bool]string{false: "bad checksums", true: "good checksums"}[good]
+		b.Run(name, func(b *testing.B) { underFlood(b, good) })
+	}
+}
+
+func underFlood(b *testing.B, good bool) {
+	r, a := realClock(b), newAuth()
+	r.serve(a)
+	key, route, ctx := newKey(ModeLive), r.route(), context.Background()
+	r.want("", key)
+	a.found = false
+	flood := make([]Credential, 1<<16)
+	for i := range flood {
+		flood[i] = APIKey(invented(good))
+	}
+	var on atomic.Bool
+	var sent atomic.Int64
+	end, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		for i := 0; ; i++ {
+			select {
+			case <-end:
+				return
+			default:
+			}
+			if !on.Load() {
+				time.Sleep(time.Millisecond)
+				continue
+			}
+			_, _ = r.Verify(ctx, flood[i%len(flood)], route)
+			sent.Add(1)
+		}
+	}()
+	const chunk = 10 // a reading of the clock costs about as much as a decision
+	took := map[bool][]float64{}
+	var flooded time.Duration
+	for b.Loop() {
+		for _, with := range []bool{false, true} {
+			on.Store(with)
+			began := time.Now()
+			for time.Since(began) < 20*time.Millisecond {
+				start := time.Now()
+				for range chunk {
+					if _, err := r.Verify(ctx, key, route); err != nil {
+						b.Fatal(err)
+					}
+				}
+				took[with] = append(took[with], float64(time.Since(start).Nanoseconds())/chunk)
+			}
+			if with {
+				flooded += time.Since(began)
+			}
+		}
+	}
+	close(end)
+	<-ended
+	for with, suffix := range map[bool]string{false: "quiet", true: "flood"} {
+		slices.Sort(took[with])
+		b.ReportMetric(took[with][len(took[with])/2], "p50-ns-"+suffix)
+		b.ReportMetric(took[with][len(took[with])*99/100], "p99-ns-"+suffix)
+	}
+	b.ReportMetric(float64(sent.Load())/flooded.Seconds(), "flood/s")
 }
