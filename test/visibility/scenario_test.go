@@ -42,6 +42,8 @@ func healthy() series {
 			name("tocsin_feed_verifiers", a, stale, cars):                        "0x120",
 			name("tocsin_elite_questions_total", a, check, `outcome="answered"`): "0+50x120",
 			name("tocsin_elite_questions_total", a, check, `outcome="failed"`):   "0x120",
+			name("tocsin_reported_keys_total", a, `outcome="revoked"`):           "0x120",
+			name("tocsin_reported_keys_total", a, `outcome="unknown"`):           "0+1x120",
 		})
 	}
 	for _, r := range []string{res1, res2} {
@@ -217,6 +219,10 @@ var scenarios = map[string]scenario{
 			"5m40s": {"TocsinStreamUnavailable": 1, "TocsinEventsNotPublished": 1},
 			"7m":    {"TocsinStreamRepaired": 1},
 		},
+	},
+	"a key was found in public and reported": {
+		series{name("tocsin_reported_keys_total", auth2, `outcome="revoked"`): "0x60 1x59"},
+		map[string]map[string]int{"5m": quiet, "5m10s": {"TocsinKeysLeaked": 1}},
 	},
 	"the database was restored from a backup": {
 		both("tocsin_feed_epoch_timestamp_seconds", "1700000000.123x60 1700005000.5x59"),

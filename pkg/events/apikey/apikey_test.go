@@ -46,6 +46,39 @@ func TestParseRefusesEveryDamage(t *testing.T) {
 	}
 }
 
+// Whatever the published pattern matches is a key but for its checksum, and nothing else is.
+func TestThePublishedPatternIsExactlyTheShapeOfKeys(t *testing.T) {
+	pattern := regexp.MustCompile("^(?:" + Pattern + ")$")
+	agree := func(s string) {
+		t.Helper()
+		if len(s) < crcLength {
+			return
+		}
+		body := s[:len(s)-crcLength]
+		sealed := body + checksum(body)
+		if _, err := Parse(sealed); (err == nil) != pattern.MatchString(sealed) {
+			t.Errorf("%q: parsed %v, matched %v", sealed, err, pattern.MatchString(sealed))
+		}
+		if _, err := Parse(s); err == nil && !pattern.MatchString(s) {
+			t.Errorf("%q parses and doesn't match", s)
+		}
+	}
+	for _, mode := range []events.Mode{events.ModeLive, events.ModeTest} {
+		key := New(mode)
+		for i := range key { // every byte in every place, and one more or less
+			for c := range 256 {
+				agree(key[:i] + string([]byte{byte(c)}) + key[i+1:])
+				agree(key[:i] + string([]byte{byte(c)}) + key[i:])
+			}
+			agree(key[:i] + key[i+1:])
+		}
+		agree(key + "\n")
+	}
+	for _, prefix := range []string{"tcs_prod_", "TCS_live_", "tcs_Live_", "tcs-live-", "tcs_livetest_", ""} {
+		agree(prefix + New(events.ModeLive)[prefixLength:])
+	}
+}
+
 func FuzzParse(f *testing.F) {
 	f.Add(New(events.ModeLive))
 	f.Add("tcs_test_" + strings.Repeat("0", 49))
