@@ -37,7 +37,9 @@ func (l *Ledger) Settle(ctx context.Context, questions []Question) ([]Answer, er
 		b.answer(nil, nil)
 		return b.answers, nil
 	}
-	return b.answers, l.db.Update(ctx, func(tx *store.Tx) error { return b.run(ctx, tx) })
+	return b.answers, l.db.CountQuotas(ctx, b.accounts, func(tx *store.Tx, rows map[store.QuotaKey]store.QuotaAccount) error {
+		return b.run(ctx, tx, rows)
+	})
 }
 
 func users(questions []Question) []string {
@@ -96,12 +98,8 @@ func resourceOf(limits []store.PlanLimit, resource string) (of []store.PlanLimit
 	return of
 }
 
-// run answers in a transaction.
-func (b *batch) run(ctx context.Context, tx *store.Tx) error {
-	rows, err := tx.LockQuotas(ctx, b.accounts)
-	if err != nil {
-		return err
-	}
+// run answers in a transaction that has locked the accounts.
+func (b *batch) run(ctx context.Context, tx *store.Tx, rows map[store.QuotaKey]store.QuotaAccount) error {
 	held, err := tx.QuotaHolders(ctx, b.holders)
 	if err != nil {
 		return err

@@ -75,7 +75,10 @@ func Reset(ctx context.Context, tx *store.Tx, userID, resource string) ([]string
 	reset := []string{}
 	accounts := make([]store.QuotaAccount, 0, len(keys))
 	for _, key := range keys {
-		row := locked[key]
+		row, there := locked[key]
+		if !there { // it has ended meanwhile
+			continue
+		}
 		for i := range row.Windows {
 			w := &row.Windows[i]
 			w.Used, w.By = w.Used-spentOf(*w), nil

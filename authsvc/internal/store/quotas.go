@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 )
@@ -82,45 +83,69 @@ func scanHolder(s scanner) (h QuotaHolder, err error) {
 	return h, err
 }
 
-// LockQuotas locks accounts, in their order, and returns them all; those that aren't there are made, on PostgreSQL, so that
-// they can be locked.
-func (tx *Tx) LockQuotas(ctx context.Context, keys []QuotaKey) (map[QuotaKey]QuotaAccount, error) {
-	found := make(map[QuotaKey]QuotaAccount, len(keys))
-	sorted := slices.SortedFunc(slices.Values(keys), QuotaKey.Compare)
-	sorted = slices.Compact(sorted)
-	if err := tx.lockQuotas(ctx, sorted, found); err != nil {
-		return nil, err
-	}
-	var missing []QuotaKey
-	for _, key := range sorted {
-		if _, ok := found[key]; !ok {
-			missing = append(missing, key)
-			found[key] = QuotaAccount{QuotaKey: key}
+// CountQuotas runs fn in an update that has locked accounts, all in one order. Those that aren't there are made before, by
+// themselves, on PostgreSQL, where only what is there can be locked: so of those who count at once none waits for another in a circle.
+func (db *DB) CountQuotas(ctx context.Context, keys []QuotaKey, fn func(tx *Tx, accounts map[QuotaKey]QuotaAccount) error) error {
+	for {
+		var missing []QuotaKey
+		err := db.Update(ctx, func(tx *Tx) error {
+			accounts, err := tx.LockQuotas(ctx, keys)
+			if err != nil {
+				return err
+			}
+			if missing = without(keys, accounts); len(missing) > 0 && db.dialect.forUpdate != "" {
+				return errMissing
+			}
+			for _, key := range missing {
+				accounts[key] = QuotaAccount{QuotaKey: key}
+			}
+			return fn(tx, accounts)
+		})
+		if !errors.Is(err, errMissing) {
+			return err
+		}
+		if err := db.makeQuotas(ctx, missing); err != nil {
+			return err
 		}
 	}
-	if tx.db.dialect.forUpdate == "" || len(missing) == 0 {
-		return found, tx.failed
-	}
-	source, args := tx.db.dialect.table(1, columnsOf(missing, QuotaKey.cells))
-	if err := tx.later(ctx, `INSERT INTO quota_accounts (user_id, resource, term, holders, counted, windows, ends_at)
-		SELECT c1, c2, 0, 0, 0, '[]', 0 FROM `+source+` ON CONFLICT DO NOTHING`, args...); err != nil {
-		return nil, err
-	}
-	return found, tx.lockQuotas(ctx, missing, found) // somebody else may have made them meanwhile
 }
 
-func (tx *Tx) lockQuotas(ctx context.Context, keys []QuotaKey, into map[QuotaKey]QuotaAccount) error {
-	if len(keys) == 0 {
-		return tx.failed
+var errMissing = errors.New("accounts are missing")
+
+// without returns the keys that aren't among accounts, in their order and each once.
+func without(keys []QuotaKey, accounts map[QuotaKey]QuotaAccount) (missing []QuotaKey) {
+	for _, key := range keys {
+		if _, found := accounts[key]; !found {
+			missing = append(missing, key)
+		}
 	}
-	source, args := tx.db.dialect.table(1, columnsOf(keys, QuotaKey.cells))
+	return slices.Compact(slices.SortedFunc(slices.Values(missing), QuotaKey.Compare))
+}
+
+func (db *DB) makeQuotas(ctx context.Context, keys []QuotaKey) error {
+	return db.Update(ctx, func(tx *Tx) error {
+		now := tx.Now() // so that none is pruned before it is counted in
+		source, args := db.dialect.table(2, columnsOf(keys, QuotaKey.cells))
+		return tx.later(ctx, `INSERT INTO quota_accounts (user_id, resource, term, holders, counted, windows, ends_at)
+			SELECT c1, c2, 0, 0, 0, '[]', CAST($1 AS BIGINT) FROM `+source+` WHERE TRUE ON CONFLICT DO NOTHING`, append([]any{now}, args...)...)
+	})
+}
+
+// LockQuotas locks those accounts that are there, in their order, and returns them.
+func (tx *Tx) LockQuotas(ctx context.Context, keys []QuotaKey) (map[QuotaKey]QuotaAccount, error) {
+	found := make(map[QuotaKey]QuotaAccount, len(keys))
+	if len(keys) == 0 {
+		return found, tx.failed
+	}
+	sorted := slices.Compact(slices.SortedFunc(slices.Values(keys), QuotaKey.Compare))
+	source, args := tx.db.dialect.table(1, columnsOf(sorted, QuotaKey.cells))
 	rows, err := queryAll(ctx, tx, scanAccount, `SELECT `+accountColumns+` FROM `+source+` CROSS JOIN quota_accounts
 		WHERE quota_accounts.user_id = asked.c1 AND quota_accounts.resource = asked.c2
 		ORDER BY quota_accounts.user_id, quota_accounts.resource`+tx.db.dialect.forUpdateOf("quota_accounts"), args...)
 	for _, a := range rows {
-		into[a.QuotaKey] = a
+		found[a.QuotaKey] = a
 	}
-	return err
+	return found, err
 }
 
 // QuotaHolders reads what there is of holders whose accounts the transaction has locked.

@@ -49,6 +49,10 @@ func Run(t *testing.T, engine store.Engine) {
 		{"an import never loosens", importNeverLoosens},
 		{"an import ends keys for good", importEndsKeysForGood},
 		{"an import keeps events of the unknown", importKeepsEventsOfTheUnknown},
+		{"plans are replaced", plansAreReplaced},
+		{"quotas are read as written", quotasAreReadAsWritten},
+		{"ended quotas are pruned", endedQuotasArePruned},
+		{"deleted users have no quotas", deletedUsersHaveNoQuotas},
 		{"a failed transaction leaves nothing", failedTransactionLeavesNothing},
 		{"a view can't write", viewCannotWrite},
 		{"a view sees one snapshot", viewSeesOneSnapshot},
@@ -61,6 +65,7 @@ func Run(t *testing.T, engine store.Engine) {
 		{"parallel: revoking everything isn't starved", revokingIsNotStarved},
 		{"parallel: deadlocks are retried", deadlocksAreRetried},
 		{"parallel: locking everybody with a role makes no deadlock", massWaitsForNobodyWhoWaits},
+		{"parallel: quotas are counted one after the other", quotasAreCountedOneAfterTheOther},
 		{"parallel: issuers are awaited, and not kept out", issuersAreAwaited},
 	}
 	for _, tt := range tests {
