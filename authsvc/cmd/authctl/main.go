@@ -32,6 +32,8 @@ type commands struct {
 	Revoke    revokeCmd    `cmd:"" help:"End credentials everywhere, now."`
 	Users     usersCmd     `cmd:"" help:"List and change users."`
 	Keys      keysCmd      `cmd:"" help:"List and change API keys."`
+	Plans     plansCmd     `cmd:"" help:"Show and replace the plans, which limit what users may spend."`
+	Usage     usageCmd     `cmd:"" help:"Show and reset what users have spent."`
 	FeedKeys  feedKeysCmd  `cmd:"" help:"Rotate the key that signs the feed."`
 	Services  servicesCmd  `cmd:"" help:"Let resource services join the bus."`
 	Verifiers verifiersCmd `cmd:"" help:"Show every live verifier and how far it is."`
