@@ -88,7 +88,7 @@ const (
 	Wait
 	// Exceeded: the quota is used up, as far as it may be known.
 	Exceeded
-	// Away: authsvc can't be asked.
+	// Away: authsvc can't be asked, or there is no room to count.
 	Away
 	// Uncounted: as Away, and the request was let through.
 	Uncounted
@@ -101,7 +101,7 @@ func (m *Meter) SpendOrAsk(user events.ID, r *Resource, now clock.Reading, stric
 	defer m.mu.Unlock()
 	s := m.state(user, r, now)
 	if s == nil {
-		return m.letThrough(nil, now, strict), nil
+		return Away, nil // nobody knows that authsvc couldn't be asked: so nothing is let through
 	}
 	taken, half := s.take(now) // an answer may have come meanwhile
 	if half {
@@ -127,9 +127,6 @@ func (m *Meter) letThrough(s *state, now clock.Reading, strict bool) Verdict {
 		return Away
 	}
 	m.stats.Uncounted++
-	if s == nil {
-		return Uncounted
-	}
 	if g := s.grant.Load(); g != nil && g.purse != nil {
 		g.beyond.Add(1)
 		return Uncounted

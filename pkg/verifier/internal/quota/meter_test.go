@@ -243,7 +243,7 @@ func TestThereIsABoundToWhatIsCounted(t *testing.T) {
 		if i >= MaxStates {
 			want = Away
 		}
-		if v, _ := b.SpendOrAsk(user, b.jobs, b.now(), true); v != want {
+		if v, _ := b.SpendOrAsk(user, b.jobs, b.now(), false); v != want {
 			t.Fatalf("user %d: %d", i, v)
 		}
 	}
