@@ -28,14 +28,14 @@ type metering struct {
 // authsvc has allowed it, and never more: over all instances no window's limit is exceeded. When nothing is left, requests are refused with
 // [ErrQuotaExceeded]; [QuotaStrict] tells what happens while authsvc can't be asked. A refused request spends nothing.
 //
-// The first request of a user waits for an answer of authsvc, up to a second.
+// The first request of a user waits for an answer of authsvc, up to a second; so does one that finds that others have just taken what was left.
 func Quota(resource string) RouteOption {
 	return func(r *Route) error { return r.meter(metering{name: resource}) }
 }
 
 // QuotaExact is [Quota], with authsvc asked about each request: nothing is set aside for instances that may not need it, so a
-// request is refused only when as many as the limit were accepted. What that costs is a question each time, and that requests are
-// refused with [ErrAuthUnavailable] when there is no answer.
+// request is refused only when as many as the limit were accepted, or are counted for requests whose answer was lost or whose credential died
+// meanwhile. What that costs is a question each time, and that requests are refused with [ErrAuthUnavailable] when there is no answer.
 func QuotaExact(resource string) RouteOption {
 	return func(r *Route) error { return r.meter(metering{name: resource, exact: true}) }
 }
