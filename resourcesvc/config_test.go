@@ -26,6 +26,11 @@ func TestBadConfigurationNamesItselfInOneLineAndExits2(t *testing.T) {
 		{"TOCSIN_LOG_LEVEL", "loud"},
 		{"TOCSIN_ISSUER", "http://auth.example.com"},
 		{"TOCSIN_SERVICE", "a.b"},
+		{"TOCSIN_JOB_LEASE", "1ms"},
+		{"TOCSIN_JOB_TRIES", "0"},
+		{"TOCSIN_QUEUE_REPLICAS", "2"},
+		{"TOCSIN_API_KEY", "two secret\nkeys"},
+		{"TOCSIN_API_KEY_FILE", "/does/not/exist"},
 	} {
 		t.Run(tc.name+"="+tc.value, func(t *testing.T) {
 			t.Setenv("TOCSIN_DATA_DIR", t.TempDir())
@@ -38,6 +43,34 @@ func TestBadConfigurationNamesItselfInOneLineAndExits2(t *testing.T) {
 			said := strings.ToLower(strings.ReplaceAll(errs.String(), "_", "-"))
 			if !strings.Contains(said, name) || strings.Count(said, "\n") != 1 || strings.Contains(said, "secret") {
 				t.Errorf("stderr %q, want one line that names %s", errs.String(), name)
+			}
+		})
+	}
+}
+
+func TestBadConfigurationOfAWorkerNamesItselfInOneLineAndExits2(t *testing.T) {
+	for _, tc := range []struct{ name, value string }{
+		{"TOCSIN_API_KEY", ""},
+		{"TOCSIN_API_KEY", "two secret keys"},
+		{"TOCSIN_API_KEY_FILE", "/does/not/exist"},
+		{"TOCSIN_SERVICE_URL", "http://jobs.example.com"},
+		{"TOCSIN_COMPUTE_URL", "https://u:secret@compute.example.com"},
+		{"TOCSIN_ISSUER", "ftp://auth.example.com"},
+		{"TOCSIN_SERVICE", "a.b"},
+		{"TOCSIN_CONCURRENCY", "0"},
+		{"TOCSIN_JOB_TIMEOUT", "-1s"},
+	} {
+		t.Run(tc.name+"="+tc.value, func(t *testing.T) {
+			if !strings.HasPrefix(tc.name, "TOCSIN_API_KEY") {
+				t.Setenv("TOCSIN_API_KEY", "k")
+			}
+			t.Setenv(tc.name, tc.value)
+			var out, errs bytes.Buffer
+			if code := run(t.Context(), []string{"worker"}, &out, &errs); code != 2 {
+				t.Errorf("exit %d, want 2", code)
+			}
+			if said := errs.String(); !strings.Contains(said, tc.name) || strings.Count(said, "\n") != 1 || strings.Contains(said, "secret") {
+				t.Errorf("stderr %q, want one line that names %s", said, tc.name)
 			}
 		})
 	}
