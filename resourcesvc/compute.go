@@ -30,8 +30,8 @@ func (a *api) compute(w http.ResponseWriter, r *http.Request) error {
 	a.log.InfoContext(r.Context(), "computed", "subject", p.Subject, "actor", p.Actor, "key", p.KeyID, "bytes", plain.Len())
 	return writeJSON(w, http.StatusOK, struct {
 		Subject string `json:"subject"`
-		Actor   string `json:"act,omitempty"`
+		Actor   *actor `json:"act,omitempty"`
 		Bytes   int    `json:"bytes"`
 		Digest  string `json:"sha256"`
-	}{p.Subject, p.Actor, plain.Len(), hex.EncodeToString(digest[:])})
+	}{p.Subject, actorOf(p), plain.Len(), hex.EncodeToString(digest[:])})
 }
