@@ -214,7 +214,7 @@ func TestDemoUsesRunningServices(t *testing.T) {
 	if len(urls) != 2 {
 		t.Fatalf("URLs: %v", urls)
 	}
-	out := r.shell(t, filepath.Join(binDir, "demo")+" -auth "+urls[0][2]+" -resource "+urls[1][2])
+	out := r.shell(t, filepath.Join(binDir, "demo")+" -bin "+binDir+" -auth "+urls[0][2]+" -resource "+urls[1][2])
 	if !strings.Contains(out, "using the running services") {
 		t.Errorf("it started its own:\n%s", out)
 	}

@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/tocsin-auth/tocsin/test/proxytest"
 	"github.com/tocsin-auth/tocsin/test/system"
 )
 
@@ -475,4 +477,37 @@ func TestJobsADelegatedCredentialQueuesNone(t *testing.T) {
 			t.Errorf("authsvc took it: %v", got)
 		}
 	})
+}
+
+// TestJobsAnOwnWorkerInPython: a user's own worker of the standard library only.
+func TestJobsAnOwnWorkerInPython(t *testing.T) {
+	python := proxytest.Installed(t, "python3")
+	root, err := system.Root()
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := system.StartAuth(t, nil)
+	r := system.StartResource(t, a, nil)
+	alice, bob := a.Register(t, "alice"), a.Register(t, "bob")
+	worker := func(key string) (string, error) {
+		cmd := exec.CommandContext(t.Context(), python, "-B", filepath.Join(root, "resourcesvc", "examples", "worker.py"),
+			"--url", r.Base, "--key-file", keyFile(t, key), "--jobs", "1")
+		out, err := cmd.CombinedOutput()
+		return string(out), err
+	}
+	queueJob(t, r, bob.Auth(), "a/b c", "bob's")
+	queueJob(t, r, alice.Auth(), "a/b c", "draw a bell")
+	if out, err := worker(alice.LiveKey); err != nil || out != "" {
+		t.Fatal(out, err)
+	}
+	if got := awaitJob(t, r, alice.Auth(), url.PathEscape("a/b c")); got.Status != "done" || string(got.Result) != `{"words":3}` {
+		t.Errorf("%+v", got)
+	}
+	var other doneJob
+	if r.Must(t, 200, "GET", "/v1/ai/jobs/a%2Fb%20c", bob.Auth(), nil).Into(t, &other); other.Status != "queued" {
+		t.Errorf("bob's: %+v", other)
+	}
+	if out, err := worker(alice.TestKey); err == nil || !strings.Contains(out, "refused: 401 wrong_mode") {
+		t.Error(out, err)
+	}
 }

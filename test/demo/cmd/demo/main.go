@@ -55,14 +55,14 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 }
 
 // places is where the services are, and who may administer them.
-type places struct{ auth, resource, adminPassword string }
+type places struct{ auth, resource, adminPassword, bin string }
 
 // services finds running services or starts fresh ones in a directory that goes with them.
 func (o options) services(ctx context.Context, out io.Writer) (places, func() error, error) {
 	password, err := readPassword(o.password)
 	if !o.fresh && err == nil && local.Ready(ctx, o.auth) && local.Ready(ctx, o.resource) {
 		fmt.Fprintf(out, "using the running services %s and %s\n", o.auth, o.resource)
-		return places{o.auth, o.resource, password}, func() error { return nil }, nil
+		return places{o.auth, o.resource, password, o.bin}, func() error { return nil }, nil
 	}
 	return o.start(ctx, out)
 }
@@ -88,7 +88,7 @@ func (o options) start(ctx context.Context, out io.Writer) (places, func() error
 	if err != nil {
 		return places{}, nil, errors.Join(err, stop())
 	}
-	return places{system.AuthURL, system.ResourceURL, password}, stop, nil
+	return places{system.AuthURL, system.ResourceURL, password, o.bin}, stop, nil
 }
 
 func readPassword(path string) (string, error) {

@@ -52,6 +52,7 @@ func tell(ctx context.Context, where places, out io.Writer) error {
 		{"A user registers and gets two API keys at once", s.register},
 		{"She logs in", s.logIn},
 		{"She calls a service, which decides by itself", s.ordinary},
+		{"A worker does her job, with her key", s.work},
 		{"Critical calls are decided afresh by auth", s.elite},
 		{"An administrator kills her sessions while she is calling", s.revoke},
 		{"Her API key lives on, and she can log in again", s.liveOn},
