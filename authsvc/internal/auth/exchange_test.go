@@ -388,3 +388,54 @@ func TestAJobGrantDoesNotComeBackWhenTheEventLapses(t *testing.T) {
 		}
 	})
 }
+
+// What was derived while the clock was ahead dies with everything, too, though its id is of a time that is yet to come.
+func TestRevokingAllReachesWhatWasDerivedWhileTheClockWasAhead(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		p := newWorkplace(t, w)
+		const ahead = 20 * time.Minute
+		w.clock.Advance(ahead)
+		own, err := w.ClientCredentials(t.Context(), p.client, TokenRequest{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		grant, _ := p.exchange(t, p.wantGrantOfKey())
+		w.clock.Advance(-ahead)
+		root := w.as(t, "root")
+		if !w.alive(t, own.AccessToken) || !w.alive(t, grant.AccessToken) {
+			t.Fatal("dead before")
+		}
+		if _, err := w.Revoke(t.Context(), root, Revocation{All: true}); err != nil {
+			t.Fatal(err)
+		}
+		if w.alive(t, own.AccessToken) || w.alive(t, grant.AccessToken) {
+			t.Error("it lives")
+		}
+	})
+}
+
+func FuzzExchange(f *testing.F) {
+	f.Add("user admin", "tocsin", "", string(TypeAccessToken), "", "job-1")
+	f.Add(" ", "", "tocsin", string(TypeJobGrant), string(TypeJobGrant), "\xff\x00")
+	f.Add("", "", "", string(TypeAPIKey), string(TypeJobGrant), "j")
+	f.Fuzz(func(t *testing.T, scope, audience, resource, subject, requested, job string) {
+		x := Exchange{TokenRequest: TokenRequest{Scope: scope, Audience: audience, Resource: resource}, SubjectToken: "a.b.c",
+			SubjectType: TokenType(subject), RequestedType: TokenType(requested), JobID: job}
+		roles, err := x.TokenRequest.check("tocsin")
+		if err == nil && (audience != "" && audience != "tocsin" || resource != "" && resource != "tocsin") {
+			t.Errorf("another audience passed: %q %q", audience, resource)
+		}
+		for _, role := range roles {
+			if checkName("scope", role) != nil {
+				t.Errorf("scope %q passed as %q", scope, roles)
+			}
+		}
+		if x.check() != nil {
+			return
+		}
+		grants := x.wantsGrant() || x.SubjectType == TypeJobGrant
+		if grants != (job != "") || checkText("job_id", job) != nil || x.wantsGrant() && x.SubjectType == TypeJobGrant {
+			t.Errorf("passed: %+v", x)
+		}
+	})
+}

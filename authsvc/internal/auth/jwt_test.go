@@ -5,6 +5,8 @@ import (
 	"crypto/ed25519"
 	"errors"
 	"testing"
+
+	"github.com/golang-jwt/jwt/v5"
 )
 
 func FuzzParseToken(f *testing.F) {
@@ -36,6 +38,29 @@ func FuzzParseToken(f *testing.F) {
 			t.Fatal(err)
 		}
 	})
+}
+
+// An access token that names a job, or a job grant that names none, was made by nobody: the type and the claims go together.
+func TestATypeThatIsNotThatOfTheClaimsIsRefused(t *testing.T) {
+	public, private, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := func(string) (string, crypto.PublicKey, bool) { return "EdDSA", public, true }
+	for _, c := range []struct {
+		typ, job string
+		good     bool
+	}{{tokenType, "", true}, {jobGrantType, "job-1", true}, {tokenType, "job-1", false}, {jobGrantType, "", false}, {"JWT", "", false}, {"AT+JWT", "", false}} {
+		token := jwt.NewWithClaims(jwt.SigningMethodEdDSA, accessClaims{Subject: "s", JobID: c.job})
+		token.Header["typ"], token.Header["kid"] = c.typ, "k"
+		text, err := token.SignedString(private)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := parseToken(text, key); (err == nil) != c.good {
+			t.Errorf("%s with job %q: %v", c.typ, c.job, err)
+		}
+	}
 }
 
 func FuzzDecodePHC(f *testing.F) {
