@@ -139,7 +139,7 @@ func TestSystemdUnitsAreValid(t *testing.T) {
 		t.Skip("no systemd-analyze on this machine")
 	}
 	units, err := filepath.Glob(filepath.Join(root, "systemd", "*.service"))
-	if err != nil || len(units) != 4 {
+	if err != nil || len(units) != 5 {
 		t.Fatalf("units: %v, %v", units, err)
 	}
 	dir := t.TempDir()
