@@ -24,6 +24,8 @@
 //
 // A route with [Elite] asks authsvc about each request and is decided with every change that had returned by then.
 //
+// A route with [Quota] accepts, over all instances of all services, no more than the user's plan allows.
+//
 // [New] returns at once and never waits for the network: until the first proof every request is refused with 503, so
 // use [Verifier.Ready] for your readiness probe.
 //

@@ -21,6 +21,11 @@
 // What a method of [Issuer] changes holds when it returns: a request that begins after it is decided by it, and the contexts of
 // long answers that it ends have ended.
 //
+// # Quotas
+//
+// Users have none until [Issuer.Limit]; [Issuer.Exhaust] uses one up. After [Issuer.StartAuth] the verifier asks about quotas again within a second
+// of the machine's time: until then requests are accepted uncounted, as in production.
+//
 // # Time
 //
 // Issuer and verifier have a clock of their own, which stands still until [Issuer.Advance]. It has nothing to do with
