@@ -95,8 +95,12 @@ func (v *Verifier) askKey(ctx context.Context, raw string, route *Route) (*Princ
 	if err != nil {
 		return nil, err
 	}
-	v.uses.note(h.key.ID, v.clock.Now())
-	return &h.principal, v.spend(route, h.subject, v.clock.Now())
+	now := v.clock.Now()
+	if err := v.spend(route, h.subject, now); err != nil {
+		return nil, err
+	}
+	v.uses.note(h.key.ID, now)
+	return &h.principal, nil
 }
 
 // askAboutKey returns a resolution, as good as one that was asked for alone, and what authsvc said. The generation and

@@ -1,6 +1,7 @@
 package verifier
 
 import (
+	"context"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -163,4 +164,27 @@ func TestUsesAreToldAboutOnceAMinuteAndAtTheEnd(t *testing.T) {
 			t.Error("the last uses were not told")
 		}
 	})
+}
+
+func TestARequestBeyondTheQuotaIsNoUse(t *testing.T) {
+	for name, opts := range map[string][]RouteOption{"ordinary": {Quota("jobs")}, "elite": {Quota("jobs"), Elite()}} {
+		t.Run(name, func(t *testing.T) {
+			r, key := newRig(t), newKey(ModeLive)
+			r.serve(newAuth())
+			authsvc, q := r.link.answer, new(quotas) // that allow nothing
+			r.link.mu.Lock()
+			r.link.answer = func(ctx context.Context, kind events.Kind, body []byte) ([]byte, error) {
+				if kind == events.KindQuota {
+					return q.answer(body)
+				}
+				return authsvc(ctx, kind, body)
+			}
+			r.link.mu.Unlock()
+			r.want(CodeQuotaExceeded, key, opts...)
+			r.want(CodeQuotaExceeded, key, opts...)
+			if told := r.tellNow(); told != nil {
+				t.Errorf("told %v", told)
+			}
+		})
+	}
 }
