@@ -511,3 +511,33 @@ func TestJobsAnOwnWorkerInPython(t *testing.T) {
 		t.Error(out, err)
 	}
 }
+
+func TestJobsAGrantIsGoodForItsJobOnly(t *testing.T) {
+	onEachEngineWithJobs(t, func(t *testing.T, s *jobs) {
+		grants := map[string]string{}
+		for _, id := range []string{"one", "two"} {
+			queueJob(t, s.r, s.alice.Auth(), id, 1)
+			var claim struct{ Grant string }
+			s.r.Must(t, 200, "POST", path("/v1/ai/tenants/%s/jobs/%s/claim", s.alice.ID, id), system.Key(s.workerKey), nil).Into(t, &claim)
+			grants[id] = claim.Grant
+		}
+		exchange := func(grant, job string) system.Answer {
+			return s.Do(t, "POST", "/oauth2/token", system.Key(s.workerKey), url.Values{
+				"grant_type":    {"urn:ietf:params:oauth:grant-type:token-exchange"},
+				"subject_token": {grant}, "subject_token_type": {"urn:tocsin:token-type:job-grant"}, "job_id": {job},
+			})
+		}
+		if got := exchange(grants["one"], "two"); got.Status != 400 {
+			t.Errorf("the grant of another job: %v", got)
+		}
+		if got := exchange(grants["one"], "one"); got.Status != 200 {
+			t.Errorf("its own: %v", got)
+		}
+		if got := s.r.Do(t, "GET", "/v1/ai/jobs/one", system.Bearer(grants["one"]), nil); got.Status != 401 {
+			t.Errorf("a grant as a token: %v", got)
+		}
+		if got := s.Do(t, "GET", "/v1/me", system.Bearer(grants["one"]), nil); got.Status != 401 {
+			t.Errorf("a grant at authsvc: %v", got)
+		}
+	})
+}
