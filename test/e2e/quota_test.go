@@ -80,6 +80,41 @@ func TestWithinQuotaAFleetAcceptsExactlyTheLimit(t *testing.T) {
 	})
 }
 
+// Counts are in the database before an allowance is handed out: neither authsvc nor an instance forgets one by dying, and who comes
+// new gets no more than is left.
+func TestWithinQuotaCountsSurviveAKill(t *testing.T) {
+	onEachEngine(t, func(t *testing.T, a *system.Auth, r *system.Resource) {
+		const limit = 20
+		jobsPlan(t, a, limit, "744h")
+		alice := a.Register(t, "alice")
+		accepted := 0
+		for ; accepted < limit/4; accepted++ {
+			if got := enqueue(t, r, alice.Auth()); got.Status != http.StatusAccepted {
+				t.Fatal(got)
+			}
+		}
+		free := uncounted(t, r)
+		a.Kill()
+		r.Kill() // with what it hasn't told, and what it holds
+		a.Restart(t)
+		another := system.StartResource(t, a, nil)
+		another.Eventually(t, soon, "GET", "/v1/whoami", alice.Auth(), system.Status(http.StatusOK, ""))
+		for deadline := time.Now().Add(soon); ; {
+			got := enqueue(t, another, alice.Auth())
+			if got.Status == http.StatusAccepted {
+				accepted++
+			} else if exceeded(got) {
+				break
+			} else if time.Now().After(deadline) {
+				t.Fatal(got)
+			}
+		}
+		if free += uncounted(t, another); accepted > limit+free {
+			t.Errorf("%d accepted of %d, %d uncounted", accepted, limit, free)
+		}
+	})
+}
+
 // windowCount is what was accepted in one window, by requests that began and ended in it.
 type windowCount struct {
 	mu       sync.Mutex
