@@ -112,7 +112,9 @@ func onEachEngineWithJobs(t *testing.T, scenario func(t *testing.T, s *jobs)) {
 			s.admin, s.worker = s.Admin(t), s.Register(t, "worker")
 			s.Must(t, 200, "PUT", path("/v1/admin/users/%s/roles?wait=fleet", s.worker.ID), s.admin.Auth(), map[string]any{"roles": []string{"user", "worker"}})
 			s.settings = resourceDatabase(t, name)
-			s.settings["TOCSIN_API_KEY_FILE"] = keyFile(t, s.Register(t, "shop").LiveKey)
+			shop := s.Register(t, "shop")
+			s.Must(t, 200, "PUT", path("/v1/admin/users/%s/roles?wait=fleet", shop.ID), s.admin.Auth(), map[string]any{"roles": []string{"user", "queue"}})
+			s.settings["TOCSIN_API_KEY_FILE"] = keyFile(t, shop.LiveKey)
 			s.settings["TOCSIN_JOB_LEASE"], s.settings["TOCSIN_JOB_TRIES"] = "2s", "2"
 			s.r = system.StartResource(t, s.Auth, s.settings)
 			s.alice, s.bob, s.workerKey = s.Register(t, "alice"), s.Register(t, "bob"), s.worker.LiveKey

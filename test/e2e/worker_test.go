@@ -26,6 +26,7 @@ func TestOneGuaranteeAWorkerActsForAUser(t *testing.T) {
 	onEachEngine(t, func(t *testing.T, a *system.Auth, r *system.Resource) {
 		alice, bob, worker := a.Register(t, "alice"), a.Register(t, "bob"), a.Register(t, "worker")
 		key := system.Key(worker.LiveKey)
+		a.Must(t, 200, "PUT", path("/v1/admin/users/%s/roles?wait=fleet", worker.ID), a.Admin(t).Auth(), map[string]any{"roles": []string{"user", "queue", "worker"}})
 		grant := ask(t, a, key, forJob(exchange(alice.Token, accessToken), jobGrant))
 		token := ask(t, a, key, forJob(exchange(grant, jobGrant)))
 

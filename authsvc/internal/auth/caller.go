@@ -55,6 +55,8 @@ const (
 	RoleDirectory  = "directory"
 	RoleIntrospect = "introspect"
 	RoleDelegate   = "delegate"
+	RoleQueue      = "queue"  // may mint job grants
+	RoleWorker     = "worker" // may use them
 )
 
 // AuthenticateBearer checks an access token of ours against keys and database. Derived tokens, which have no session of their

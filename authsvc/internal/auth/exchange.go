@@ -87,7 +87,7 @@ func (s *Service) exchange(ctx context.Context, w *work, a store.Authority, sub 
 	if err != nil {
 		return draft{}, err
 	}
-	if sub.kind == TypeUserID && !slices.Contains(actor.roles, RoleDelegate) {
+	if role := x.demands(); role != "" && !slices.Contains(actor.roles, role) {
 		return draft{}, ErrUnauthorizedClient
 	}
 	st, err := w.judge(ctx, sub, locked.users[sub.userID])

@@ -30,7 +30,39 @@ func newWorkplace(t *testing.T, w *world) *workplace {
 // hire makes the worker of a scene.
 func (s *scene) hire(t testing.TB) {
 	t.Helper()
-	s.client = s.authenticate(t, s.register(t, "worker-"+s.user.Username).Keys[0].Key)
+	s.client = s.workerNamed(t, "worker-"+s.user.Username)
+}
+
+func (w *world) workerNamed(t testing.TB, name string) Caller {
+	t.Helper()
+	worker := w.register(t, name)
+	if _, _, err := w.SetRoles(t.Context(), w.as(t, "root"), worker.User.ID, []string{RoleUser, RoleQueue, RoleWorker}); err != nil {
+		t.Fatal(err)
+	}
+	return w.authenticate(t, worker.Keys[0].Key)
+}
+
+// A job grant outlives the token that it came of. Anybody may register, and may have seen somebody's token.
+func TestOnlyQueuesMintJobGrantsAndOnlyWorkersUseThem(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		p := newWorkplace(t, w)
+		grant, _ := p.exchange(t, p.wantGrant())
+		stranger := w.authenticate(t, w.register(t, "stranger").Keys[0].Key)
+		for name, x := range map[string]Exchange{"of a token": p.wantGrant(), "of a key": p.wantGrantOfKey(), "use": use(grant)} {
+			if _, err := w.Exchange(t.Context(), stranger, x); !errors.Is(err, ErrUnauthorizedClient) {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+		for role, x := range map[string]Exchange{RoleQueue: use(grant), RoleWorker: p.wantGrant()} {
+			narrow, err := w.CreateAPIKey(t.Context(), w.as(t, "worker-"+p.user.Username), NewAPIKey{Name: "narrow", Mode: events.ModeLive, Scopes: []string{RoleUser, role}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := w.Exchange(t.Context(), w.authenticate(t, narrow.Key), x); !errors.Is(err, ErrUnauthorizedClient) {
+				t.Errorf("by a key with the other role, %s: %v", role, err)
+			}
+		}
+	})
 }
 
 func (w *world) authenticate(t testing.TB, key string) Caller {
@@ -218,7 +250,7 @@ func TestClientCredentialsGiveATokenOfTheKeysUser(t *testing.T) {
 			t.Fatal(err)
 		}
 		if c.Subject != p.worker.ID || c.ClientID != p.client.KeyID || c.KeyID != p.client.KeyID || c.SessionID != "" || c.Actor != nil ||
-			len(c.Parents) != 0 || issued.ExpiresIn != 300 || issued.Scope != RoleUser || !w.alive(t, issued.AccessToken) {
+			len(c.Parents) != 0 || issued.ExpiresIn != 300 || issued.Scope != "queue user worker" || !w.alive(t, issued.AccessToken) {
 			t.Errorf("%+v, %+v", issued, c)
 		}
 		_, err = w.ClientCredentials(t.Context(), p.client, TokenRequest{Scope: "user admin"})
@@ -253,7 +285,7 @@ func TestDerivedTokensEndWithTheFirstOfTheirParents(t *testing.T) {
 			t.Errorf("it outlives the client's key: %d s", issued.ExpiresIn)
 		}
 		w.clock.Advance(24*time.Hour - 15*time.Minute)
-		p.client = w.authenticate(t, w.register(t, "worker2").Keys[0].Key)
+		p.client = w.workerNamed(t, "worker2")
 		_, err = w.Exchange(t.Context(), p.client, use(grant))
 		wantError(t, err, ErrInvalidGrant, "")
 	})
@@ -277,7 +309,7 @@ func TestADerivedTokenHasWhatBothHave(t *testing.T) {
 			}
 		}
 		roles(p.user.ID, "editor", "reader", "user")
-		roles(p.client.UserID, "editor", "user", RoleDelegate)
+		roles(p.client.UserID, "editor", "user", RoleDelegate, RoleQueue, RoleWorker)
 		grant, c := p.exchange(t, p.wantGrant())
 		if !slices.Equal(c.Roles, []string{"editor", "reader", "user"}) {
 			t.Errorf("the grant has %q", c.Roles)
@@ -287,13 +319,13 @@ func TestADerivedTokenHasWhatBothHave(t *testing.T) {
 		roles(p.user.ID, "admin", "user", RoleDelegate)
 		has(token.AccessToken, "user")
 		roles(p.user.ID, "editor", "user", RoleDelegate)
-		roles(p.client.UserID, "editor")
+		roles(p.client.UserID, "editor", RoleQueue, RoleWorker)
 		has(token.AccessToken, "editor")
 
 		fewer := p.wantGrant()
 		fewer.Scope = "user"
 		narrow, _ := p.exchange(t, fewer)
-		roles(p.client.UserID, "editor", "user")
+		roles(p.client.UserID, "editor", "user", RoleWorker)
 		token, _ = p.exchange(t, use(narrow))
 		has(token.AccessToken, "user")
 		more := use(narrow)
@@ -301,7 +333,8 @@ func TestADerivedTokenHasWhatBothHave(t *testing.T) {
 		_, err := w.Exchange(t.Context(), p.client, more)
 		wantError(t, err, ErrInvalidScope, "")
 
-		k, err := w.CreateAPIKey(t.Context(), p.caller, NewAPIKey{Name: "narrow", Mode: events.ModeLive, Scopes: []string{"editor"}})
+		roles(p.user.ID, "editor", "user", RoleDelegate, RoleWorker)
+		k, err := w.CreateAPIKey(t.Context(), p.caller, NewAPIKey{Name: "narrow", Mode: events.ModeLive, Scopes: []string{"editor", RoleWorker}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -312,7 +345,7 @@ func TestADerivedTokenHasWhatBothHave(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		has(own.AccessToken, "editor")
+		has(own.AccessToken, "editor", RoleWorker)
 	})
 }
 

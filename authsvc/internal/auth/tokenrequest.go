@@ -107,6 +107,20 @@ func (x Exchange) checkJob() error {
 
 func (x Exchange) wantsGrant() bool { return x.RequestedType == TypeJobGrant }
 
+// demands returns the role that the client's key needs. Job grants outlive the token that they come of, so that not everybody who has
+// registered, and has seen somebody's token, may make one, or use it. What is exchanged otherwise ends with the subject's token.
+func (x Exchange) demands() string {
+	switch {
+	case x.wantsGrant():
+		return RoleQueue
+	case x.SubjectType == TypeJobGrant:
+		return RoleWorker
+	case x.SubjectType == TypeUserID:
+		return RoleDelegate
+	}
+	return ""
+}
+
 // scoped returns the roles that were asked for out of those that can be had. The error is [ErrInvalidScope].
 func scoped(scope, roles []string) ([]string, error) {
 	if scope == nil {

@@ -57,7 +57,7 @@ func claimsOf(t *testing.T, token string) (c struct {
 
 func TestAWorkerExchangesAJobGrant(t *testing.T) {
 	s := newSystem(t)
-	alice, worker := s.person("alice"), s.person("worker")
+	alice, worker := s.person("alice"), s.worker()
 	grant := s.issuedBy(t, worker.basic(), exchangeOf(alice.AccessToken, auth.TypeAccessToken, wantsGrant...))
 	if grant.IssuedTokenType != auth.TypeJobGrant || grant.TokenType != "N_A" {
 		t.Errorf("%+v", grant)
@@ -94,7 +94,7 @@ func TestAWorkerExchangesAJobGrant(t *testing.T) {
 
 func TestTheSameJobOfTwoUsersStaysTwoJobs(t *testing.T) {
 	s := newSystem(t)
-	worker := s.person("worker")
+	worker := s.worker()
 	for _, name := range []string{"alice", "bob"} {
 		p := s.person(name)
 		grant := s.issuedBy(t, worker.basic(), exchangeOf(p.AccessToken, auth.TypeAccessToken, wantsGrant...))
@@ -108,6 +108,14 @@ func TestTheSameJobOfTwoUsersStaysTwoJobs(t *testing.T) {
 // setRoles gives roles to a person's user.
 func (s *system) setRoles(p person, roles ...string) {
 	s.must(200, "PUT", "/v1/admin/users/"+p.User.ID+"/roles", s.admin, map[string]any{"roles": roles}, nil)
+}
+
+// worker is a person who may make job grants and use them.
+func (s *system) worker() person {
+	s.t.Helper()
+	p := s.person("worker")
+	s.setRoles(p, "user", "queue", "worker")
+	return p
 }
 
 func TestADelegateActsForAnyoneButAdmins(t *testing.T) {
@@ -152,7 +160,7 @@ func TestADelegateActsForAnyoneButAdmins(t *testing.T) {
 
 func TestExchangesThatAreRefused(t *testing.T) {
 	s := newSystem(t)
-	alice, bob, worker := s.person("alice"), s.person("bob"), s.person("worker")
+	alice, bob, worker := s.person("alice"), s.person("bob"), s.worker()
 	test := worker
 	test.APIKeys = slices.Clone(worker.APIKeys)
 	slices.Reverse(test.APIKeys) // the test key first
@@ -203,6 +211,8 @@ func TestExchangesThatAreRefused(t *testing.T) {
 		{"live for test", test.basic(), ofToken(), "invalid_request"},
 		{"a live grant for test", test.basic(), ofGrant(grant, "job_id", "job-1"), "invalid_request"},
 		{"test for live", worker.basic(), exchangeOf(alice.APIKeys[1].Key, auth.TypeAPIKey, wantsGrant...), "invalid_request"},
+		{"a grant by anybody", bob.basic(), ofGrant(grant, "job_id", "job-1"), "unauthorized_client"},
+		{"a grant for anybody", bob.basic(), exchangeOf(alice.AccessToken, auth.TypeAccessToken, wantsGrant...), "unauthorized_client"},
 		{"a grant twice", worker.basic(), ofGrant(grant, "job_id", "job-1") + "&grant_type=client_credentials", "invalid_request"},
 		{"two subjects", worker.basic(), ofToken() + "&" + asks("subject_token", bob.AccessToken), "invalid_request"},
 		{"two audiences", worker.basic(), ofToken("audience", "tocsin") + "&audience=tocsin", "invalid_request"},
