@@ -127,7 +127,8 @@ func (s *Server) launch(ctx context.Context, password string) error {
 	defer log.Close()
 	s.cmd = exec.Command(filepath.Join(s.binary, "postgres"), "-D", s.data(), "-p", strconv.Itoa(port),
 		"-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=", "-c", "max_connections=300",
-		"-c", "fsync=on", "-c", "synchronous_commit=on", "-c", "full_page_writes=on")
+		"-c", "fsync=on", "-c", "synchronous_commit=on", "-c", "full_page_writes=on",
+		"-c", "track_commit_timestamp=on") // for what measures from the commit on
 	s.prepare(s.cmd, owner)
 	dieWithParent(s.cmd.SysProcAttr)
 	s.cmd.Stdout, s.cmd.Stderr = log, log

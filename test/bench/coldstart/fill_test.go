@@ -71,6 +71,9 @@ const (
 	set   = `UPDATE feed_state SET head = $1, chain = $2`
 )
 
+// piece is how many rows share a transaction: as one, ten million would all lie in the log first.
+const piece = 100_000
+
 func fillSQLite(t testing.TB, path string, n int) {
 	t.Helper()
 	db, err := sql.Open("sqlite", "file:"+path+"?_pragma=synchronous(OFF)")
@@ -78,22 +81,33 @@ func fillSQLite(t testing.TB, path string, n int) {
 		t.Fatal(err)
 	}
 	defer db.Close()
+	var p position
+	var chain []byte
+	if err := db.QueryRow(where).Scan(&p.epoch, &p.head, &chain); err != nil {
+		t.Fatal(err)
+	}
+	copy(p.chain[:], chain)
+	next := p.revocations(t, n)
+	for ; n > 0; n -= piece {
+		fillPiece(t, db, &p, next)
+	}
+}
+
+func fillPiece(t testing.TB, db *sql.DB, p *position, next func() ([]any, error)) {
+	t.Helper()
 	tx, err := db.BeginTx(t.Context(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var p position
-	var chain []byte
-	if err := tx.QueryRow(where).Scan(&p.epoch, &p.head, &chain); err != nil {
-		t.Fatal(err)
-	}
-	copy(p.chain[:], chain)
 	insert, err := tx.Prepare(`INSERT INTO events (` + strings.Join(columns, ", ") + `) VALUES (?` + strings.Repeat(", ?", len(columns)-1) + `)`)
 	if err != nil {
 		t.Fatal(err)
 	}
-	next := p.revocations(t, n)
-	for values, _ := next(); values != nil; values, _ = next() {
+	for range piece {
+		values, _ := next()
+		if values == nil {
+			break
+		}
 		if _, err := insert.Exec(values...); err != nil {
 			t.Fatal(err)
 		}

@@ -113,6 +113,7 @@ type endings struct {
 	fromAnswer, fromChange, fromSending, call                figure.Distribution // until the last acceptance
 	refusedFromAnswer, refusedFromChange, refusedFromSending figure.Distribution // until the first refusal
 	resolution                                               figure.Distribution
+	fromCommit, refusedFromCommit, beforeCommit, afterCommit figure.Distribution // where the database tells of commits
 	proofAge                                                 figure.Distribution
 	asked                                                    int
 	lasted                                                   time.Duration
@@ -156,6 +157,7 @@ func (c *scene) round(t *testing.T, e *endings) {
 	e.reports = append(e.reports, l.Report(t))
 	e.nobodyRefused(t)
 	c.findChanges(t, changes)
+	c.findCommits(t, changes)
 	for _, one := range changes {
 		e.add(t, one)
 	}
@@ -176,6 +178,7 @@ type ending struct {
 	sighting
 	event                  string
 	sent, change, answered time.Time // change: what the event's row says, which is before its commit
+	commit                 time.Time // what the database says, if it does
 }
 
 // revoke ends one token while it is being used.
@@ -232,6 +235,7 @@ func (e *endings) add(t *testing.T, one *ending) {
 	e.refusedFromChange.Add(one.refused.Sub(one.change))
 	e.refusedFromSending.Add(one.refused.Sub(one.sent))
 	e.resolution.Add(one.refused.Sub(one.accepted))
+	e.addCommit(t, one)
 }
 
 func (c *scene) proofAge(t *testing.T) time.Duration {

@@ -17,7 +17,7 @@ const explainedLoad = "A prober shows one token to the resource service again an
 	"three times; between an answer and its next request it rests 0.1 ms. Meanwhile a process of its own sends requests with other tokens (25 of each person, on 64 connections) " +
 	"at a fixed rate, whether or not earlier ones are answered, and refreshes and logs in (argon2, 19 MiB, 20 ms of CPU each) at the authsvc in turn; each refreshed token is used, too. Revocations are 25 to 50 ms " +
 	"apart, and each is preceded by a refresh, which makes the token that it ends. *Last acceptance*: when the answer to the last accepted request was read; *first refusal*: when that to the first refused one " +
-	"was, so whatever is decided later is refused; the truth lies between the two. The moment of the commit isn't seen from outside, but it lies between *the change*, the time " +
+	"was, so whatever is decided later is refused; the truth lies between the two. *The commit*, where there is PostgreSQL: the time in the commit's record, which is before the flush to the disk (track_commit_timestamp; the same machine's clock), so *from the commit* is a little too long. With SQLite the moment of the commit isn't seen from outside, but it lies between *the change*, the time " +
 	"that the row of the event bears, read from the database's clock (the same machine's) in the transaction before its last statements and its flush to the disk, and *the answer* to the revoking call, which is sent after the commit. " +
 	"So *from the answer* is too short, and *from the change* is too long: the first refusal from the change is the upper bound of all. *From the sending* of the call everything is in it. " +
 	"Of fewer than 1,000 samples p99.9 is the maximum."
@@ -63,7 +63,12 @@ func endingsTable(all []*endings) [][]string {
 			*figure.Distribution
 		}{{"last acceptance, from the answer", &e.fromAnswer}, {"last acceptance, from the change", &e.fromChange}, {"last acceptance, from the sending", &e.fromSending},
 			{"first refusal, from the answer", &e.refusedFromAnswer}, {"first refusal, from the change", &e.refusedFromChange}, {"first refusal, from the sending", &e.refusedFromSending},
+			{"last acceptance, **from the commit**", &e.fromCommit}, {"first refusal, from the commit", &e.refusedFromCommit},
+			{"from the change to the commit", &e.beforeCommit}, {"from the commit to the answer", &e.afterCommit},
 			{"from the last acceptance to the first refusal", &e.resolution}, {"the call itself", &e.call}} {
+			if d.Len() == 0 {
+				continue
+			}
 			row := []string{e.work.String(), d.name, fmt.Sprint(d.Len())}
 			for _, share := range shares {
 				row = append(row, figure.Millis(d.At(share.p)))
