@@ -67,7 +67,7 @@ func (s *Server) postGitHubReport(ctx context.Context, in *githubInput) (*struct
 // report returns after the keys are dead, and tells nothing else.
 func (s *Server) report(ctx context.Context, keys []string) error {
 	from := clientFrom(ctx)
-	if !s.reports.throttle.allow(from.IP, s.now()) {
+	if !s.reports.throttle.allow(networkOf(from.IP), s.now()) {
 		return auth.ErrThrottled
 	}
 	return paced(ctx, s.reports.pace, func() error {

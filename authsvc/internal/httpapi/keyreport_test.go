@@ -106,7 +106,7 @@ func TestThrottleKnowsAddressesApart(t *testing.T) {
 		{"2001:db8::1", "2001:db8:0:1::1", false}, {"fe80::1%a", "fe80::2%b", true}, {"", "no address", true},
 	} {
 		th := newThrottle(time.Second, 1, 10)
-		if !th.allow(tc.first, now) || th.allow(tc.second, now) == tc.alike {
+		if !th.allow(networkOf(tc.first), now) || th.allow(networkOf(tc.second), now) == tc.alike {
 			t.Errorf("%q and %q: want alike %v", tc.first, tc.second, tc.alike)
 		}
 	}

@@ -250,3 +250,22 @@ func TestAKeyThatEndsTakesItsTokensAlong(t *testing.T) {
 		t.Errorf("its token: %s", w.Body)
 	}
 }
+
+// A token is a commit, and everybody may register: one user can't keep the database busy. Workers are given their role by an admin.
+func TestTokensForKeysWithoutARoleAreThrottled(t *testing.T) {
+	s := newSystem(t)
+	now := time.Now()
+	s.now = func() time.Time { return now }
+	bob, worker := s.person("bob"), s.worker()
+	for range issuingBurst {
+		s.issuedBy(t, bob.basic(), "grant_type=client_credentials")
+		s.issuedBy(t, worker.basic(), "grant_type=client_credentials")
+	}
+	w := s.form("/oauth2/token", bob.key(), "grant_type=client_credentials")
+	if got := oauthCode(t, w); w.Code != 429 || got != "temporarily_unavailable" || w.Header().Get("Retry-After") == "" {
+		t.Errorf("%d %s %q", w.Code, got, w.Header())
+	}
+	s.issuedBy(t, worker.basic(), "grant_type=client_credentials")
+	now = now.Add(issuingInterval)
+	s.issuedBy(t, bob.basic(), "grant_type=client_credentials")
+}

@@ -74,6 +74,7 @@ type Server struct {
 	log      *slog.Logger
 	metrics  *metrics
 	reports  *reports
+	issuing  *throttle // of derived tokens, by user
 	api      huma.API
 	router   *chi.Mux
 	// waitParameters are those of [WaitQuery], for calls that huma doesn't read.
@@ -90,7 +91,8 @@ func New(cfg Config) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{auth: cfg.Auth, receipts: cfg.Receipts, fleets: cfg.Fleets, keys: cfg.Keys, ready: cfg.Ready,
-		issuer: cfg.Issuer, alg: cfg.SigningAlg, now: cfg.Now, log: cfg.Log, metrics: m, reports: newReports(), router: chi.NewMux()}
+		issuer: cfg.Issuer, alg: cfg.SigningAlg, now: cfg.Now, log: cfg.Log, metrics: m, reports: newReports(),
+		issuing: newThrottle(issuingInterval, issuingBurst, issuingUsers), router: chi.NewMux()}
 	if s.now == nil {
 		s.now = time.Now
 	}

@@ -6,26 +6,26 @@ import (
 	"time"
 )
 
-// throttle bounds how often each address may make a call: burst times at once, and again each interval (the generic cell rate
+// throttle bounds how often each caller may make a call: burst times at once, and again each interval (the generic cell rate
 // algorithm). It is safe for concurrent use.
 type throttle struct {
 	interval time.Duration
 	burst    int
-	most     int // addresses that are remembered
+	most     int // callers that are remembered
 
 	mu   sync.Mutex
-	next map[netip.Prefix]time.Time // when an address will have had as many calls as it may
+	next map[string]time.Time // when a caller will have had as many calls as it may
 }
 
 func newThrottle(interval time.Duration, burst, most int) *throttle {
-	return &throttle{interval: interval, burst: burst, most: most, next: map[netip.Prefix]time.Time{}}
+	return &throttle{interval: interval, burst: burst, most: most, next: map[string]time.Time{}}
 }
 
 // allow counts a call, and reports whether it is one too many.
-func (t *throttle) allow(ip string, now time.Time) bool {
+func (t *throttle) allow(caller string, now time.Time) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	from := t.place(networkOf(ip), now)
+	from := t.place(caller, now)
 	next := t.next[from]
 	if next.Before(now) {
 		next = now
@@ -37,8 +37,8 @@ func (t *throttle) allow(ip string, now time.Time) bool {
 	return true
 }
 
-// place returns the address, or, when too many others are remembered, the one that stands for all the rest.
-func (t *throttle) place(from netip.Prefix, now time.Time) netip.Prefix {
+// place returns the caller, or, when too many others are remembered, the one that stands for all the rest.
+func (t *throttle) place(from string, now time.Time) string {
 	if _, known := t.next[from]; known || len(t.next) < t.most {
 		return from
 	}
@@ -50,14 +50,15 @@ func (t *throttle) place(from netip.Prefix, now time.Time) netip.Prefix {
 	if len(t.next) < t.most {
 		return from
 	}
-	return netip.Prefix{}
+	return ""
 }
 
-// networkOf returns an IPv4 address, or the /64 of an IPv6 one: a single customer has at least that.
-func networkOf(ip string) netip.Prefix {
+// networkOf returns an IPv4 address, or the /64 of an IPv6 one, which a single customer has at least, as a caller; "" for what is
+// neither.
+func networkOf(ip string) string {
 	address, err := netip.ParseAddr(ip)
 	if err != nil {
-		return netip.Prefix{}
+		return ""
 	}
 	bits := 64
 	if address = address.Unmap(); address.Is4() {
@@ -65,7 +66,7 @@ func networkOf(ip string) netip.Prefix {
 	}
 	network, err := address.WithZone("").Prefix(bits)
 	if err != nil {
-		return netip.Prefix{}
+		return ""
 	}
-	return network
+	return network.String()
 }
