@@ -26,8 +26,8 @@ const (
 // most half as long, so that no resolution can outlive an event that concerns it.
 const KeyRetention = 30 * time.Minute
 
-// maxRequest bounds what decoders of requests look at.
-const maxRequest = 16 << 10
+// MaxRequest bounds a question in bytes: what decoders of requests look at.
+const MaxRequest = 16 << 10
 
 // ProofRequest asks "how far is the feed?". Everything but Nonce is information for operators and receipts.
 type ProofRequest struct {
@@ -99,7 +99,7 @@ func DecodeProofAnswer(body []byte) (ProofAnswer, error) {
 }
 
 func decodeRequest(body []byte, into any) error {
-	if len(body) > maxRequest {
+	if len(body) > MaxRequest {
 		return fmt.Errorf("%w: %d bytes", ErrInvalid, len(body))
 	}
 	if err := json.Unmarshal(body, into); err != nil {

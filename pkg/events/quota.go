@@ -26,12 +26,15 @@ const (
 type QuotaRequest struct {
 	Nonce string `json:"nonce"`
 	// StartNonce is drawn once a start of the process: who holds the allowances.
-	StartNonce string       `json:"start_nonce"`
-	Seq        uint64       `json:"seq"`
-	Entries    []QuotaEntry `json:"entries"`
+	StartNonce string `json:"start_nonce"`
+	Seq        uint64 `json:"seq"`
+	// Test: the entries are of test traffic, which is counted apart from live traffic, with the same limits.
+	Test    bool         `json:"test,omitempty"`
+	Entries []QuotaEntry `json:"entries"`
 }
 
-// QuotaEntry is about one user and one resource. Between two windows' ends, which bound a term, totals only grow.
+// QuotaEntry is about one user and one resource. Within a term totals only grow. A term ends when one of the windows of the plan's limits
+// does, or one begins because the plan has changed.
 //
 // An instance MUST NOT forget an entry before it has told what it has spent. When it asks again, with Term 0, what it was allowed
 // before stays counted unless it had asked for nothing more (Want 0), so it SHOULD give back before it forgets.
@@ -61,8 +64,8 @@ type QuotaAnswer struct {
 
 // QuotaGrant is what an instance may spend.
 type QuotaGrant struct {
-	// Term names the term that the grant is for: its end, in microseconds of the database's clock. 0: the user's plan sets no
-	// limit on the resource. When it isn't the question's, the count begins anew, with what the instance has accepted since it
+	// Term names the term that the grant is for: no two of a user, a resource and a mode have the same, and later ones are greater. 0: the
+	// user's plan sets no limit on the resource. When it isn't the question's, the count begins anew, with what the instance has accepted since it
 	// sent the question, or 0: what it had accepted until then is counted in the old term.
 	Term int64 `json:"term,omitempty"`
 	// EndsIn is for how long the grant holds, in microseconds from when the question was sent.

@@ -8,8 +8,8 @@ import (
 // Limits of one message about used keys.
 const (
 	MaxUsedKeys = 256
-	// maxUsed bounds its bytes: so many keys with every number as long as it may be.
-	maxUsed = 32 << 10
+	// MaxUsed bounds its bytes: so many keys with every number as long as it may be.
+	MaxUsed = 32 << 10
 	// MaxUsedAgo is a day in seconds: longer nobody keeps a use to himself.
 	MaxUsedAgo = 24 * 60 * 60
 )
@@ -29,7 +29,7 @@ type UsedKey struct {
 // DecodeUsed reads a message and checks every field.
 func DecodeUsed(body []byte) (Used, error) {
 	var u Used
-	if len(body) > maxUsed {
+	if len(body) > MaxUsed {
 		return u, fmt.Errorf("%w: %d bytes", ErrInvalid, len(body))
 	}
 	if err := json.Unmarshal(body, &u); err != nil {

@@ -30,7 +30,7 @@ func TestAMessageOfUsedKeysIsCheckedWhole(t *testing.T) {
 		"no id": `{"keys":[{"ago_s":1}]}`, "bad id": `{"keys":[{"key_id":"x"}]}`, "upper case": `{"keys":[{"key_id":"` + strings.ToUpper(idA) + `"}]}`,
 		"the future": `{"keys":[{"key_id":"` + idA + `","ago_s":-1}]}`, "long ago": `{"keys":[{"key_id":"` + idA + `","ago_s":86401}]}`,
 		"no number": `{"keys":[{"key_id":"` + idA + `","ago_s":"1"}]}`, "one bad": `{"keys":[{"key_id":"` + idA + `"},{"key_id":""}]}`,
-		"too long": `{"keys":[{"key_id":"` + idA + `"}],"more":"` + strings.Repeat("x", maxUsed) + `"}`,
+		"too long": `{"keys":[{"key_id":"` + idA + `"}],"more":"` + strings.Repeat("x", MaxUsed) + `"}`,
 	} {
 		if _, err := DecodeUsed([]byte(body)); !errors.Is(err, ErrInvalid) {
 			t.Errorf("%s: %v", name, err)

@@ -105,7 +105,7 @@ func (a *account) ask(ctx context.Context, v *Verifier, q *quota.Question) {
 func (a *account) askOnce(ctx context.Context, v *Verifier, entries []events.QuotaEntry) (events.QuotaAnswer, error) {
 	a.seq++
 	nonce := events.NewNonce()
-	request, err := json.Marshal(events.QuotaRequest{Nonce: nonce, StartNonce: a.nonce, Seq: a.seq, Entries: entries})
+	request, err := json.Marshal(events.QuotaRequest{Nonce: nonce, StartNonce: a.nonce, Seq: a.seq, Test: v.mode == events.ModeTest, Entries: entries})
 	if err != nil {
 		return events.QuotaAnswer{}, err
 	}

@@ -19,7 +19,7 @@ type Quotas interface {
 	Settle(ctx context.Context, questions []quota.Question) ([]quota.Answer, error)
 }
 
-// quotaShares bound what counting takes of the database: each worker writes one transaction at a time, of a few milliseconds.
+// quotaShares bound what counting takes of the database: each worker writes one transaction at a time, of up to four questions.
 // One service's questions are answered in the order of their coming.
 var quotaShares = turns.Shares{Workers: 2, Running: 1, Queued: 256, Total: 1024, Batch: 4}
 
@@ -67,6 +67,10 @@ func (r *Responders) settleTogether(ctx context.Context, batch []asked) error {
 		return err
 	}
 	for i, a := range batch {
+		if answers[i].Busy {
+			r.finish(a.arrival, feed.Message{}, feed.ErrBusy)
+			continue
+		}
 		page, err := r.answers.sign(events.KindQuota, events.QuotaAnswer{Nonce: a.Nonce, Request: events.HashOf(a.Data),
 			Grants: answers[i].Grants, Now: answers[i].Now})
 		r.finish(a.arrival, page, err)

@@ -47,8 +47,9 @@ const (
 	queryTimeout  = 900 * time.Millisecond
 	probeInterval = 500 * time.Millisecond
 	probeTimeout  = 400 * time.Millisecond
-	// pendingLimit bounds what waits for the callbacks, which only sort questions into queues.
+	// pendingLimit and pendingBytes bound what waits for the callbacks, which only sort questions into queues.
 	pendingLimit = 4096
+	pendingBytes = pendingLimit * events.MaxRequest
 )
 
 // defaultShares, of questions that have a read of their own, keep a quarter of the workers out of any one service's reach.
@@ -220,7 +221,7 @@ func (r *Responders) subscribeTo(question Question, subject string) (*subscripti
 	}
 	s := &subscription{Subscription: sub, closed: make(chan struct{})}
 	sub.SetClosedHandler(func(string) { close(s.closed) })
-	return s, errors.Join(sub.SetPendingLimits(pendingLimit, -1))
+	return s, errors.Join(sub.SetPendingLimits(pendingLimit, pendingBytes))
 }
 
 // withdraw ends the subscriptions; what has arrived is still handled. The returned channels tell when.
@@ -253,6 +254,10 @@ func (r *Responders) take(question Question, m *nats.Msg) {
 	service := serviceOf(m.Subject)
 	if !answerable(m.Reply) || !events.ValidService(service) {
 		return // nobody to answer
+	}
+	if len(m.Data) > events.MaxRequest { // it would wait in a queue that is bounded by number
+		r.finish(a, feed.Message{}, fmt.Errorf("%w: %d bytes", events.ErrInvalid, len(m.Data)))
+		return
 	}
 	pool := r.pool
 	switch question {

@@ -31,8 +31,9 @@ const (
 	// maxKeys and maxAllKeys bound the keys of one service, and of all, between two writes.
 	maxKeys    = 1 << 13
 	maxAllKeys = 1 << 15
-	// pendingLimit bounds what waits to be read.
+	// pendingLimit and pendingBytes bound what waits to be read.
 	pendingLimit = 1 << 10
+	pendingBytes = pendingLimit * events.MaxUsed
 )
 
 // Own is the service that authsvc's own uses are noted under: calls made with a key, and introspected keys.
@@ -96,7 +97,7 @@ func newRecorder(write Store, log *slog.Logger, now func() time.Time) *Recorder 
 func (r *Recorder) Listen(conn *nats.Conn) error {
 	sub, err := conn.QueueSubscribe(events.UsedSubject("*"), events.QueueGroup, func(m *nats.Msg) { r.take(m.Subject, m.Data) })
 	if err == nil {
-		err = sub.SetPendingLimits(pendingLimit, -1)
+		err = sub.SetPendingLimits(pendingLimit, pendingBytes)
 	}
 	if err != nil {
 		return fmt.Errorf("subscribe to %s: %w", events.UsedSubject("*"), err)

@@ -22,6 +22,7 @@ type account struct {
 	store.QuotaAccount
 	limits []store.PlanLimit // of the resource, at least one
 	now    int64
+	ends   int64 // of the present term, as the plan is now
 	dirty  bool
 }
 
@@ -41,44 +42,38 @@ func open(row store.QuotaAccount, limits []store.PlanLimit, now int64) *account 
 	a.Counted = a.now
 	windows := make([]store.QuotaWindow, 0, len(row.Windows)+1)
 	for _, w := range row.Windows {
-		if contains(w, a.now) {
+		if w.Start <= a.now && a.now < endOf(w) {
 			windows = append(windows, w)
 		}
 	}
 	a.Windows = windows
-	term := a.termOf()
+	a.begin()
 	for _, l := range limits {
-		if a.window(l) == nil {
-			a.begin(l, term)
+		end := endOf(*a.window(l))
+		if a.EndsAt = max(a.EndsAt, end); a.ends == 0 || end < a.ends {
+			a.ends = end
 		}
-	}
-	if a.Term != term {
-		a.Term, a.Holders = term, 0
-	}
-	for _, w := range a.Windows {
-		a.EndsAt = max(a.EndsAt, w.Start+w.Seconds*second)
 	}
 	return a
 }
 
-// termOf returns the end of the present term.
-func (a *account) termOf() int64 {
-	var term int64
+// begin opens the windows that are missing, and then a term begins, so that all charges of a term are in the same windows.
+func (a *account) begin() {
+	began := false
 	for _, l := range a.limits {
-		end := startOf(l.Seconds, a.now) + l.Seconds*second
-		if term == 0 || end < term {
-			term = end
+		if a.window(l) != nil {
+			continue
 		}
+		if !began {
+			a.Term, a.Holders, began = max(a.Term+1, a.now), 0, true
+		}
+		a.Windows = append(a.Windows, a.newWindow(l))
 	}
-	return term
 }
 
 func startOf(seconds, now int64) int64 { return now - now%(seconds*second) }
 
-// contains reports whether a moment lies in a window. Of a term that moment is the one before its end.
-func contains(w store.QuotaWindow, moment int64) bool {
-	return w.Start <= moment && moment < w.Start+w.Seconds*second
-}
+func endOf(w store.QuotaWindow) int64 { return w.Start + w.Seconds*second }
 
 // window finds the open window of a limit.
 func (a *account) window(l store.PlanLimit) *store.QuotaWindow {
@@ -90,29 +85,17 @@ func (a *account) window(l store.PlanLimit) *store.QuotaWindow {
 	return nil
 }
 
-// begin opens the window of a limit. If the limit is new, requests of the window have been counted by other limits only: it
-// begins with those of the longest window within. Charges of the present term must be among them; where no window lies within, that of
-// the shortest are.
-func (a *account) begin(l store.PlanLimit, term int64) {
-	w := store.QuotaWindow{Seconds: l.Seconds, Start: startOf(l.Seconds, a.now)}
-	var within, shortest *store.QuotaWindow
-	for i := range a.Windows {
-		other := &a.Windows[i]
-		if other.Start >= w.Start && other.Start+other.Seconds*second <= w.Start+w.Seconds*second &&
-			(within == nil || other.Seconds > within.Seconds) {
-			within = other
-		}
-		if shortest == nil || other.Seconds < shortest.Seconds {
-			shortest = other
+// newWindow is that of a limit which has none. If the limit is new to the plan, requests of the window were counted by other limits
+// only: then it has the charges of the longest window within, and those alone.
+func (a *account) newWindow(l store.PlanLimit) store.QuotaWindow {
+	w := store.QuotaWindow{Seconds: l.Seconds, Start: startOf(l.Seconds, a.now), Since: a.Term}
+	longest := int64(0)
+	for _, other := range a.Windows {
+		if other.Start >= w.Start && endOf(other) <= endOf(w) && other.Seconds > longest {
+			longest, w.Since, w.Used, w.By = other.Seconds, other.Since, other.Used, copied(other.By)
 		}
 	}
-	if within == nil && a.Term == term {
-		within = shortest
-	}
-	if within != nil {
-		w.Used, w.By = within.Used, copied(within.By)
-	}
-	a.Windows = append(a.Windows, w)
+	return w
 }
 
 func copied(by map[string]int64) map[string]int64 {
@@ -123,7 +106,8 @@ func copied(by map[string]int64) map[string]int64 {
 	return out
 }
 
-// book changes what is used of the windows that a term lies in.
+// book changes what is used of the windows that have the charges of a term: those that were open when it began. A window that opened
+// later never had them, whatever the clock says.
 func (a *account) book(term, charge, spent int64, service string) {
 	if charge == 0 && spent == 0 {
 		return
@@ -131,7 +115,7 @@ func (a *account) book(term, charge, spent int64, service string) {
 	a.dirty = true
 	for i := range a.Windows {
 		w := &a.Windows[i]
-		if !contains(*w, term-1) {
+		if term < w.Since {
 			continue
 		}
 		w.Used = min(w.Used+charge, most)
@@ -156,7 +140,7 @@ func (a *account) left(h *holder) int64 {
 }
 
 func (a *account) leftOf(l store.PlanLimit, h *holder) int64 {
-	return l.Limit - (a.window(l).Used - h.Allowed) - h.Spent
+	return l.Limit - a.window(l).Used + h.Present.Held
 }
 
 // share is how much of what is left one of the present holders gets at once: so much that it needn't ask all the time, so
@@ -173,7 +157,7 @@ func (a *account) describe(h *holder) []events.QuotaLimit {
 	for _, l := range a.limits {
 		w := a.window(l)
 		limits = append(limits, events.QuotaLimit{Limit: l.Limit, Window: l.Seconds, Left: max(0, a.leftOf(l, h)),
-			EndsIn: w.Start + w.Seconds*second - a.now})
+			EndsIn: endOf(*w) - a.now})
 	}
 	return limits
 }

@@ -5,7 +5,8 @@ import (
 	"github.com/tocsin-auth/tocsin/pkg/events"
 )
 
-// holder is what one instance is allowed of an account. Allowed is never less than Spent: it is the charge.
+// holder is what one start of an instance is charged of an account: in the term that it was answered for last, and in the one
+// before, as long as it may still go by that.
 type holder struct {
 	store.QuotaHolder
 	dirty bool
@@ -19,88 +20,85 @@ func (a *account) settle(h *holder, r report) events.QuotaGrant {
 		a.enter(h, r.service)
 		taken = r.Take && a.take(h, r.service)
 		a.allow(h, r)
-		h.Seq, h.dirty = r.seq, true
-		h.EndsAt = max(h.EndsAt, a.EndsAt)
+		h.Seq, h.AskedAt, h.dirty = r.seq, a.now, true
 	}
-	return events.QuotaGrant{Term: h.Term, EndsIn: max(0, h.Term-a.now), Allowed: h.Allowed, Taken: taken, Limits: a.describe(h)}
+	g := events.QuotaGrant{Term: h.Present.Term, Allowed: h.Present.Spent + h.Present.Held, Taken: taken, Limits: a.describe(h)}
+	if h.Present.Term == a.Term {
+		g.EndsIn = a.ends - a.now
+	}
+	return g
 }
 
 // hear learns what the holder has spent, and which term it goes by.
 func (a *account) hear(h *holder, r report) {
 	switch {
-	case r.Term != 0 && r.Term == h.Term:
-		a.hearOf(h, r)
-	case r.Term != 0 && r.Term == h.BeforeTerm:
+	case r.Term != 0 && r.Term == h.Present.Term: // the last grant has arrived
+		h.Met = true
+		a.tell(&h.Present, r)
+		a.change(&h.Before, r.service, h.Before.Spent, 0)
+		h.Before = store.QuotaCharge{}
+	case r.Term != 0 && r.Term == h.Before.Term: // it hasn't
+		a.tell(&h.Before, r)
 		a.takeBack(h, r.service)
-		a.hearBefore(h, r)
 	default:
 		a.hearAnew(h, r)
 	}
 }
 
-// hearOf is about the term of the last grant, which has arrived.
-func (a *account) hearOf(h *holder, r report) {
-	spent := max(h.Spent, r.Spent)
-	held := min(max(h.Allowed-spent, 0), r.Want)
-	a.charge(h, r.service, spent, spent+held)
-	h.Met = true
-	a.book(h.BeforeTerm, -h.BeforeHeld, 0, r.service)
-	h.BeforeTerm, h.BeforeSpent, h.BeforeHeld = 0, 0, 0
+// tell raises what was spent of a charge to what is told, and lowers what is held besides to what is wanted.
+func (a *account) tell(c *store.QuotaCharge, r report) {
+	spent := max(c.Spent, r.Spent)
+	a.change(c, r.service, spent, min(max(c.Spent+c.Held-spent, 0), r.Want))
 }
 
-// hearBefore is about the term before that of the last grant.
-func (a *account) hearBefore(h *holder, r report) {
-	spent := max(h.BeforeSpent, r.Spent)
-	held := min(max(h.BeforeSpent+h.BeforeHeld-spent, 0), r.Want)
-	a.book(h.BeforeTerm, spent+held-h.BeforeSpent-h.BeforeHeld, spent-h.BeforeSpent, r.service)
-	h.BeforeSpent, h.BeforeHeld = spent, held
-}
-
-// hearAnew is of who has forgotten, or never had a grant: what it was allowed and has shown to know stays counted.
+// hearAnew is of who has forgotten, or never had a grant. What it is charged stays, in nobody's name, but for an allowance that it
+// never showed to have. What it tells of a term that isn't known is counted on top.
 func (a *account) hearAnew(h *holder, r report) {
-	if h.Met {
-		h.Spent, h.Allowed, h.Met = 0, 0, false
+	if !h.Met {
+		a.takeBack(h, r.service)
 	}
-	a.takeBack(h, r.service)
-	a.book(r.Term, r.Spent, r.Spent, r.service)
-	h.BeforeTerm, h.BeforeSpent, h.BeforeHeld = r.Term, r.Spent, 0
+	h.Present, h.Met = store.QuotaCharge{Term: h.Present.Term}, false
+	h.Before = store.QuotaCharge{Term: r.Term}
+	a.change(&h.Before, r.service, r.Spent, 0)
 }
 
 // enter begins the present term, if the holder isn't in it. It may still go by the one that it was in.
 func (a *account) enter(h *holder, service string) {
-	if h.Term == a.Term {
+	if h.Present.Term == a.Term {
 		return
 	}
 	if h.Met {
-		h.BeforeTerm, h.BeforeSpent, h.BeforeHeld = h.Term, h.Spent, h.Allowed-h.Spent
+		h.Before = h.Present
 	} else {
 		a.takeBack(h, service)
 	}
-	h.Term, h.Spent, h.Allowed, h.Met = a.Term, 0, 0, false
+	h.Present, h.Met = store.QuotaCharge{Term: a.Term}, false
 	a.Holders++
 	a.dirty = true
 }
 
 // takeBack takes an allowance back that has never arrived. What was taken for the holder stays spent.
-func (a *account) takeBack(h *holder, service string) { a.charge(h, service, h.Spent, h.Spent) }
+func (a *account) takeBack(h *holder, service string) {
+	a.change(&h.Present, service, h.Present.Spent, 0)
+}
 
 // take spends one of what nobody has spent or holds, the holder itself neither.
 func (a *account) take(h *holder, service string) bool {
-	if a.left(h)-(h.Allowed-h.Spent) < 1 {
+	if a.left(h)-h.Present.Held < 1 {
 		return false
 	}
-	a.charge(h, service, h.Spent+1, h.Allowed+1)
+	a.change(&h.Present, service, h.Present.Spent+1, h.Present.Held)
 	return true
 }
 
 // allow raises what the holder is allowed to its share, or leaves it what it still holds.
 func (a *account) allow(h *holder, r report) {
-	grant := min(r.Want, a.share(a.left(h)))
-	a.charge(h, r.service, h.Spent, max(h.Allowed, h.Spent+grant))
+	share := min(r.Want, a.share(a.left(h)))
+	a.change(&h.Present, r.service, h.Present.Spent, max(h.Present.Held, share))
 }
 
-// charge sets what the holder has spent and is allowed in its term.
-func (a *account) charge(h *holder, service string, spent, allowed int64) {
-	a.book(h.Term, allowed-h.Allowed, spent-h.Spent, service)
-	h.Spent, h.Allowed = spent, allowed
+// change makes a charge what it is from now on. Nothing that was spent is ever taken out of one.
+func (a *account) change(c *store.QuotaCharge, service string, spent, held int64) {
+	a.book(c.Term, spent+held-c.Spent-c.Held, spent-c.Spent, service)
+	c.Spent, c.Held = spent, held
 }

@@ -3,9 +3,20 @@ package quota
 import (
 	"context"
 	"slices"
+	"time"
 
 	"github.com/tocsin-auth/tocsin/authsvc/internal/store"
 	"github.com/tocsin-auth/tocsin/pkg/events"
+)
+
+const (
+	// maxHolders bounds the starts of one service's instances that an account knows at once. Who comes then is allowed nothing, until
+	// others haven't asked for so long that they are forgotten.
+	maxHolders = 512
+	// One service's instances may become known to accounts so many times at once, and so often from then on: what is
+	// kept of each is a row for as long as it asks, and an hour.
+	newHolders      = 10_000
+	newHoldersEvery = 2 * time.Millisecond
 )
 
 // Question is what one instance of a service has sent.
@@ -18,13 +29,21 @@ type Question struct {
 type Answer struct {
 	Now    int64
 	Grants []events.QuotaGrant
+	// Busy: nothing was counted, because instances of the service became known to too many accounts of late.
+	Busy bool
 }
 
 // Ledger keeps the accounts in the database. It is safe for concurrent use.
-type Ledger struct{ db *store.DB }
+type Ledger struct {
+	db      *store.DB
+	holders int
+	pace    pace
+}
 
 // NewLedger returns a ledger.
-func NewLedger(db *store.DB) *Ledger { return &Ledger{db} }
+func NewLedger(db *store.DB) *Ledger {
+	return &Ledger{db: db, holders: maxHolders, pace: pace{every: newHoldersEvery, burst: newHolders, now: time.Now}}
+}
 
 // Settle answers questions, all of them in one transaction or none. Limits are as of a moment after the call began.
 func (l *Ledger) Settle(ctx context.Context, questions []Question) ([]Answer, error) {
@@ -38,7 +57,7 @@ func (l *Ledger) Settle(ctx context.Context, questions []Question) ([]Answer, er
 		return b.answers, nil
 	}
 	return b.answers, l.db.CountQuotas(ctx, b.accounts, func(tx *store.Tx, rows map[store.QuotaKey]store.QuotaAccount) error {
-		return b.run(ctx, tx, rows)
+		return b.run(ctx, tx, rows, l)
 	})
 }
 
@@ -86,7 +105,8 @@ func newBatch(questions []Question, limits map[string][]store.PlanLimit, now int
 }
 
 func (q Question) key(e events.QuotaEntry) store.HolderKey {
-	return store.HolderKey{QuotaKey: store.QuotaKey{UserID: e.Subject, Resource: e.Resource}, Holder: q.Service + "/" + q.StartNonce}
+	account := store.QuotaKey{UserID: e.Subject, Resource: e.Resource, Test: q.Test}
+	return store.HolderKey{ServiceKey: store.ServiceKey{QuotaKey: account, Service: q.Service}, Start: q.StartNonce}
 }
 
 func resourceOf(limits []store.PlanLimit, resource string) (of []store.PlanLimit) {
@@ -99,37 +119,77 @@ func resourceOf(limits []store.PlanLimit, resource string) (of []store.PlanLimit
 }
 
 // run answers in a transaction that has locked the accounts.
-func (b *batch) run(ctx context.Context, tx *store.Tx, rows map[store.QuotaKey]store.QuotaAccount) error {
+func (b *batch) run(ctx context.Context, tx *store.Tx, rows map[store.QuotaKey]store.QuotaAccount, l *Ledger) error {
 	held, err := tx.QuotaHolders(ctx, b.holders)
 	if err != nil {
+		return err
+	}
+	holders := make(map[store.HolderKey]*holder, len(b.holders))
+	for key, row := range held {
+		holders[key] = &holder{QuotaHolder: row}
+	}
+	if err := b.admit(ctx, tx, l, holders); err != nil {
 		return err
 	}
 	accounts := make(map[store.QuotaKey]*account, len(rows))
 	for key, row := range rows {
 		accounts[key] = open(row, b.limits[key], b.now)
 	}
-	holders := make(map[store.HolderKey]*holder, len(b.holders))
-	for _, key := range b.holders {
-		row := held[key]
-		row.HolderKey = key
-		holders[key] = &holder{QuotaHolder: row}
-	}
 	b.answer(accounts, holders)
 	return save(ctx, tx, accounts, holders)
 }
 
-func (b *batch) answer(accounts map[store.QuotaKey]*account, holders map[store.HolderKey]*holder) {
-	for i, q := range b.questions {
-		for j, e := range q.Entries {
-			grant := &b.answers[i].Grants[j]
-			key := q.key(e)
-			if holder := holders[key]; holder != nil {
-				*grant = accounts[key.QuotaKey].settle(holder, report{e, q.Service, int64(q.Seq)})
-			} else {
-				*grant = events.QuotaGrant{EndsIn: askAgain}
-			}
+// admit adds the holders that nothing is known of, as far as there may be more. A question that asks for too many waits.
+func (b *batch) admit(ctx context.Context, tx *store.Tx, l *Ledger, holders map[store.HolderKey]*holder) error {
+	var services []store.ServiceKey
+	for _, key := range b.holders {
+		if holders[key] == nil {
+			services = append(services, key.ServiceKey)
 		}
 	}
+	counts, err := tx.CountQuotaHolders(ctx, services, l.holders)
+	if err != nil {
+		return err
+	}
+	for i, q := range b.questions {
+		var missing []store.HolderKey
+		for _, e := range q.Entries {
+			key := q.key(e)
+			if len(b.limits[key.QuotaKey]) > 0 && holders[key] == nil && counts[key.ServiceKey] < l.holders && !slices.Contains(missing, key) {
+				missing = append(missing, key)
+			}
+		}
+		if b.answers[i].Busy = !l.pace.allow(q.Service, len(missing)); b.answers[i].Busy {
+			continue
+		}
+		for _, key := range missing {
+			counts[key.ServiceKey]++
+			holders[key] = &holder{QuotaHolder: store.QuotaHolder{HolderKey: key}}
+		}
+	}
+	return nil
+}
+
+func (b *batch) answer(accounts map[store.QuotaKey]*account, holders map[store.HolderKey]*holder) {
+	for i, q := range b.questions {
+		if b.answers[i].Busy {
+			continue
+		}
+		for j, e := range q.Entries {
+			key := q.key(e)
+			b.answers[i].Grants[j] = grant(accounts[key.QuotaKey], holders[key], report{e, q.Service, int64(q.Seq)})
+		}
+	}
+}
+
+func grant(a *account, h *holder, r report) events.QuotaGrant {
+	switch {
+	case a == nil: // there is no limit
+		return events.QuotaGrant{EndsIn: askAgain}
+	case h == nil: // there are too many: what this one tells isn't kept either
+		return events.QuotaGrant{Term: a.Term, EndsIn: a.ends - a.now, Limits: a.describe(&holder{})}
+	}
+	return a.settle(h, r)
 }
 
 func save(ctx context.Context, tx *store.Tx, accounts map[store.QuotaKey]*account, holders map[store.HolderKey]*holder) error {

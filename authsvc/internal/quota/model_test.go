@@ -46,10 +46,12 @@ type machine struct {
 	wire      []message
 	names     int
 
-	accepted map[span]int64 // by length and start
+	accepted map[span]map[int64]int64 // by window and term
 	resets   []int64
-	// unsettled: what was handed out before the last change of the plan may be spent until then.
-	unsettled int64
+	// promised is the first term that a limit's promise is about: what was handed out before the limit was new or lowered may be spent.
+	promised map[int64]int64
+	skew     int64 // of the database's clock, which was
+	set      bool
 	// untold counts what was taken, and the answer is lost or on its way.
 	untold int64
 	// rough: the count may be above what was accepted, because an instance died or forgot what it held, or has told of what it
@@ -61,7 +63,7 @@ var lengths = []int64{1, 7, 60}
 
 func newMachine(t *rapid.T) *machine {
 	m := &machine{log: t.Logf, now: 1_000_000*second + rapid.Int64Range(0, 60*second).Draw(t, "start"), holders: map[string]store.QuotaHolder{},
-		accepted: map[span]int64{}}
+		accepted: map[span]map[int64]int64{}, promised: map[int64]int64{}}
 	m.limits = drawLimits(t)
 	for range rapid.IntRange(1, 3).Draw(t, "instances") {
 		m.join()
@@ -96,15 +98,29 @@ func (m *machine) spend(t *rapid.T) {
 		}
 		i.spent++
 		m.log("%d: accepted in %d as %d of %d", m.now, i.term, i.spent, i.allowed)
-		m.count(m.now)
+		m.count(m.now, i.term)
 	}
 }
 
-// count notes that a request was accepted.
-func (m *machine) count(at int64) {
+// count notes that a request was accepted by an allowance of a term.
+func (m *machine) count(at, term int64) {
 	for _, seconds := range lengths {
-		m.accepted[windowAt(seconds, at)]++
+		w := windowAt(seconds, at)
+		if m.accepted[w] == nil {
+			m.accepted[w] = map[int64]int64{}
+		}
+		m.accepted[w][term]++
 	}
+}
+
+// since is how many were accepted in a window by allowances of a term and those after it.
+func (m *machine) since(w span, term int64) (n int64) {
+	for of, accepted := range m.accepted[w] {
+		if of >= term {
+			n += accepted
+		}
+	}
+	return n
 }
 
 // talk asks and is answered, as it is in good weather.
@@ -162,7 +178,7 @@ func (m *machine) arrive(message message) {
 }
 
 func (m *machine) settle(name string, r report) events.QuotaGrant {
-	a := open(m.account, m.limits, m.now)
+	a := open(m.account, m.limits, m.now+m.skew)
 	h := &holder{QuotaHolder: m.holders[name]}
 	grant := a.settle(h, r)
 	if a.dirty {
@@ -196,16 +212,16 @@ func (m *machine) answer(message message) {
 	}
 	if g.Taken {
 		i.spent++
-		m.count(message.decidedAt)
+		m.count(message.decidedAt, g.Term)
 		m.untold--
 	}
-	i.answered = true
+	i.answered, i.told = true, i.sentSpent
 	if g.Term != i.term {
 		m.rough = m.rough || i.spent > i.sentSpent
-		i.term, i.spent = g.Term, i.spent-i.sentSpent
-		i.told = 0
-	} else {
-		i.told = i.sentSpent
+		i.term, i.spent, i.told = g.Term, i.spent-i.sentSpent, 0
+	}
+	if g.Taken {
+		i.told++ // authsvc has counted it itself
 	}
 	i.allowed, i.until = g.Allowed, i.sentAt+g.EndsIn
 }
@@ -214,7 +230,7 @@ func (m *machine) answer(message message) {
 func (m *machine) forget(t *rapid.T) {
 	i := m.one(t)
 	if i.answered && i.told == i.spent {
-		m.rough = m.rough || i.allowed > i.spent || m.holders[i.name].BeforeHeld > 0
+		m.rough = m.rough || i.allowed > i.spent || m.holders[i.name].Before.Held > 0
 		i.term, i.spent, i.allowed, i.until, i.told = 0, 0, 0, 0, 0
 	}
 }
@@ -231,9 +247,24 @@ func (m *machine) wait(t *rapid.T) {
 }
 
 func (m *machine) changePlan(t *rapid.T) {
-	m.unsettled = max(m.unsettled, open(store.QuotaAccount{}, m.limits, m.now).Term)
+	before := map[int64]store.PlanLimit{}
+	for _, l := range m.limits {
+		before[l.Seconds] = l
+	}
+	m.now++
 	m.limits = drawLimits(t)
+	for _, l := range m.limits {
+		if old, had := before[l.Seconds]; !had || l.Limit < old.Limit {
+			m.promised[l.Seconds] = max(m.now+m.skew, m.account.Term+1)
+		}
+	}
 	m.rough = true
+}
+
+// setClock sets the database's clock.
+func (m *machine) setClock(t *rapid.T) {
+	m.set = true
+	m.skew += rapid.Int64Range(-130, 130).Draw(t, "seconds") * second
 }
 
 func (m *machine) reset(t *rapid.T) {
@@ -250,25 +281,51 @@ type span struct{ seconds, start int64 }
 
 func windowAt(seconds, now int64) span { return span{seconds, startOf(seconds, now)} }
 
-// check is the promise: in no window was more accepted than its limit, once more for each reset.
+// check is the promise: in no window was more accepted than its limit, once more for each reset. It holds from the first term that
+// began since the limit is in the plan, and as low as it is. Of a clock that was set nothing is promised; but what windows contain is right always.
 func (m *machine) check(t *rapid.T) {
-	limits := map[int64]int64{}
-	for _, l := range m.limits {
-		limits[l.Seconds] = l.Limit
+	for _, w := range m.account.Windows {
+		m.checkHeld(t, w)
 	}
-	for w, got := range m.accepted {
-		limit, limited := limits[w.seconds]
-		if !limited || w.start < m.unsettled {
-			continue
-		}
-		for _, at := range m.resets {
-			if at >= w.start && at < w.start+w.seconds*second {
-				limit += limits[w.seconds]
+	if m.set {
+		return
+	}
+	for _, l := range m.limits {
+		for w := range m.accepted {
+			if w.seconds == l.Seconds {
+				m.checkLimit(t, w, l.Limit)
 			}
 		}
-		if got > limit {
-			t.Fatalf("%d accepted in a window of %ds, which is more than %d", got, w.seconds, limit)
+	}
+}
+
+func (m *machine) checkLimit(t *rapid.T, w span, limit int64) {
+	times := int64(1)
+	for _, at := range m.resets {
+		if at >= w.start && at < w.start+w.seconds*second {
+			times++
 		}
+	}
+	if got := m.since(w, m.promised[w.seconds]); got > limit*times {
+		t.Fatalf("%d accepted in a window of %ds, which is more than %d", got, w.seconds, limit*times)
+	}
+}
+
+// checkHeld: besides what was spent, a window contains at least what the holders hold that are known.
+func (m *machine) checkHeld(t *rapid.T, w store.QuotaWindow) {
+	var held int64
+	for _, h := range m.holders {
+		for _, c := range []store.QuotaCharge{h.Present, h.Before} {
+			if c.Held < 0 {
+				t.Fatalf("%+v", c)
+			}
+			if c.Term >= w.Since {
+				held += c.Held
+			}
+		}
+	}
+	if w.Used-spentOf(w) < held {
+		t.Fatalf("%d are held, the window has %+v", held, w)
 	}
 }
 
@@ -283,12 +340,13 @@ func (m *machine) settled(t *rapid.T) {
 			m.wire = nil
 		}
 	}
-	if len(m.resets) > 0 || m.unsettled > 0 {
+	if len(m.resets) > 0 || m.set {
 		return
 	}
 	a := open(m.account, m.limits, m.now)
 	for _, l := range m.limits {
-		used, accepted := a.window(l).Used, m.accepted[windowAt(l.Seconds, m.now)]
+		w := a.window(l)
+		used, accepted := w.Used, m.since(windowAt(l.Seconds, m.now), w.Since)
 		if used < accepted || used > accepted+m.untold && !m.rough {
 			t.Fatalf("%d counted in %ds, %d accepted", used, l.Seconds, accepted)
 		}
@@ -301,6 +359,9 @@ func anyWeather(t *rapid.T) {
 		"wait": m.wait, "forget": m.forget, "": m.check}
 	if rapid.IntRange(0, 2).Draw(t, "rough") == 0 {
 		maps.Copy(steps, map[string]func(*rapid.T){"die": m.die, "change the plan": m.changePlan, "reset": m.reset})
+	}
+	if rapid.IntRange(0, 5).Draw(t, "clocks") == 0 {
+		steps["set the clock"] = m.setClock
 	}
 	t.Repeat(steps)
 	t.Repeat(steps)

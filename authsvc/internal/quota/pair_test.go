@@ -6,6 +6,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/tocsin-auth/tocsin/authsvc/internal/store"
 	"github.com/tocsin-auth/tocsin/pkg/events"
 	"github.com/tocsin-auth/tocsin/pkg/verifier/verifiermodel"
 )
@@ -45,15 +46,18 @@ func (p *pair) begin() {
 func (p *pair) service(t *rapid.T) *service { return rapid.SampledFrom(p.services).Draw(t, "service") }
 
 func (p *pair) spend(t *rapid.T) {
-	s := p.service(t)
+	s, patient := p.service(t), rapid.Bool().Draw(t, "patient")
 	for range rapid.IntRange(1, 20).Draw(t, "requests") {
 		resource, now := s.Resource(resource), p.clock.Now()
 		if !s.Spend(pairUser, resource, now) {
+			if patient { // has authsvc not asked
+				return
+			}
 			if verdict, _ := s.SpendOrAsk(pairUser, resource, now, true); verdict != verifiermodel.QuotaSpent {
 				return
 			}
 		}
-		p.count(p.now)
+		p.count(p.now, 0)
 	}
 }
 
@@ -109,7 +113,7 @@ func (p *pair) take(t *rapid.T) {
 	p.finish(s, rapid.IntRange(0, 3).Draw(t, "lost") == 0)
 	<-taking.Done()
 	if taken, _ := taking.Taken(); taken {
-		p.count(p.now)
+		p.count(p.now, 0)
 	}
 }
 
@@ -120,6 +124,25 @@ func (p *pair) repeat(t *rapid.T) {
 		m.asked.Take = false // what is taken for nobody counts against everybody: that is known, and not the question here
 		p.settle(m.from.name, m.asked)
 	}
+}
+
+// idle lets so much time pass without a request that what was told may be forgotten.
+func (p *pair) idle(*rapid.T) {
+	for range 12 {
+		p.now += second
+		p.clock.Advance(time.Second)
+		for _, s := range p.services {
+			s.Tick(p.clock.Now())
+			for p.finish(s, false); p.pending(s); p.finish(s, false) {
+				p.arrive(s)
+			}
+		}
+	}
+}
+
+func (p *pair) pending(s *service) bool {
+	p.ask(s)
+	return s.question != nil
 }
 
 func (p *pair) die(t *rapid.T) {
@@ -140,6 +163,8 @@ func TestTheVerifierAndTheLedgerAcceptNoMoreThanTheLimit(t *testing.T) {
 			p := newPair(t)
 			steps := map[string]func(*rapid.T){
 				"spend": p.spend, "spend more": p.spend, "talk": p.talk, "talk more": p.talk, "take": p.take, "repeat": p.repeat, "die": p.die, "wait": p.wait,
+				"idle":   p.idle,
+				"recall": func(t *rapid.T) { p.service(t).Recall() },
 				"ask":    func(t *rapid.T) { p.ask(p.service(t)) },
 				"arrive": func(t *rapid.T) { p.arrive(p.service(t)) },
 				"answer": func(t *rapid.T) { p.finish(p.service(t), false) },
@@ -173,7 +198,7 @@ func TestTheVerifierAndTheLedgerGiveEverythingOut(t *testing.T) {
 			p.clock.Advance(time.Second)
 			for _, s := range p.services {
 				s.Tick(p.clock.Now())
-				for p.ask(s); s.question != nil; p.ask(s) {
+				for p.pending(s) {
 					p.arrive(s)
 					p.finish(s, false)
 				}
@@ -186,7 +211,7 @@ func TestTheVerifierAndTheLedgerGiveEverythingOut(t *testing.T) {
 			p.arrive(last)
 			p.finish(last, false)
 		}
-		if got := p.accepted[windowAt(60, p.now)]; got != p.limits[0].Limit {
+		if got := p.since(windowAt(60, p.now), 0); got != p.limits[0].Limit {
 			t.Fatalf("%d of %d accepted", got, p.limits[0].Limit)
 		}
 	})
@@ -200,6 +225,30 @@ func (p *pair) spendOne(s *service) {
 		spent = verdict == verifiermodel.QuotaSpent
 	}
 	if spent {
-		p.count(p.now)
+		p.count(p.now, 0)
+	}
+}
+
+// A user of an exact route comes back after the instance has forgotten what was taken, as it may.
+func TestWhatWasTakenAndForgottenIsNotAllowedAgain(t *testing.T) {
+	p := &pair{machine: &machine{log: t.Logf, now: noon, limits: []store.PlanLimit{per(86400, 10)}, holders: map[string]store.QuotaHolder{}},
+		clock: verifiermodel.NewClock(time.UnixMicro(noon))}
+	p.begin()
+	s, accepted := p.services[0], 0
+	for range 12 {
+		taking := s.Take(pairUser, s.Resource(resource), p.clock.Now())
+		p.ask(s)
+		p.arrive(s)
+		p.finish(s, false)
+		if taken, _ := taking.Taken(); taken {
+			accepted++
+		}
+		for s.Spend(pairUser, s.Resource(resource), p.clock.Now()) { // an ordinary route of the same resource
+			accepted++
+		}
+		p.idle(nil)
+	}
+	if accepted != 10 {
+		t.Errorf("%d were accepted of 10", accepted)
 	}
 }

@@ -3,6 +3,7 @@ package quota
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/tocsin-auth/tocsin/authsvc/internal/store"
 )
@@ -17,7 +18,8 @@ type Usage struct {
 	ResetsAt int64
 }
 
-// Read returns what a user has used, for each limit of the user's plan, in its order.
+// Read returns what a user has used, for each limit of the user's plan, in its order. Test traffic, which has the same limits apart,
+// isn't in it.
 func Read(ctx context.Context, tx *store.Tx, user store.User) ([]Usage, error) {
 	plan, err := tx.Plan(ctx, user.Plan)
 	if errors.Is(err, store.ErrNotFound) {
@@ -32,7 +34,9 @@ func Read(ctx context.Context, tx *store.Tx, user store.User) ([]Usage, error) {
 	}
 	counted := map[string]store.QuotaAccount{}
 	for _, row := range rows {
-		counted[row.Resource] = row
+		if !row.Test {
+			counted[row.Resource] = row
+		}
 	}
 	now := tx.Now()
 	all := make([]Usage, 0, len(plan.Limits))
@@ -45,7 +49,7 @@ func Read(ctx context.Context, tx *store.Tx, user store.User) ([]Usage, error) {
 func (a *account) usage(l store.PlanLimit) Usage {
 	w := a.window(l)
 	spent := spentOf(*w)
-	return Usage{PlanLimit: l, Used: spent, Held: max(0, w.Used-spent), By: w.By, ResetsAt: w.Start + w.Seconds*second}
+	return Usage{PlanLimit: l, Used: spent, Held: max(0, w.Used-spent), By: w.By, ResetsAt: endOf(*w)}
 }
 
 func spentOf(w store.QuotaWindow) (spent int64) {
@@ -55,7 +59,7 @@ func spentOf(w store.QuotaWindow) (spent int64) {
 	return spent
 }
 
-// Reset forgets what a user has spent of a resource, or of all when it is "", in the windows that are open. What instances hold
+// Reset forgets what a user has spent of a resource, or of all when it is "", in the windows that are open, in test traffic too. What instances hold
 // unspent stays counted: they may still spend it. It returns what it reset.
 func Reset(ctx context.Context, tx *store.Tx, userID, resource string) ([]string, error) {
 	rows, err := tx.Quotas(ctx, userID)
@@ -85,5 +89,6 @@ func Reset(ctx context.Context, tx *store.Tx, userID, resource string) ([]string
 		}
 		accounts, reset = append(accounts, row), append(reset, key.Resource)
 	}
+	reset = slices.Compact(reset) // test traffic of a resource comes after live
 	return reset, tx.SaveQuotas(ctx, accounts)
 }

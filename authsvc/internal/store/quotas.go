@@ -9,20 +9,31 @@ import (
 	"slices"
 )
 
-// QuotaKey names what is counted together.
-type QuotaKey struct{ UserID, Resource string }
-
-// Compare orders keys as they are locked.
-func (k QuotaKey) Compare(other QuotaKey) int {
-	return cmp.Or(cmp.Compare(k.UserID, other.UserID), cmp.Compare(k.Resource, other.Resource))
+// QuotaKey names what is counted together. Test traffic is counted apart.
+type QuotaKey struct {
+	UserID, Resource string
+	Test             bool
 }
 
-func (k QuotaKey) cells() []any { return []any{k.UserID, k.Resource} }
+// Compare orders keys as accounts are made.
+func (k QuotaKey) Compare(other QuotaKey) int {
+	return cmp.Or(cmp.Compare(k.UserID, other.UserID), cmp.Compare(k.Resource, other.Resource), cmp.Compare(k.mode(), other.mode()))
+}
+
+// mode is 1 for test traffic.
+func (k QuotaKey) mode() int {
+	if k.Test {
+		return 1
+	}
+	return 0
+}
+
+func (k QuotaKey) cells() []any { return []any{k.UserID, k.Resource, k.Test} }
 
 // QuotaAccount is a row of quota_accounts. Its zero value but for the key is that of a row that there isn't yet.
 type QuotaAccount struct {
 	QuotaKey
-	Term    int64
+	Term    int64 // when the present term began: names it, and grows
 	Holders int64
 	Counted int64
 	Windows []QuotaWindow
@@ -33,42 +44,59 @@ type QuotaAccount struct {
 type QuotaWindow struct {
 	Seconds int64 `json:"seconds"`
 	Start   int64 `json:"start"` // microseconds
+	// Since is the first term whose charges are in Used.
+	Since int64 `json:"since"`
 	// Used is what was spent, and what is held in unspent allowances.
 	Used int64 `json:"used"`
 	// By is what each service has spent.
 	By map[string]int64 `json:"by,omitempty"`
 }
 
-// HolderKey names what one instance is allowed.
-type HolderKey struct {
+// ServiceKey names what the instances of one service hold.
+type ServiceKey struct {
 	QuotaKey
-	Holder string // service/start_nonce
+	Service string
 }
 
-func (k HolderKey) cells() []any { return append(k.QuotaKey.cells(), k.Holder) }
+func (k ServiceKey) cells() []any { return append(k.QuotaKey.cells(), k.Service) }
+
+// HolderKey names what one start of one instance is allowed.
+type HolderKey struct {
+	ServiceKey
+	Start string
+}
+
+func (k HolderKey) cells() []any { return append(k.ServiceKey.cells(), k.Start) }
 
 // QuotaHolder is a row of quota_holders. Its zero value but for the key is that of a row that there isn't yet.
 type QuotaHolder struct {
 	HolderKey
-	Seq            int64
-	Term           int64
-	Spent, Allowed int64
-	Met            bool
-	// The term before, while the instance may still go by it: what it spent, and what it may hold besides.
-	BeforeTerm, BeforeSpent, BeforeHeld int64
-	EndsAt                              int64
+	Seq     int64
+	Present QuotaCharge
+	// Met: the instance has shown that it goes by the present charge's term. Until then it may go by that of Before.
+	Met     bool
+	Before  QuotaCharge
+	AskedAt int64
+}
+
+// QuotaCharge is what an instance is charged in one term.
+type QuotaCharge struct {
+	Term  int64
+	Spent int64
+	Held  int64 // what it may spend besides
 }
 
 const (
-	accountColumns = `quota_accounts.user_id, quota_accounts.resource, quota_accounts.term, quota_accounts.holders, quota_accounts.counted,
-	quota_accounts.windows, quota_accounts.ends_at`
-	holderColumns = `quota_holders.user_id, quota_holders.resource, quota_holders.holder, quota_holders.seq, quota_holders.term, quota_holders.spent,
-	quota_holders.allowed, quota_holders.met, quota_holders.before_term, quota_holders.before_spent, quota_holders.before_held, quota_holders.ends_at`
+	accountColumns = `quota_accounts.user_id, quota_accounts.resource, quota_accounts.test, quota_accounts.term, quota_accounts.holders,
+	quota_accounts.counted, quota_accounts.windows, quota_accounts.ends_at`
+	holderColumns = `quota_holders.user_id, quota_holders.resource, quota_holders.test, quota_holders.service, quota_holders.start_nonce,
+	quota_holders.seq, quota_holders.term, quota_holders.spent, quota_holders.held, quota_holders.met, quota_holders.before_term,
+	quota_holders.before_spent, quota_holders.before_held, quota_holders.asked_at`
 )
 
 func scanAccount(s scanner) (a QuotaAccount, err error) {
 	var windows string
-	if err := s.Scan(&a.UserID, &a.Resource, &a.Term, &a.Holders, &a.Counted, &windows, &a.EndsAt); err != nil {
+	if err := s.Scan(&a.UserID, &a.Resource, &a.Test, &a.Term, &a.Holders, &a.Counted, &windows, &a.EndsAt); err != nil {
 		return a, err
 	}
 	if err := json.Unmarshal([]byte(windows), &a.Windows); err != nil {
@@ -78,8 +106,8 @@ func scanAccount(s scanner) (a QuotaAccount, err error) {
 }
 
 func scanHolder(s scanner) (h QuotaHolder, err error) {
-	err = s.Scan(&h.UserID, &h.Resource, &h.Holder, &h.Seq, &h.Term, &h.Spent, &h.Allowed, &h.Met,
-		&h.BeforeTerm, &h.BeforeSpent, &h.BeforeHeld, &h.EndsAt)
+	err = s.Scan(&h.UserID, &h.Resource, &h.Test, &h.Service, &h.Start, &h.Seq, &h.Present.Term, &h.Present.Spent, &h.Present.Held, &h.Met,
+		&h.Before.Term, &h.Before.Spent, &h.Before.Held, &h.AskedAt)
 	return h, err
 }
 
@@ -126,8 +154,8 @@ func (db *DB) makeQuotas(ctx context.Context, keys []QuotaKey) error {
 	return db.Update(ctx, func(tx *Tx) error {
 		now := tx.Now() // so that none is pruned before it is counted in
 		source, args := db.dialect.table(2, columnsOf(keys, QuotaKey.cells))
-		return tx.later(ctx, `INSERT INTO quota_accounts (user_id, resource, term, holders, counted, windows, ends_at)
-			SELECT c1, c2, 0, 0, 0, '[]', CAST($1 AS BIGINT) FROM `+source+` WHERE TRUE ON CONFLICT DO NOTHING`, append([]any{now}, args...)...)
+		return tx.later(ctx, `INSERT INTO quota_accounts (user_id, resource, test, term, holders, counted, windows, ends_at)
+			SELECT c1, c2, c3, 0, 0, 0, '[]', CAST($1 AS BIGINT) FROM `+source+` WHERE TRUE ON CONFLICT DO NOTHING`, append([]any{now}, args...)...)
 	})
 }
 
@@ -140,8 +168,8 @@ func (tx *Tx) LockQuotas(ctx context.Context, keys []QuotaKey) (map[QuotaKey]Quo
 	sorted := slices.Compact(slices.SortedFunc(slices.Values(keys), QuotaKey.Compare))
 	source, args := tx.db.dialect.table(1, columnsOf(sorted, QuotaKey.cells))
 	rows, err := queryAll(ctx, tx, scanAccount, `SELECT `+accountColumns+` FROM `+source+` CROSS JOIN quota_accounts
-		WHERE quota_accounts.user_id = asked.c1 AND quota_accounts.resource = asked.c2
-		ORDER BY quota_accounts.user_id, quota_accounts.resource`+tx.db.dialect.forUpdateOf("quota_accounts"), args...)
+		WHERE quota_accounts.user_id = asked.c1 AND quota_accounts.resource = asked.c2 AND quota_accounts.test = asked.c3
+		ORDER BY quota_accounts.user_id, quota_accounts.resource, quota_accounts.test`+tx.db.dialect.forUpdateOf("quota_accounts"), args...)
 	for _, a := range rows {
 		found[a.QuotaKey] = a
 	}
@@ -156,16 +184,36 @@ func (tx *Tx) QuotaHolders(ctx context.Context, keys []HolderKey) (map[HolderKey
 	}
 	source, args := tx.db.dialect.table(1, columnsOf(keys, HolderKey.cells))
 	rows, err := queryAll(ctx, tx, scanHolder, `SELECT `+holderColumns+` FROM `+source+` CROSS JOIN quota_holders
-		WHERE quota_holders.user_id = asked.c1 AND quota_holders.resource = asked.c2 AND quota_holders.holder = asked.c3`, args...)
+		WHERE quota_holders.user_id = asked.c1 AND quota_holders.resource = asked.c2 AND quota_holders.test = asked.c3
+		AND quota_holders.service = asked.c4 AND quota_holders.start_nonce = asked.c5`, args...)
 	for _, h := range rows {
 		found[h.HolderKey] = h
 	}
 	return found, err
 }
 
+// CountQuotaHolders counts the holders of each key, up to a number.
+func (tx *Tx) CountQuotaHolders(ctx context.Context, keys []ServiceKey, most int) (map[ServiceKey]int, error) {
+	counts := make(map[ServiceKey]int, len(keys))
+	if len(keys) == 0 {
+		return counts, tx.failed
+	}
+	scan := func(s scanner) (struct{}, error) {
+		var k ServiceKey
+		var n int
+		err := s.Scan(&k.UserID, &k.Resource, &k.Test, &k.Service, &n)
+		counts[k] = n
+		return struct{}{}, err
+	}
+	source, args := tx.db.dialect.table(2, columnsOf(keys, ServiceKey.cells))
+	_, err := queryAll(ctx, tx, scan, `SELECT c1, c2, c3, c4, (SELECT count(*) FROM (SELECT 1 FROM quota_holders
+		WHERE user_id = c1 AND resource = c2 AND test = c3 AND service = c4 LIMIT $1) AS few) FROM `+source, append([]any{most}, args...)...)
+	return counts, err
+}
+
 // Quotas reads the accounts of a user in the order of their resources.
 func (tx *Tx) Quotas(ctx context.Context, userID string) ([]QuotaAccount, error) {
-	return queryAll(ctx, tx, scanAccount, `SELECT `+accountColumns+` FROM quota_accounts WHERE user_id = $1 ORDER BY resource`, userID)
+	return queryAll(ctx, tx, scanAccount, `SELECT `+accountColumns+` FROM quota_accounts WHERE user_id = $1 ORDER BY resource, test`, userID)
 }
 
 // SaveQuotas writes accounts that the transaction has locked, each once.
@@ -176,9 +224,9 @@ func (tx *Tx) SaveQuotas(ctx context.Context, accounts []QuotaAccount) error {
 	source, args := tx.db.dialect.table(1, columnsOf(accounts, func(a QuotaAccount) []any {
 		return append(a.cells(), a.Term, a.Holders, a.Counted, windowsText(a.Windows), a.EndsAt)
 	}))
-	return tx.later(ctx, `INSERT INTO quota_accounts (user_id, resource, term, holders, counted, windows, ends_at)
-		SELECT c1, c2, c3, c4, c5, c6, c7 FROM `+source+` WHERE TRUE
-		ON CONFLICT (user_id, resource) DO UPDATE SET term = excluded.term, holders = excluded.holders, counted = excluded.counted,
+	return tx.later(ctx, `INSERT INTO quota_accounts (user_id, resource, test, term, holders, counted, windows, ends_at)
+		SELECT c1, c2, c3, c4, c5, c6, c7, c8 FROM `+source+` WHERE TRUE
+		ON CONFLICT (user_id, resource, test) DO UPDATE SET term = excluded.term, holders = excluded.holders, counted = excluded.counted,
 		windows = excluded.windows, ends_at = excluded.ends_at`, args...)
 }
 
@@ -199,31 +247,39 @@ func (tx *Tx) SaveQuotaHolders(ctx context.Context, holders []QuotaHolder) error
 		return tx.failed
 	}
 	source, args := tx.db.dialect.table(1, columnsOf(holders, func(h QuotaHolder) []any {
-		return append(h.cells(), h.Seq, h.Term, h.Spent, h.Allowed, h.Met, h.BeforeTerm, h.BeforeSpent, h.BeforeHeld, h.EndsAt)
+		return append(h.cells(), h.Seq, h.Present.Term, h.Present.Spent, h.Present.Held, h.Met, h.Before.Term, h.Before.Spent, h.Before.Held, h.AskedAt)
 	}))
-	return tx.later(ctx, `INSERT INTO quota_holders (user_id, resource, holder, seq, term, spent, allowed, met, before_term, before_spent, before_held, ends_at)
-		SELECT c1, c2, c3, c4, c5, c6, c7, c8, c9, c10, c11, c12 FROM `+source+` WHERE TRUE
-		ON CONFLICT (user_id, resource, holder) DO UPDATE SET seq = excluded.seq, term = excluded.term, spent = excluded.spent,
-		allowed = excluded.allowed, met = excluded.met, before_term = excluded.before_term, before_spent = excluded.before_spent,
-		before_held = excluded.before_held, ends_at = excluded.ends_at`, args...)
+	return tx.later(ctx, `INSERT INTO quota_holders (user_id, resource, test, service, start_nonce, seq, term, spent, held, met, before_term, before_spent, before_held,
+		asked_at) SELECT c1, c2, c3, c4, c5, c6, c7, c8, c9, c10, c11, c12, c13, c14 FROM `+source+` WHERE TRUE
+		ON CONFLICT (user_id, resource, test, service, start_nonce) DO UPDATE SET seq = excluded.seq, term = excluded.term, spent = excluded.spent,
+		held = excluded.held, met = excluded.met, before_term = excluded.before_term, before_spent = excluded.before_spent,
+		before_held = excluded.before_held, asked_at = excluded.asked_at`, args...)
 }
 
+// deleteQuotas deletes what was counted of a user, with its accounts locked in order.
 func (tx *Tx) deleteQuotas(ctx context.Context, userID string) error {
+	if _, err := queryAll(ctx, tx, scanAccount, `SELECT `+accountColumns+` FROM quota_accounts WHERE user_id = $1 ORDER BY resource, test`+
+		tx.db.dialect.forUpdate, userID); err != nil {
+		return err
+	}
 	if err := tx.later(ctx, `DELETE FROM quota_accounts WHERE user_id = $1`, userID); err != nil {
 		return err
 	}
 	return tx.later(ctx, `DELETE FROM quota_holders WHERE user_id = $1`, userID)
 }
 
-// PruneQuotas deletes at most limit accounts, and as many holders, whose windows ended before a time, and returns the greater
-// number of the two.
+// PruneQuotas deletes at most limit holders who have asked last before a time, and as many accounts without holders whose windows
+// ended before it, and returns the greater number of the two. It waits for nobody who has locked some.
 func (tx *Tx) PruneQuotas(ctx context.Context, before int64, limit int) (int64, error) {
-	holders, err := tx.exec(ctx, `DELETE FROM quota_holders WHERE ends_at < $1 AND (user_id, resource, holder) IN
-		(SELECT user_id, resource, holder FROM quota_holders WHERE ends_at < $1 ORDER BY ends_at LIMIT $2)`, before, limit)
+	free := tx.db.dialect.forUpdateFree
+	holders, err := tx.exec(ctx, `DELETE FROM quota_holders WHERE asked_at < $1 AND (user_id, resource, test, service, start_nonce) IN
+		(SELECT user_id, resource, test, service, start_nonce FROM quota_holders WHERE asked_at < $1 ORDER BY asked_at LIMIT $2`+free+`)`, before, limit)
 	if err != nil {
 		return 0, err
 	}
-	accounts, err := tx.exec(ctx, `DELETE FROM quota_accounts WHERE ends_at < $1 AND (user_id, resource) IN
-		(SELECT user_id, resource FROM quota_accounts WHERE ends_at < $1 ORDER BY ends_at LIMIT $2)`, before, limit)
+	accounts, err := tx.exec(ctx, `DELETE FROM quota_accounts WHERE ends_at < $1 AND (user_id, resource, test) IN
+		(SELECT user_id, resource, test FROM quota_accounts WHERE ends_at < $1 AND NOT EXISTS (SELECT 1 FROM quota_holders WHERE
+		quota_holders.user_id = quota_accounts.user_id AND quota_holders.resource = quota_accounts.resource AND quota_holders.test = quota_accounts.test)
+		ORDER BY ends_at LIMIT $2`+free+`)`, before, limit)
 	return max(holders, accounts), err
 }

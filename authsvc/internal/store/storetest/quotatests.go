@@ -30,11 +30,12 @@ func plansAreReplaced(t *testing.T, db *store.DB) {
 }
 
 func quotaRows(user string, n int64) (store.QuotaAccount, store.QuotaHolder) {
-	key := store.QuotaKey{UserID: user, Resource: "jobs"}
+	key := store.QuotaKey{UserID: user, Resource: "jobs", Test: n%2 == 1}
 	return store.QuotaAccount{QuotaKey: key, Term: n, Holders: n + 1, Counted: n + 2, EndsAt: n + 3,
-			Windows: []store.QuotaWindow{{Seconds: 60, Start: n, Used: n, By: map[string]int64{"cars": n, "jobs": 1}}}},
-		store.QuotaHolder{HolderKey: store.HolderKey{QuotaKey: key, Holder: "cars/" + user}, Seq: n, Term: n + 1, Spent: n + 2, Allowed: n + 3,
-			Met: n%2 == 0, BeforeTerm: n + 4, BeforeSpent: n + 5, BeforeHeld: n + 6, EndsAt: n + 7}
+			Windows: []store.QuotaWindow{{Seconds: 60, Start: n, Since: n + 1, Used: n, By: map[string]int64{"cars": n, "jobs": 1}}}},
+		store.QuotaHolder{HolderKey: store.HolderKey{ServiceKey: store.ServiceKey{QuotaKey: key, Service: "cars"}, Start: user}, Seq: n,
+			Present: store.QuotaCharge{Term: n + 1, Spent: n + 2, Held: n + 3}, Met: n%2 == 0,
+			Before: store.QuotaCharge{Term: n + 4, Spent: n + 5, Held: n + 6}, AskedAt: n + 7}
 }
 
 func quotasAreReadAsWritten(t *testing.T, db *store.DB) {
@@ -76,7 +77,7 @@ func endedQuotasArePruned(t *testing.T, db *store.DB) {
 	update(t, db, func(tx *store.Tx) error {
 		for i := range int64(5) {
 			a, h := quotaRows(fmt.Sprint(i), 0)
-			a.EndsAt, h.EndsAt = i, i
+			a.EndsAt, h.AskedAt = i, i
 			if err := tx.SaveQuotas(t.Context(), []store.QuotaAccount{a}); err != nil {
 				return err
 			}
