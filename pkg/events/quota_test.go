@@ -17,6 +17,8 @@ func TestQuotaMessagesKeepTheirBytes(t *testing.T) {
 		{Subject: idB, Resource: "ai-jobs", Take: true},
 	}})
 	golden(t, "quota_request", "", request)
+	golden(t, "quota_request_test", "", mustJSON(t, QuotaRequest{Nonce: quotaNonce, StartNonce: quotaNonce, Seq: 7, Test: true, Entries: []QuotaEntry{
+		{Subject: idA, Resource: "requests", Want: 5}}}))
 	golden(t, "quota_answer", KindQuota, mustJSON(t, QuotaAnswer{Nonce: quotaNonce, Request: HashOf(request), Now: at - 30_000_000, Grants: []QuotaGrant{
 		{Term: at, EndsIn: 30_000_000, Allowed: 17, Limits: []QuotaLimit{{Limit: 100, Window: 60, Left: 80, EndsIn: 30_000_000}}},
 		{Term: at, EndsIn: 30_000_000, Allowed: 1, Taken: true, Limits: []QuotaLimit{{Limit: 1, Window: 3600, EndsIn: 60_000_000}}},

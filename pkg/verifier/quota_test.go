@@ -136,3 +136,20 @@ func TestCloseGivesBackWhatIsHeld(t *testing.T) {
 		t.Errorf("told at the end: %+v", e)
 	}
 }
+
+func TestTestTrafficSpendsNoLiveQuota(t *testing.T) {
+	for mode, opts := range map[Mode][]Option{ModeLive: nil, ModeTest: {WithAllowTest()}} {
+		r := newRig(t, opts...)
+		r.serveQuotas(5)
+		r.link.mu.Lock()
+		answer := r.link.answer
+		r.link.answer = func(ctx context.Context, kind events.Kind, body []byte) ([]byte, error) {
+			if q, err := events.DecodeQuotaRequest(body); err != nil || q.Test != (mode == ModeTest) {
+				t.Errorf("a verifier of %s asks with test %v: %v", mode, q.Test, err)
+			}
+			return answer(ctx, kind, body)
+		}
+		r.link.mu.Unlock()
+		r.want("", Bearer(mint(claims{"mode": string(mode)})), Quota("jobs"))
+	}
+}

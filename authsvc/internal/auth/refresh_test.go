@@ -2,6 +2,7 @@ package auth
 
 import (
 	"errors"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -196,6 +197,34 @@ func TestDeadSessionsArePrunedAndStayDead(t *testing.T) {
 		}
 		if _, err := w.Refresh(t.Context(), keep.RefreshToken, Client{}); err != nil {
 			t.Errorf("a living session was pruned: %v", err)
+		}
+	})
+}
+
+// A call deletes no more than its rounds do, so that the dispatcher's other duties don't wait for a pile.
+func TestOneCallPrunesABoundedPile(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		var holders []store.QuotaHolder
+		for i := range pruneBatch + 1 {
+			key := store.HolderKey{ServiceKey: store.ServiceKey{QuotaKey: store.QuotaKey{UserID: "ada", Resource: "jobs"}, Service: "cars"}, Start: strconv.Itoa(i)}
+			holders = append(holders, store.QuotaHolder{HolderKey: key, AskedAt: 1})
+		}
+		if err := w.db.Update(t.Context(), func(tx *store.Tx) error { return tx.SaveQuotaHolders(t.Context(), holders) }); err != nil {
+			t.Fatal(err)
+		}
+		for _, want := range []int{1, 0} {
+			if err := w.prune(t.Context(), 1); err != nil {
+				t.Fatal(err)
+			}
+			if err := w.view(t.Context(), func(tx *store.Tx) error {
+				counts, err := tx.CountQuotaHolders(t.Context(), []store.ServiceKey{holders[0].ServiceKey}, 1000)
+				if counts[holders[0].ServiceKey] != want {
+					t.Errorf("%v are left, not %d", counts, want)
+				}
+				return err
+			}); err != nil {
+				t.Fatal(err)
+			}
 		}
 	})
 }

@@ -142,15 +142,20 @@ const (
 	// Dead sessions and keys stay for a while, for those who look into a theft.
 	pruneSessionsAfter = 7 * 24 * time.Hour
 	pruneKeysAfter     = 90 * 24 * time.Hour
-	// Ended counts stay a little longer than the clock may step back.
+	// Ended counts stay a little longer than the clock may step back, and so do the instances that were counted, after they asked last.
 	pruneQuotasAfter = time.Hour
 	pruneBatch       = 500
+	// pruneRounds bounds one call, so that its caller's other duties don't wait: tens of thousands of rows, a second or two.
+	pruneRounds = 100
 )
 
 // Prune deletes sessions, with their refresh tokens, and keys that died of themselves a while ago: forgotten ones are
-// refused just the same. It deletes what was counted in windows that have ended. Call it now and then; it returns when there is nothing left to delete.
-func (s *Service) Prune(ctx context.Context) error {
-	for {
+// refused just the same. It deletes what was counted in windows that have ended. Call it now and then; what is too much for one call is left
+// for the next.
+func (s *Service) Prune(ctx context.Context) error { return s.prune(ctx, pruneRounds) }
+
+func (s *Service) prune(ctx context.Context, rounds int) error {
+	for range rounds {
 		var sessions, keys, quotas int64
 		err := s.db.Update(ctx, func(tx *store.Tx) (err error) {
 			if sessions, err = tx.PruneSessions(ctx, tx.Now()-pruneSessionsAfter.Microseconds(), pruneBatch); err != nil {
@@ -166,4 +171,5 @@ func (s *Service) Prune(ctx context.Context) error {
 			return refusal(err)
 		}
 	}
+	return nil
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/tocsin-auth/tocsin/authsvc/internal/quota"
 	"github.com/tocsin-auth/tocsin/authsvc/internal/store"
 	"github.com/tocsin-auth/tocsin/pkg/events"
 )
@@ -113,4 +114,57 @@ func TestQuotaQuestionsAreNotAnsweredWithoutTheDatabase(t *testing.T) {
 		_, err := s.spend(t, s.cars, "cars", events.QuotaRequest{StartNonce: events.NewNonce(), Seq: 1, Entries: s.wish(5)})
 		return errors.Is(err, nats.ErrNoResponders)
 	})
+}
+
+// slowQuotas count nothing until they are let.
+type slowQuotas struct{ begun, let chan struct{} }
+
+func (q slowQuotas) Settle(ctx context.Context, questions []quota.Question) ([]quota.Answer, error) {
+	q.begun <- struct{}{}
+	select {
+	case <-q.let:
+		return nil, store.ErrUnavailable
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// What waits is bounded by number: so nothing that is larger than a question may wait.
+func TestQuestionsThatAreTooLongDoNotWait(t *testing.T) {
+	slow := slowQuotas{make(chan struct{}, 10), make(chan struct{})}
+	s := newScene(t, func(cfg *Config) { cfg.Quotas = slow })
+	defer close(slow.let)
+	body, err := json.Marshal(events.QuotaRequest{Nonce: events.NewNonce(), StartNonce: events.NewNonce(), Seq: 1, Entries: s.wish(1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.cars.PublishRequest(events.QuotaSubject("cars"), s.cars.NewRespInbox(), body); err != nil {
+		t.Fatal(err)
+	}
+	<-slow.begun // as much as runs of one service at once
+	m, err := s.cars.Request(events.QuotaSubject("cars"), make([]byte, events.MaxRequest+1), within)
+	if err != nil || m.Header.Get(events.HeaderError) != events.ErrorInvalid {
+		t.Errorf("%v, %v", m, err)
+	}
+	if o := <-s.outcomes; o != Refused {
+		t.Errorf("it was %s before what came first", o)
+	}
+}
+
+// busyQuotas put everybody off.
+type busyQuotas struct{}
+
+func (busyQuotas) Settle(_ context.Context, questions []quota.Question) ([]quota.Answer, error) {
+	answers := make([]quota.Answer, len(questions))
+	for i := range answers {
+		answers[i].Busy = true
+	}
+	return answers, nil
+}
+
+func TestWhoIsPutOffByTheLedgerIsToldThatItIsBusy(t *testing.T) {
+	s := newScene(t, func(cfg *Config) { cfg.Quotas = busyQuotas{} })
+	if _, err := s.spend(t, s.cars, "cars", events.QuotaRequest{StartNonce: events.NewNonce(), Seq: 1, Entries: s.wish(1)}); err == nil || err.Error() != "refused: "+events.ErrorBusy {
+		t.Error(err)
+	}
 }

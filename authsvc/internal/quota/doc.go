@@ -3,10 +3,13 @@
 //
 // # What is counted
 //
-// A plan's limit bounds the requests to a resource in a window: windows of a length are aligned to the epoch of Unix time. A
-// term of a user and a resource ends when the first of the plan's windows does, so that a term lies in one window of each length.
-// An account has, for each window that is open, what is used of it: the sum of the charges of all holders in terms within the
-// window. A holder is one start of one instance of a service; its charge is what it is allowed in a term in all, at least
+// A plan's limit bounds the requests to a resource in a window: windows of a length are aligned to the epoch of Unix time. Whenever
+// a window opens, because one has ended or the plan has changed, a new term of the account begins, with a name that is greater than
+// all before. So no window opens in a term, and there is one rule of what belongs where: a charge of a term is in the windows that
+// were open when the term began, those with Since at most its name, and in no others. An account has, for each window that is open,
+// what is used of it: the sum of the charges of all holders that are in it. What takes something out of a charge takes it out of
+// those windows only, so none ever has less than what is spent and held. The window of a limit that is new to the plan
+// begins with the charges of the longest open window within it, Since and all. Test traffic has accounts of its own. A holder is one start of one instance of a service; its charge is what it is allowed in a term in all, at least
 // what it has told to have spent. What was spent is never given back; what is allowed and unspent is when its holder wants no more of
 // it, and otherwise counts until the window ends.
 //
@@ -25,12 +28,21 @@
 //   - When its term ends or the plan has changed the terms, its charge in the old term stays Spent + Want, or what it was allowed if
 //     that is less, until it shows by a question that it goes by the new term. Then it has moved what it accepted
 //     meanwhile into the new one, and the old charge becomes what it had told.
-//   - When it asks for a term that isn't known, or for none though it has told of the present one, it has forgotten; its charges
-//     stay as they are, and it begins anew.
+//   - When it asks for a term that isn't known, or for none, it has forgotten, or its first grant was lost. If it has shown that
+//     it goes by the present term, its charge stays as it is; otherwise only what was taken for it does. In either case that belongs to
+//     nobody from then on, and it begins anew with nothing: what is allowed it next doesn't contain it again.
 //
-// A limit that was lowered takes nothing back that was handed out: it holds when the terms of that moment have ended, or the
-// holders have asked for less. Whoever goes on while nobody answers, accepts more than its charge; that is counted when it is
+// A limit that is new or was lowered takes nothing back that was handed out before: it holds for what is accepted by allowances of the
+// next term and those after it, and for everything when the present one has ended, or the holders have asked for less. A limit that stays in the plan, or is raised,
+// holds throughout. A clock that was set back by more than a minute is believed: windows begin again. Whoever goes on while nobody answers, accepts more than its charge; that is counted when it is
 // told, and left out of what the others may have.
+//
+// # What one service may cost
+//
+// An account knows at most 512 holders of a service at once, and of one more it neither allows nor keeps anything. Holders become known at most 500
+// times a second for a service and replica, and 10,000 times at once; questions beyond are answered busy. A holder that hasn't
+// asked for an hour is forgotten: its charges stay in their windows. If it comes back with a term in which it had told something, after so
+// long a silence, that is counted once more.
 //
 // # Why nobody is locked out for longer than a window
 //
