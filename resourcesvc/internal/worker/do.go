@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -107,20 +108,33 @@ const maxResult = 63 << 10
 
 // compute has the work done. It knows only payloads; what it answers is the result.
 func (w *worker) compute(ctx context.Context, authorization string, payload json.RawMessage) (result json.RawMessage, err error) {
-	err = send(ctx, w.service.http, "POST", w.ComputeURL, authorization, map[string]any{"payload": payload}, &result)
-	if err == nil && (len(result) == 0 || len(result) > maxResult) {
-		return nil, &unfinished{failed, "the result is empty or larger than 63 KiB", nil}
+	got, err := send(ctx, w.service.http, "POST", w.ComputeURL, authorization, map[string]any{"payload": payload})
+	if err != nil {
+		return nil, err
 	}
-	var r *refusal
-	if errors.As(err, &r) && isPermanent(r.status) || errors.Is(err, errGone) {
-		return nil, &unfinished{failed, "the compute service: " + err.Error(), nil}
+	switch {
+	case isPermanent(got.status):
+		return nil, &unfinished{failed, "the compute service: " + got.refusal().Error(), nil}
+	case got.isAboutTheJob():
+		return nil, got.refusal()
+	}
+	if err = got.decode(&result); err == nil && (len(result) == 0 || len(result) > maxResult) {
+		return nil, &unfinished{failed, "the result is empty or larger than 63 KiB", nil}
 	}
 	return result, err
 }
 
-// isPermanent reports whether the same request will get the same answer.
+// isPermanent reports whether the same job will get the same answer.
 func isPermanent(status int) bool {
-	return status >= 400 && status < 500 && status != http.StatusUnauthorized && status != http.StatusForbidden && status != http.StatusRequestTimeout
+	return slices.Contains([]int{http.StatusBadRequest, http.StatusConflict, http.StatusGone,
+		http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType, http.StatusUnprocessableEntity}, status)
+}
+
+// isAboutTheJob reports whether the work was begun, or refused: the next try may end otherwise, but one that breaks the compute
+// service must not be repeated for ever. That may be of any make, and its refusals no problems, so that here a 500 counts, which no gateway says of
+// a server that is away, and any 4xx counts too.
+func (a answer) isAboutTheJob() bool {
+	return a.status >= 400 && a.status <= 500 && a.status != http.StatusTooManyRequests || a.isRefusal()
 }
 
 // acting is how a worker acts for the user of one job.
@@ -172,12 +186,14 @@ func (as *acting) refused(who string, err error) error {
 		return u
 	case errors.Is(err, errGone): // over by now, or it never was this user's
 		return &unfinished{failed, who + " knows no such job of this user", nil}
-	case errors.Is(err, errBusy): // perhaps with this job only: others may go on
+	case errors.Is(err, errBusy): // with this job's user only: others may go on
 		return &unfinished{returned, who + " is busy", nil}
 	case errors.Is(err, errAway):
 		return &unfinished{returned, who + " is away", fmt.Errorf("%s: %w", who, err)}
 	case errors.As(err, &r) && r.status == http.StatusUnauthorized && as.job.own:
 		return &unfinished{returned, "the worker's key is refused", fmt.Errorf("%w: %s", errOwnKey, r.code)}
+	case errors.As(err, &r) && isPermanent(r.status):
+		return &unfinished{failed, who + ": " + r.Error(), nil}
 	case errors.As(err, &r):
 		return &unfinished{retry, who + ": " + r.Error(), nil}
 	}

@@ -1,13 +1,10 @@
 package worker
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"net"
 	"net/http"
 	"net/url"
 	"time"
@@ -16,15 +13,15 @@ import (
 var (
 	// errOwnKey means that the service refuses the worker's own key.
 	errOwnKey = errors.New("the service refuses it")
-	// errAway means that nobody was there.
+	// errAway means that nobody was there, or only somebody who stands in front of it.
 	errAway = errors.New("it can't be asked right now")
-	// errBusy is an answer of "not now".
+	// errBusy is an answer of "not now" to this caller. Others may get another one.
 	errBusy = errors.New("it can't answer right now")
 	// errGone means that the job is no longer this worker's.
 	errGone = errors.New("the job is another worker's, or over")
 )
 
-// refusal is an answer that is none of these.
+// refusal is an answer about the request.
 type refusal struct {
 	status int
 	code   string
@@ -119,92 +116,16 @@ func asOwn(err error) error {
 	return err
 }
 
-const (
-	callTimeout = 30 * time.Second // more than the longest wait
-	maxAnswer   = 128 << 10        // more than the largest job
-)
+// callTimeout is more than the longest wait.
+const callTimeout = 30 * time.Second
 
 // call sends one request to the service.
 func (s service) call(ctx context.Context, method, address, authorization string, in, out any) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	return send(ctx, s.http, method, address, authorization, in, out)
-}
-
-// send sends a request and decodes its answer. Credentials and bodies are in none of its errors.
-func send(ctx context.Context, client *http.Client, method, address, authorization string, in, out any) error {
-	var body []byte
-	if in != nil {
-		var err error
-		if body, err = json.Marshal(in); err != nil {
-			return err
-		}
-	}
-	r, err := http.NewRequestWithContext(ctx, method, address, bytes.NewReader(body))
+	got, err := send(ctx, s.http, method, address, authorization, in)
 	if err != nil {
-		return errors.New("the URL is malformed")
+		return err
 	}
-	r.Header.Set("Authorization", authorization)
-	if in != nil {
-		r.Header.Set("Content-Type", "application/json")
-	}
-	res, err := client.Do(r)
-	if err != nil {
-		return unsent(err)
-	}
-	defer res.Body.Close()
-	answer, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer))
-	if err != nil {
-		return fmt.Errorf("its answer broke off: %w", err)
-	}
-	return decode(res.StatusCode, answer, out)
-}
-
-// unsent tells who could not be reached, and so did nothing, from who didn't answer.
-func unsent(err error) error {
-	var dial *net.OpError
-	if errors.As(err, &dial) && dial.Op == "dial" {
-		return fmt.Errorf("%w: %w", errAway, dial)
-	}
-	return err
-}
-
-func decode(status int, body []byte, out any) error {
-	var p struct {
-		Code string `json:"code"`
-	}
-	switch {
-	case status == http.StatusNoContent || status == http.StatusOK && out == nil:
-		return nil
-	case status == http.StatusOK:
-		if err := json.Unmarshal(body, out); err != nil {
-			return errors.New("its answer is not the expected JSON")
-		}
-		return nil
-	}
-	_ = json.Unmarshal(body, &p) // who answers without a code has none
-	switch {
-	case status == http.StatusTooManyRequests, status == http.StatusServiceUnavailable:
-		return fmt.Errorf("%w: it answered %d", errBusy, status)
-	case status == http.StatusNotFound || status == http.StatusConflict:
-		return fmt.Errorf("%w: it answered %d", errGone, status)
-	}
-	return &refusal{status, code(p.Code)}
-}
-
-// code returns a code of a refusal as it may be logged.
-func code(s string) string {
-	if len(s) > 40 || !isWord(s) {
-		return ""
-	}
-	return s
-}
-
-func isWord(s string) bool {
-	for _, r := range s {
-		if r != '_' && (r < 'a' || r > 'z') {
-			return false
-		}
-	}
-	return true
+	return got.decode(out)
 }

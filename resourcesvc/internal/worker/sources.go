@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"errors"
+	"net/http"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -67,18 +68,26 @@ func (q *queuedJobs) next(ctx context.Context) (*assignment, error) {
 		return nil, message.Term()
 	}
 	a, err := q.w.service.claim(ctx, q.w.own(), named.UserID, named.JobID)
-	var refused *refusal
 	switch {
 	case err == nil:
-		return a, message.Ack()
+		if err := message.Ack(); err != nil { // it comes again, and then the job is taken
+			q.w.log.WarnContext(ctx, "a message of the job queue isn't acknowledged", "err", err)
+		}
+		return a, nil
 	case errors.Is(err, errGone): // done, another worker's, or nobody's
 		return nil, message.Ack()
-	case errors.As(err, &refused):
+	case isHopeless(err):
 		q.w.log.ErrorContext(ctx, "a message of the job queue is dropped", "err", err)
 		return nil, message.Term()
 	default:
 		return nil, errors.Join(err, message.NakWithDelay(fetchWait))
 	}
+}
+
+// isHopeless reports whether a claim will never be answered in another way.
+func isHopeless(err error) bool {
+	var r *refusal
+	return errors.As(err, &r) && (r.status == http.StatusBadRequest || r.status == http.StatusRequestEntityTooLarge)
 }
 
 func (q *queuedJobs) fetch() (jetstream.Msg, error) {
