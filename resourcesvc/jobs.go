@@ -23,6 +23,20 @@ type newJob struct {
 	Payload json.RawMessage `json:"payload"`
 }
 
+// maxPart bounds a job's payload and its result. Each fits into the envelope of a request for which there are 64 KiB, on each
+// step of its way, and both with their job's id into the 128 KiB that a worker reads.
+const maxPart = 63 << 10
+
+func checkPart(field string, part json.RawMessage) error {
+	switch {
+	case part == nil:
+		return invalid(field, "is required")
+	case len(part) > maxPart:
+		return invalid(field, "is larger than 63 KiB")
+	}
+	return nil
+}
+
 // createJob answers 202 with the job. The same job_id again is the same job: a client may retry without fear. The row is the
 // promise; the queue hears of it from [offerer], now or when it can.
 func (a *api) createJob(w http.ResponseWriter, r *http.Request) error {
@@ -33,8 +47,8 @@ func (a *api) createJob(w http.ResponseWriter, r *http.Request) error {
 	if err := checkText("job_id", in.ID); err != nil {
 		return err
 	}
-	if in.Payload == nil {
-		return invalid("payload", "is required")
+	if err := checkPart("payload", in.Payload); err != nil {
+		return err
 	}
 	j, err := a.store.job(r.Context(), principal(r).Subject, in.ID)
 	if errors.Is(err, errNotFound) {

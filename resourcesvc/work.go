@@ -229,8 +229,8 @@ func (a *api) putResult(w http.ResponseWriter, r *http.Request) error {
 	if err == nil {
 		err = decodeBody(w, r, &in)
 	}
-	if err == nil && in.Result == nil {
-		err = invalid("result", "is required")
+	if err == nil {
+		err = checkPart("result", in.Result)
 	}
 	if err != nil {
 		return err

@@ -25,12 +25,17 @@ class NoRedirect(urllib.request.HTTPRedirectHandler):
 OPENER = urllib.request.build_opener(NoRedirect)
 
 
+def encode(body):
+    """Without escapes and blanks, so that a result that is small enough stays so. Half a surrogate pair is no text: "?"."""
+    return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
+
+
 class Service:
     def __init__(self, url, key):
         self.url, self.key = url, key
 
     def call(self, method, path, body=None):
-        request = urllib.request.Request(self.url + path, method=method, data=None if body is None else json.dumps(body).encode())
+        request = urllib.request.Request(self.url + path, method=method, data=None if body is None else encode(body))
         request.add_header("Authorization", "Api-Key " + self.key)
         if body is not None:
             request.add_header("Content-Type", "application/json")

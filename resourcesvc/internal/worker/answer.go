@@ -12,7 +12,7 @@ import (
 	"net/http"
 )
 
-// maxAnswer is more than a job of which payload and result are as large as they may be.
+// maxAnswer is more than a job of which payload, result and id are as large as they may be.
 const maxAnswer = 128 << 10
 
 // answer is what came back. A proxy or a gateway may have written it, which knows nothing of the request but that nobody
@@ -50,11 +50,16 @@ func send(ctx context.Context, client *http.Client, method, address, authorizati
 	return answer{res.StatusCode, media == "application/problem+json", got}, nil
 }
 
+// encode escapes nothing for HTML, so that what was small enough stays so.
 func encode(in any) ([]byte, error) {
 	if in == nil {
 		return nil, nil
 	}
-	return json.Marshal(in)
+	var body bytes.Buffer
+	out := json.NewEncoder(&body)
+	out.SetEscapeHTML(false)
+	err := out.Encode(in)
+	return body.Bytes(), err
 }
 
 // unsent tells who could not be reached, and so did nothing, from who didn't answer.

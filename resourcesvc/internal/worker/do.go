@@ -103,7 +103,7 @@ func (w *worker) finish(ctx context.Context, a *assignment) error {
 	return nil
 }
 
-// maxResult leaves room for the envelope in which the service takes at most 64 KiB.
+// maxResult is the service's.
 const maxResult = 63 << 10
 
 // compute has the work done. It knows only payloads; what it answers is the result.
