@@ -35,6 +35,8 @@ func (a *api) mintGrant(r *http.Request, jobID string) (*string, error) {
 		return nil, verifier.ErrRevoked
 	case errors.Is(err, exchange.ErrRequest): // as a token that was exchanged itself
 		return nil, newProblem(http.StatusForbidden, "forbidden", "jobs can't be queued with this credential")
+	case errors.Is(err, exchange.ErrClient): // which is logged with the answer
+		return nil, err
 	default:
 		a.log.ErrorContext(r.Context(), "no grant for a job", "err", err)
 		return nil, verifier.ErrAuthUnavailable

@@ -44,7 +44,7 @@ func (a *api) createJob(w http.ResponseWriter, r *http.Request) error {
 	if err := decodeBody(w, r, &in); err != nil {
 		return err
 	}
-	if err := checkText("job_id", in.ID); err != nil {
+	if err := checkJobID(in.ID); err != nil {
 		return err
 	}
 	if err := checkPart("payload", in.Payload); err != nil {
@@ -103,7 +103,15 @@ func (a *api) getJob(w http.ResponseWriter, r *http.Request) error {
 // jobID is the one in the path.
 func jobID(r *http.Request) (string, error) {
 	id := param(r, "job_id")
-	return id, checkText("job_id", id)
+	return id, checkJobID(id)
+}
+
+// checkJobID takes any text that can be a segment of a path: proxies take these two for something else, also when escaped.
+func checkJobID(id string) error {
+	if id == "." || id == ".." {
+		return invalid("job_id", "must not be . or ..")
+	}
+	return checkText("job_id", id)
 }
 
 // maxWait is a little less than what proxies on the way usually wait.

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+
+	"github.com/tocsin-auth/tocsin/resourcesvc/internal/exchange"
 )
 
 // problem is an answer of RFC 9457. It is an error, so that handlers return it.
@@ -53,6 +55,8 @@ func asProblem(err error) *problem {
 		return newProblem(http.StatusConflict, "job_taken", "a worker has the job, or it rests before another try")
 	case errors.Is(err, errLost):
 		return newProblem(http.StatusConflict, "claim_lost", "the job is another worker's by now, or has ended")
+	case errors.Is(err, exchange.ErrClient):
+		return newProblem(http.StatusServiceUnavailable, "unavailable", "jobs can't be queued: the service's own API key is refused, or lacks a role; its log says which")
 	default:
 		return newProblem(http.StatusServiceUnavailable, "unavailable", "the request could not be completed, try again")
 	}

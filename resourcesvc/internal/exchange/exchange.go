@@ -111,7 +111,9 @@ func decode(res *http.Response, asked time.Time, issued string) (Token, error) {
 	switch {
 	case res.StatusCode == http.StatusOK && a.AccessToken != "" && a.IssuedType == issued && a.ExpiresIn > 0:
 		return Token{a.AccessToken, asked.Add(time.Duration(a.ExpiresIn) * time.Second)}, nil
-	case res.StatusCode == http.StatusUnauthorized, a.Error == "invalid_client", a.Error == "unauthorized_client":
+	case a.Error == "unauthorized_client":
+		return Token{}, fmt.Errorf("%w: it lacks the role %s", ErrClient, neededRole(issued))
+	case res.StatusCode == http.StatusUnauthorized, a.Error == "invalid_client":
 		return Token{}, ErrClient
 	case res.StatusCode == http.StatusBadRequest && a.Error == "invalid_grant":
 		return Token{}, ErrGrant
@@ -119,6 +121,14 @@ func decode(res *http.Response, asked time.Time, issued string) (Token, error) {
 		return Token{}, fmt.Errorf("%w: %s", ErrRequest, a.Error)
 	}
 	return Token{}, fmt.Errorf("%w: it answered %d", ErrAway, res.StatusCode)
+}
+
+// neededRole is the one that a client's key needs for what is issued here.
+func neededRole(issued string) string {
+	if issued == TypeJobGrant {
+		return "queue"
+	}
+	return "worker"
 }
 
 // knownErrors are those that may be shown: what else a server says goes into no log.

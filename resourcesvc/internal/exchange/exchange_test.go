@@ -78,6 +78,20 @@ func TestRefusalsSayWhatToDo(t *testing.T) {
 	}
 }
 
+func TestARefusalNamesTheRoleThatIsMissing(t *testing.T) {
+	c := client(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(400)
+		_, _ = io.WriteString(w, `{"error":"unauthorized_client"}`)
+	})
+	_, minting := c.MintGrant(t.Context(), "a", TypeAccessToken, "j")
+	_, using := c.Redeem(t.Context(), "g", "j")
+	for role, err := range map[string]error{"queue": minting, "worker": using} {
+		if !errors.Is(err, ErrClient) || !strings.HasSuffix(err.Error(), "role "+role) {
+			t.Errorf("%v, want %s", err, role)
+		}
+	}
+}
+
 func FuzzDecode(f *testing.F) {
 	f.Add(200, []byte(`{"access_token":"t","issued_token_type":"`+TypeAccessToken+`","expires_in":300}`))
 	f.Add(400, []byte(`{"error":"invalid_grant"}`))

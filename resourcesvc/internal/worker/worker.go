@@ -59,7 +59,7 @@ func Run(ctx context.Context, s Settings, log *slog.Logger) error {
 		return err
 	}
 	if !slices.Contains(me.Roles, "worker") {
-		log.InfoContext(ctx, "working for one user", "user", me.Subject, "key", me.KeyID)
+		log.InfoContext(ctx, "working for one user, as the key lacks the role worker", "user", me.Subject, "key", me.KeyID)
 		return w.work(ctx, ownJobs{w})
 	}
 	jobs, err := w.openQueue(ctx)
