@@ -1,7 +1,6 @@
 package verifier
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -26,9 +25,11 @@ type metering struct {
 // Quota has each accepted request spend one of what the user's plan allows of a resource, [a-z0-9_-]{1,32}; without a limit in the plan
 // nothing is counted. What may be spent is shared by all of the user's credentials, and by all services. An instance spends in-process what
 // authsvc has allowed it, and never more: over all instances no window's limit is exceeded. When nothing is left, requests are refused with
-// [ErrQuotaExceeded]; [QuotaStrict] tells what happens while authsvc can't be asked. A refused request spends nothing.
+// [ErrQuotaExceeded]; [QuotaStrict] tells what happens while authsvc can't be asked. A refused request spends nothing, but one whose
+// credential died while it waited may.
 //
-// The first request of a user waits for an answer of authsvc, up to a second; so does one that finds that others have just taken what was left.
+// The first request of a user waits for an answer of authsvc; so does one that finds that others have just taken what was left. It
+// waits up to a second to be asked for, behind others, and is refused with [ErrAuthUnavailable] then; and up to another for the answer.
 func Quota(resource string) RouteOption {
 	return func(r *Route) error { return r.meter(metering{name: resource}) }
 }
@@ -83,8 +84,8 @@ func (r *Route) begun() *Route {
 
 // quotaAsk is a refusal of spend that isn't final: authsvc has to be asked, and then the request is judged again.
 type quotaAsk struct {
-	user     events.ID
-	answered <-chan struct{} // nil for an exact route
+	user   events.ID
+	ticket quota.Ticket // none for an exact route
 }
 
 func (*quotaAsk) Error() string { return "the quota isn't known" }
@@ -98,60 +99,25 @@ func (v *Verifier) spend(route *Route, user events.ID, now clock.Reading) error 
 	case m.exact:
 		return &quotaAsk{user: user}
 	}
-	verdict, answered := v.quotas.SpendOrAsk(user, m.resource, now, m.strict)
+	_, err := v.spendOrAsk(m, user, now)
+	return err
+}
+
+// spendOrAsk also returns what was spent.
+func (v *Verifier) spendOrAsk(m *metering, user events.ID, now clock.Reading) (quota.Ticket, error) {
+	verdict, ticket := v.quotas.SpendOrAsk(user, m.resource, now, m.strict)
 	switch verdict {
 	case quota.Wait:
-		return &quotaAsk{user, answered}
+		return ticket, &quotaAsk{user, ticket}
 	case quota.Exceeded:
-		return v.exceeded(m, user, now)
+		return ticket, v.exceeded(m, user, now)
 	case quota.Away:
-		return fmt.Errorf("%w: the quota isn't known", ErrAuthUnavailable)
+		return ticket, errQuotaUnknown
 	}
-	return nil
+	return ticket, nil
 }
 
-// verifyAnswered waits for what authsvc says of the quota, and has the request judged again from the start: what becomes of its credential
-// meanwhile counts.
-func (v *Verifier) verifyAnswered(ctx context.Context, c Credential, route *Route, ask *quotaAsk) (*Principal, tally, error) {
-	waiting, cancel := context.WithTimeout(ctx, askTimeout)
-	defer cancel()
-	if route.metered.exact {
-		if err := v.take(waiting, route.metered, ask.user); err != nil {
-			return nil, tally{}, err
-		}
-		return v.verify(ctx, c, route.begun())
-	}
-	for {
-		select {
-		case <-ask.answered:
-		case <-waiting.Done():
-			return nil, tally{}, fmt.Errorf("%w: %w", ErrAuthUnavailable, waiting.Err()) // it answers, but not in time
-		}
-		p, t, err := v.verify(ctx, c, route)
-		again, ok := err.(*quotaAsk)
-		if !ok {
-			return p, t, err
-		}
-		ask = again
-	}
-}
-
-// take has authsvc decide.
-func (v *Verifier) take(ctx context.Context, m *metering, user events.ID) error {
-	taking := v.quotas.Take(user, m.resource, v.clock.Now())
-	select {
-	case <-taking.Done():
-	case <-ctx.Done():
-		return fmt.Errorf("%w: %w", ErrAuthUnavailable, ctx.Err())
-	}
-	switch taken, answered := taking.Taken(); {
-	case !answered:
-		return fmt.Errorf("%w: the quota isn't known", ErrAuthUnavailable)
-	case !taken:
-		return v.exceeded(m, user, v.clock.Now())
-	}
-	return nil
-}
+var errQuotaUnknown = fmt.Errorf("%w: the quota isn't known", ErrAuthUnavailable)
 
 // exceeded is ErrQuotaExceeded, with what the caller is told.
 type exceeded struct {

@@ -4,21 +4,30 @@ import (
 	"context"
 	"encoding/json"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/tocsin-auth/tocsin/pkg/events"
 	"github.com/tocsin-auth/tocsin/pkg/verifier/internal/quota"
 )
 
-// settleTimeout bounds what Close waits for the last questions about quotas.
-const settleTimeout = 500 * time.Millisecond
+const (
+	// settleTimeout bounds what Close waits for the last questions about quotas.
+	settleTimeout = 500 * time.Millisecond
+	// quotaTimeout bounds each question about quotas. It is shorter than the patience of requests, which learn by it that
+	// authsvc can't be asked.
+	quotaTimeout = 2 * askAgainAfter
+	// quotaQuestions is how many questions about quotas are on their way at once, when there is so much to ask: at the
+	// end of a window that many users share. They are about different users, so it doesn't matter which comes first.
+	quotaQuestions = 3
+)
 
-// account asks authsvc about quotas, one question at a time. It runs from the first route with a quota on.
+// account asks authsvc about quotas. It runs from the first route with a quota on.
 type account struct {
 	once       sync.Once
 	stop, done chan struct{}
-	nonce      string // of this start: who holds the allowances
-	seq        uint64
+	nonce      string        // of this start: who holds the allowances
+	seq        atomic.Uint64 // of the last question
 }
 
 func newAccount() *account {
@@ -48,24 +57,37 @@ func (a *account) end() {
 
 // run ends after a last round when end is called.
 func (a *account) run(v *Verifier) {
+	var asking sync.WaitGroup
+	for range quotaQuestions {
+		asking.Go(func() { a.askOn(v) })
+	}
 	ticker := time.NewTicker(quota.Period)
 	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+			v.quotas.Tick(v.clock.Now())
+		case <-a.stop:
+			asking.Wait()
+			a.settle(v)
+			return
+		}
+	}
+}
+
+// askOn asks one question after the other.
+func (a *account) askOn(v *Verifier) {
 	for {
 		if q := v.quotas.Next(v.clock.Now()); q != nil {
 			a.ask(v.life, v, q)
 		} else {
 			select {
 			case <-v.quotas.Wake():
-			case <-ticker.C:
-				v.quotas.Tick(v.clock.Now())
 			case <-a.stop:
 			}
 		}
 		select {
-		case <-ticker.C:
-			v.quotas.Tick(v.clock.Now())
 		case <-a.stop:
-			a.settle(v)
 			return
 		default:
 		}
@@ -87,7 +109,7 @@ func (a *account) settle(v *Verifier) {
 
 // ask asks, and once more when the question is lost on its way; see askCheck.
 func (a *account) ask(ctx context.Context, v *Verifier, q *quota.Question) {
-	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	ctx, cancel := context.WithTimeout(ctx, quotaTimeout)
 	defer cancel()
 	first, end := context.WithTimeout(ctx, askAgainAfter)
 	defer end()
@@ -103,9 +125,8 @@ func (a *account) ask(ctx context.Context, v *Verifier, q *quota.Question) {
 }
 
 func (a *account) askOnce(ctx context.Context, v *Verifier, entries []events.QuotaEntry) (events.QuotaAnswer, error) {
-	a.seq++
 	nonce := events.NewNonce()
-	request, err := json.Marshal(events.QuotaRequest{Nonce: nonce, StartNonce: a.nonce, Seq: a.seq, Test: v.mode == events.ModeTest, Entries: entries})
+	request, err := json.Marshal(events.QuotaRequest{Nonce: nonce, StartNonce: a.nonce, Seq: a.seq.Add(1), Test: v.mode == events.ModeTest, Entries: entries})
 	if err != nil {
 		return events.QuotaAnswer{}, err
 	}

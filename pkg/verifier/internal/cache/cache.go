@@ -13,7 +13,7 @@
 //     used since the last time it was asked to, else any.
 //
 // What costs a reader time is memory: of a credential among a hundred thousand nothing is near the processor. So a bucket is
-// one cache line, and a value lies in its entry. And a look-up has two halves, [Cache.Likely] and [Cache.Confirm], between which a
+// one cache line, and a value lies in its entry. And a look-up has two halves, [Cache.Aim] and [Aim.Get], between which a
 // reader does what doesn't depend on the value: the entry comes from memory meanwhile, also while a clock is read, which waits
 // for loads but not for what is only fetched ahead.
 //

@@ -25,6 +25,16 @@ type grant struct {
 // over reports whether the grant has ended.
 func (g *grant) over(now clock.Reading) bool { return now.Since(g.asked) >= g.endsIn }
 
+// isLast reports whether what is allowed is all that was left of a limit. Callers hold Meter.mu.
+func (g *grant) isLast() bool {
+	for _, l := range g.limits {
+		if l.Left <= g.allowed-g.known {
+			return true
+		}
+	}
+	return false
+}
+
 // purse is what may be spent in one term.
 type purse struct {
 	left atomic.Int64
@@ -32,6 +42,8 @@ type purse struct {
 	beyond atomic.Int64
 	// allowed is what may be spent in all. What was spent is allowed - left. Guarded by Meter.mu.
 	allowed int64
+	// told is what was spent when left was lowered last: others may go by it. Guarded by Meter.mu.
+	told int64
 }
 
 // take spends one, if there is one, and returns what is left then, or -1.
@@ -56,7 +68,8 @@ func (p *purse) lower(most int64) (spent int64) {
 		lowered := min(left, most)
 		if p.left.CompareAndSwap(left, lowered) {
 			p.allowed -= left - lowered
-			return p.allowed - lowered
+			p.told = p.allowed - lowered
+			return p.told
 		}
 	}
 }

@@ -9,8 +9,8 @@ import (
 	"github.com/tocsin-auth/tocsin/pkg/verifier/internal/clock"
 )
 
-// Meter counts for one process. It is safe for concurrent use. Questions are made by one goroutine, which calls Tick once
-// a [Period] and, then and whenever Wake tells, Next until there is nothing to ask.
+// Meter counts for one process. It is safe for concurrent use. Its owner calls Tick once a [Period], and has Next called, whenever
+// Wake tells, until there is nothing to ask: by one goroutine or by several, whose questions are about different states.
 type Meter struct {
 	table table
 	wake  chan struct{}
@@ -20,10 +20,12 @@ type Meter struct {
 	states    []*state
 	urgent    []*state // to be asked about next,
 	routine   []*state // and after those
-	away      bool     // the last question got no answer
+	away      bool     // the last question that ended got no answer
 	resting   bool     // until the next tick, since it is away, unless there are takers
+	ending    bool     // the process ends: what is told is told to the last
 	takers    int      // who haven't been asked for
 	recalls   int
+	answer    chan struct{} // closed by the next answer; nil if nobody waits for it
 
 	stats Stats
 }
@@ -71,7 +73,7 @@ func (m *Meter) Spend(user events.ID, r *Resource, now clock.Reading) bool {
 	taken, half := s.take(now)
 	if half {
 		m.mu.Lock()
-		m.hurry(s)
+		m.refill(s)
 		m.mu.Unlock()
 	}
 	return taken
@@ -94,32 +96,42 @@ const (
 	Uncounted
 )
 
-// SpendOrAsk is for a request for which Spend found nothing. With Wait comes a channel that the answer closes. A strict
-// request isn't let through uncounted.
-func (m *Meter) SpendOrAsk(user events.ID, r *Resource, now clock.Reading, strict bool) (Verdict, <-chan struct{}) {
+// SpendOrAsk is for a request for which Spend found nothing. The ticket is for Wait, which MUST be followed by the answer or
+// by Leave, and for Spent, which PutBack may undo. A strict request isn't let through uncounted.
+func (m *Meter) SpendOrAsk(user events.ID, r *Resource, now clock.Reading, strict bool) (Verdict, Ticket) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	s := m.state(user, r, now)
 	if s == nil {
-		return Away, nil // nobody knows that authsvc couldn't be asked: so nothing is let through
+		return Away, Ticket{} // nobody knows that authsvc couldn't be asked: so nothing is let through
 	}
 	taken, half := s.take(now) // an answer may have come meanwhile
 	if half {
-		m.hurry(s)
+		m.refill(s)
 	}
 	switch {
 	case taken:
-		return Spent, nil
+		return Spent, Ticket{state: s, purse: s.grant.Load().purse}
 	case s.told && !s.grant.Load().over(now) && (m.away || now.Since(s.toldAt) < askAgain):
-		return Exceeded, nil
+		m.askOfUsedUp(s, now)
+		return Exceeded, Ticket{}
 	case m.away:
 		s.tried++
-		return m.letThrough(s, now, strict), nil
+		return m.letThrough(s, now, strict), Ticket{}
 	}
 	s.toldAt = now // whoever comes next needn't wait as well
-	s.tried++
-	m.hurry(s)
-	return Wait, s.wait()
+	s.tried, s.hurried = s.tried+1, true
+	t := s.wait()
+	m.ask(s)
+	return Wait, t
+}
+
+// askOfUsedUp asks again while authsvc is away, for whom nobody waits: it may be the only way to find out that it is back.
+func (m *Meter) askOfUsedUp(s *state, now clock.Reading) {
+	if now.Since(s.toldAt) >= askAgain {
+		s.toldAt = now
+		m.refill(s)
+	}
 }
 
 func (m *Meter) letThrough(s *state, now clock.Reading, strict bool) Verdict {
@@ -127,7 +139,7 @@ func (m *Meter) letThrough(s *state, now clock.Reading, strict bool) Verdict {
 		return Away
 	}
 	m.stats.Uncounted++
-	if g := s.grant.Load(); g != nil && g.purse != nil {
+	if g := s.grant.Load(); g != nil && g.purse != nil && !g.over(now) {
 		g.beyond.Add(1)
 		return Uncounted
 	}
@@ -151,19 +163,30 @@ func (m *Meter) state(user events.ID, r *Resource, now clock.Reading) *state {
 	return s
 }
 
-// hurry has a state asked about at once, for more than before. Callers hold mu.
-func (m *Meter) hurry(s *state) {
-	s.hurried = true
+// refill has a state asked about at once, for more than before, though nobody waits. Callers hold mu.
+func (m *Meter) refill(s *state) {
+	s.hurried, s.early = true, true
 	m.ask(s)
 }
 
-// ask has a state asked about at once. Callers hold mu.
+// ask has a state asked about at once, or after the answer that it waits for, if it is pressing by then. Callers hold mu.
 func (m *Meter) ask(s *state) {
-	if s.urgent || s.removed {
+	if s.urgent || s.asking || s.removed {
 		return
 	}
-	s.queued, s.urgent = true, true
+	s.urgent = true
 	m.urgent = append(m.urgent, s)
+	m.ring()
+}
+
+// report has a state asked about when nothing is urgent. Callers hold mu.
+func (m *Meter) report(s *state) {
+	s.news = true
+	if s.routine {
+		return
+	}
+	s.routine = true
+	m.routine = append(m.routine, s)
 	m.ring()
 }
 
@@ -181,11 +204,10 @@ func (m *Meter) Tick(now clock.Reading) {
 	m.resting = false
 	kept := m.states[:0]
 	for _, s := range m.states {
-		if s.tick(now) && !s.queued {
-			s.queued = true
-			m.routine = append(m.routine, s)
+		if s.tick(now) {
+			m.report(s)
 		}
-		if s.idle(now) {
+		if s.idle(now) && (len(kept) > 0 || !m.away) {
 			s.removed = true
 			m.table.remove(s)
 			continue
@@ -194,8 +216,11 @@ func (m *Meter) Tick(now clock.Reading) {
 	}
 	clear(m.states[len(kept):])
 	m.states = kept
-	if len(m.urgent)+len(m.routine) == 0 {
-		m.away = false // nothing is there to find that out by: who comes next does
+	if m.away && len(m.urgent)+len(m.routine) == 0 && len(m.states) > 0 {
+		m.report(m.states[0]) // somebody has to find out that authsvc is back
+	}
+	if len(m.urgent)+len(m.routine) > 0 {
+		m.ring()
 	}
 }
 
@@ -203,11 +228,11 @@ func (m *Meter) Tick(now clock.Reading) {
 func (m *Meter) Settle() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.resting = false
+	m.resting, m.ending = false, true
 	for _, s := range m.states {
-		g := s.grant.Load()
 		s.want, s.hurried = 0, false
-		if g != nil && g.purse != nil && (g.left.Load() > 0 || g.spent() != s.acked) {
+		if s.holds() || s.untold() {
+			s.early = true
 			m.ask(s)
 		}
 	}

@@ -217,24 +217,6 @@ func TestWhatPassedBeforeTheFirstGrantIsCountedInItsWindow(t *testing.T) {
 	}
 }
 
-func TestAnOutageThatNobodyLooksAtIsOver(t *testing.T) {
-	b := newBench(t)
-	b.want(Wait)
-	b.question().Fail()
-	b.want(Uncounted)
-	for range 3 { // somebody asks as long as there is somebody to ask for
-		b.Tick(b.now())
-		if q := b.Next(b.now()); q != nil {
-			q.Fail()
-		}
-	}
-	b.Tick(b.now())
-	if b.Stats().Away {
-		t.Error("still away")
-	}
-	b.want(Wait)
-}
-
 func TestThereIsABoundToWhatIsCounted(t *testing.T) {
 	b := newBench(t)
 	for i := range MaxStates + 10 {
@@ -267,13 +249,13 @@ func TestAFailureReleasesWhoWaitsForTheNextQuestion(t *testing.T) {
 	b.want(Wait)
 	q := b.question()
 	bob := events.ID{15: 2}
-	verdict, answered := b.SpendOrAsk(bob, b.jobs, b.now(), false)
+	verdict, ticket := b.SpendOrAsk(bob, b.jobs, b.now(), false)
 	if verdict != Wait {
 		t.Fatal(verdict)
 	}
 	q.Fail()
 	select {
-	case <-answered:
+	case <-ticket.Answered:
 	default:
 		t.Error("waits on")
 	}

@@ -2,6 +2,7 @@ package quota
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -11,21 +12,49 @@ import (
 	"github.com/tocsin-auth/tocsin/pkg/verifier/internal/clock"
 )
 
-var alice = events.ID{6: 0x70, 8: 0x80, 15: 1}
+var (
+	alice = events.ID{6: 0x70, 8: 0x80, 15: 1}
+	bob   = events.ID{6: 0x70, 8: 0x80, 15: 2}
+)
+
+// mostFlights is how many questions a process asks at once.
+const mostFlights = 3
 
 // process is one start of a service.
 type process struct {
 	*Meter
-	start    string
-	seq      uint64
-	question *Question
-	answer   *events.QuotaAnswer // nil while the question is on its way
+	start   string
+	seq     uint64
+	flights []*flight
+	spent   []reserved
+	tickets []Ticket // of those who wait
+}
+
+// flight is a question on its way.
+type flight struct {
+	*Question
+	seq    uint64
+	answer *events.QuotaAnswer // nil before it has arrived
+}
+
+// reserved is what a request has spent that isn't accepted yet.
+type reserved struct {
+	Ticket
+	user events.ID
+	term int64
 }
 
 type sent struct {
 	start   string
 	seq     uint64
 	entries []events.QuotaEntry
+}
+
+// counted is a window of a user, by its index and number.
+type counted struct {
+	user   events.ID
+	index  int
+	number int64
 }
 
 // world sets processes against the authority, over a bus that loses, repeats and reorders.
@@ -37,14 +66,15 @@ type world struct {
 	resource  map[*process]*Resource
 	starts    int
 	wire      []sent
-	accepted  map[int64]int64 // by window's index and number
-	uncounted bool            // something was let through
+	user      events.ID // who comes next
+	accepted  map[counted]int64
+	uncounted bool // something was let through
 }
 
 func newWorld(t *rapid.T, windows ...window) *world {
 	return &world{
 		T: t, authority: newAuthority(windows...), clock: clock.NewFake(time.Unix(1_800_000_000, 0)),
-		resource: map[*process]*Resource{}, accepted: map[int64]int64{},
+		resource: map[*process]*Resource{}, user: alice, accepted: map[counted]int64{},
 	}
 }
 
@@ -62,28 +92,41 @@ func (w *world) spend(p *process, strict bool) { w.spendAt(p, w.clock.Now(), w.a
 // spendAt is of a request that was slow: it looked at the clock a while ago. It counts in the window that its term is of, which
 // MUST be one that the request has seen.
 func (w *world) spendAt(p *process, now clock.Reading, at int64, strict bool) {
-	verdict := Spent
-	if !p.Spend(alice, w.resource[p], now) {
-		verdict, _ = p.SpendOrAsk(alice, w.resource[p], now, strict)
+	if p.Spend(w.user, w.resource[p], now) {
+		w.accept(w.user, w.termOf(p, at))
+	} else if r, spent := w.reserve(p, now, at, strict); spent {
+		w.accept(w.user, r.term)
 	}
-	if verdict != Spent {
-		w.uncounted = w.uncounted || verdict == Uncounted
-		return
+}
+
+// reserve is of a request that may be refused after it has spent.
+func (w *world) reserve(p *process, now clock.Reading, at int64, strict bool) (r reserved, spent bool) {
+	verdict, ticket := p.SpendOrAsk(w.user, w.resource[p], now, strict)
+	w.uncounted = w.uncounted || verdict == Uncounted
+	switch verdict {
+	case Wait:
+		p.tickets = append(p.tickets, ticket)
+	case Spent:
+		return reserved{ticket, w.user, w.termOf(p, at)}, true
 	}
-	term := p.table.find(alice, w.resource[p]).grant.Load().term - 1
+	return r, false
+}
+
+func (w *world) termOf(p *process, at int64) int64 {
+	term := p.table.find(w.user, w.resource[p]).grant.Load().term - 1
 	if term < at {
 		w.Fatalf("spent in a term that ended %d µs before the request began", at-term)
 	}
-	w.accept(term)
+	return term
 }
 
-func (w *world) accept(at int64) {
+func (w *world) accept(user events.ID, at int64) {
 	for i, win := range w.windows {
 		n := win.seconds * 1e6
 		if at/n > w.authority.now/n {
 			w.Fatal("spent in a window that hasn't begun")
 		}
-		key := at/n*10 + int64(i)
+		key := counted{user, i, at / n}
 		if w.accepted[key]++; w.accepted[key] > win.limit {
 			w.Fatalf("%d accepted in a window of %d", w.accepted[key], win.limit)
 		}
@@ -91,34 +134,55 @@ func (w *world) accept(at int64) {
 }
 
 func (w *world) ask(p *process) {
-	if p.question != nil {
+	if len(p.flights) == mostFlights {
 		return
 	}
-	if p.question = p.Next(w.clock.Now()); p.question == nil {
+	q := p.Next(w.clock.Now())
+	if q == nil {
 		return
 	}
 	p.seq++
-	w.wire = append(w.wire, sent{p.start, p.seq, p.question.Entries})
-	p.answer = nil
+	w.wire = append(w.wire, sent{p.start, p.seq, q.Entries})
+	p.flights = append(p.flights, &flight{Question: q, seq: p.seq})
 }
 
-// arrive has authsvc read the question of a process.
+// arrive has authsvc read a question of a process.
 func (w *world) arrive(p *process) {
-	if p.question != nil && p.answer == nil {
-		a := w.authority.answer(p.start, p.seq, p.question.Entries)
-		p.answer = &a
+	if f := w.flight(p); f != nil && f.answer == nil {
+		a := w.authority.answer(p.start, f.seq, f.Entries)
+		f.answer = &a
 	}
 }
 
+func (w *world) flight(p *process) *flight {
+	if len(p.flights) < 2 {
+		return append(p.flights, nil)[0]
+	}
+	return rapid.SampledFrom(p.flights).Draw(w.T, "question")
+}
+
 func (w *world) finish(p *process, lost bool) {
+	f := w.flight(p)
 	switch {
-	case p.question == nil:
-	case lost || p.answer == nil:
-		p.question.Fail()
-		p.question = nil
+	case f == nil:
+		return
+	case lost || f.answer == nil:
+		f.Fail()
 	default:
-		p.question.Answer(*p.answer)
-		p.question = nil
+		f.Answer(*f.answer)
+	}
+	p.flights = slices.DeleteFunc(p.flights, func(other *flight) bool { return other == f })
+}
+
+// finishAll ends what is on its way, and what is left to ask.
+func (w *world) finishAll(p *process) {
+	for len(p.flights) > 0 {
+		w.arrive(p)
+		w.finish(p, false)
+	}
+	for w.ask(p); len(p.flights) > 0; w.ask(p) {
+		w.arrive(p)
+		w.finish(p, false)
 	}
 }
 
@@ -146,22 +210,49 @@ func TestWithinQuotaInAnySchedule(t *testing.T) {
 					w.spend(p, true)
 				}
 			},
+			"user": func(t *rapid.T) { w.user = rapid.SampledFrom([]events.ID{alice, bob}).Draw(t, "user") },
+			"reserve": func(*rapid.T) {
+				p := w.pick()
+				if r, spent := w.reserve(p, w.clock.Now(), w.authority.now, true); spent {
+					p.spent = append(p.spent, r)
+				}
+			},
+			"accept or put back": func(t *rapid.T) {
+				p := w.pick()
+				if len(p.spent) == 0 {
+					return
+				}
+				r := p.spent[0]
+				if p.spent = p.spent[1:]; rapid.Bool().Draw(t, "accept") {
+					w.accept(r.user, r.term)
+				} else {
+					p.PutBack(r.Ticket)
+				}
+			},
+			"leave": func(*rapid.T) {
+				if p := w.pick(); len(p.tickets) > 0 {
+					p.Leave(p.tickets[0])
+					p.tickets = p.tickets[1:]
+				}
+			},
 			"ask":    func(t *rapid.T) { w.ask(w.pick()) },
 			"arrive": func(t *rapid.T) { w.arrive(w.pick()) },
 			"answer": func(t *rapid.T) { w.finish(w.pick(), false) },
 			"lose":   func(t *rapid.T) { w.finish(w.pick(), true) },
 			"whole":  func(t *rapid.T) { p := w.pick(); w.ask(p); w.arrive(p); w.finish(p, false) },
+			"all":    func(t *rapid.T) { w.finishAll(w.pick()) },
 			"take": func(t *rapid.T) {
 				p := w.pick()
-				taking := p.Take(alice, w.resource[p], w.clock.Now())
-				w.finish(p, false)
-				w.ask(p)
-				w.arrive(p)
-				w.finish(p, false)
+				taking := p.Take(w.user, w.resource[p], w.clock.Now())
+				if rapid.IntRange(0, 3).Draw(t, "withdraw") == 0 {
+					p.Withdraw(taking)
+					return
+				}
+				w.finishAll(p)
 				select {
 				case <-taking.Done():
 					if taken, _ := taking.Taken(); taken {
-						w.accept(w.authority.now)
+						w.accept(w.user, w.authority.now)
 					}
 				default:
 					t.Fatal("not decided")
@@ -243,10 +334,7 @@ func (w *world) tickAll() {
 	w.pass(Period)
 	for _, p := range w.processes {
 		p.Tick(w.clock.Now())
-		for w.ask(p); p.question != nil; w.ask(p) {
-			w.arrive(p)
-			w.finish(p, false)
-		}
+		w.finishAll(p)
 	}
 }
 
@@ -260,5 +348,5 @@ func (w *world) total() (n int64) {
 func (m *Meter) told() bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return len(m.states) == 1 && m.states[0].told
+	return len(m.states) == 1 && m.states[0].told && !m.states[0].holds()
 }

@@ -5,7 +5,8 @@ import (
 	"github.com/tocsin-auth/tocsin/pkg/verifier/internal/clock"
 )
 
-// Question is about up to [events.MaxQuotaEntries] states. It ends with Answer or with Fail, and there is no other until then.
+// Question is about up to [events.MaxQuotaEntries] states. It ends with Answer or with Fail, and until then no other is about
+// any of them.
 type Question struct {
 	Entries []events.QuotaEntry
 
@@ -16,7 +17,8 @@ type Question struct {
 	takers []*Taking // or nil, of each
 }
 
-// Next makes the next question, or returns nil if there is nothing to ask now. The reading MUST be made before it is sent.
+// Next makes the next question, or returns nil if there is nothing to ask now. The reading MUST be made before it is sent, and
+// its number MUST be above those of all questions that have ended.
 func (m *Meter) Next(now clock.Reading) *Question {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -29,7 +31,7 @@ func (m *Meter) Next(now clock.Reading) *Question {
 		if s == nil {
 			break
 		}
-		s.queued, s.urgent, s.asking = false, false, true
+		s.asking = true
 		q.states = append(q.states, s)
 		q.Entries = append(q.Entries, s.entry(now))
 		q.takers = append(q.takers, m.nextTaker(s))
@@ -38,22 +40,35 @@ func (m *Meter) Next(now clock.Reading) *Question {
 		return nil
 	}
 	m.stats.Questions++
+	if len(m.urgent)+len(m.routine) > 0 {
+		m.ring() // for another goroutine
+	}
 	return q
 }
 
-// nextState takes one out that wasn't asked about from the other queue.
+// nextState takes out one that isn't asked about at the moment: one that is pressing still, its waiters may have gone, or else
+// one of which there is news still.
 func (m *Meter) nextState() *state {
-	for _, queue := range []*[]*state{&m.urgent, &m.routine} {
-		for len(*queue) > 0 {
-			s := (*queue)[0]
-			(*queue)[0] = nil
-			*queue = (*queue)[1:]
-			if s.queued {
-				return s
-			}
+	for len(m.urgent) > 0 {
+		s := takeFirst(&m.urgent)
+		if s.urgent = false; !s.asking && s.pressing() {
+			return s
+		}
+	}
+	for len(m.routine) > 0 {
+		s := takeFirst(&m.routine)
+		if s.routine = false; !s.asking && s.news {
+			return s
 		}
 	}
 	return nil
+}
+
+func takeFirst(queue *[]*state) *state {
+	s := (*queue)[0]
+	(*queue)[0] = nil
+	*queue = (*queue)[1:]
+	return s
 }
 
 // Answer takes an answer that has a grant for each entry.
@@ -61,7 +76,11 @@ func (q *Question) Answer(a events.QuotaAnswer) {
 	m := q.meter
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.away = false
+	m.away, m.resting = false, false
+	if m.answer != nil {
+		close(m.answer)
+		m.answer = nil
+	}
 	for i, s := range q.states {
 		if q.recall == m.recalls {
 			s.apply(q.Entries[i], a.Grants[i], q.asked)
@@ -91,11 +110,13 @@ func (q *Question) Fail() {
 	}
 }
 
-// done releases who has waited, and has those asked for next whose turn it wasn't.
+// done releases who has waited, and has asked again what became pressing meanwhile.
 func (q *Question) done(s *state) {
+	m := q.meter
 	s.asking = false
 	s.wake()
-	if len(s.takers) > 0 {
-		q.meter.ask(s)
+	s.early = s.early || m.ending && !m.away && s.untold()
+	if s.pressing() {
+		m.ask(s)
 	}
 }

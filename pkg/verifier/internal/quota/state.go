@@ -28,17 +28,19 @@ type state struct {
 	used     atomic.Bool           // without a limit there is nothing else to see it by
 
 	removed bool
-	queued  bool // it will be in the next questions,
-	urgent  bool // before others
-	asking  bool // it is in the question in flight
+	urgent  bool // it is in Meter.urgent
+	routine bool // it is in Meter.routine
+	asking  bool // it is in a question in flight
+	early   bool // to be asked about though nobody waits
+	news    bool // to be told
 
-	waiters chan struct{} // closed by the next answer, or by its failure; nil if nobody waits
+	waiting *waiting // for the next answer, or its failure; nil if nobody waits
 	takers  []*Taking
 
-	told      bool          // that nothing is left of the quota,
+	told      bool          // that nothing is left of the quota but what is allowed,
 	toldAt    clock.Reading // or asked again
 	acked     int64         // what authsvc knows was spent in the term
-	loose     int64         // let through before there was a first grant,
+	loose     int64         // let through while there was no grant that held,
 	looseFrom clock.Reading // beginning then
 
 	// What the demand is guessed by.
@@ -70,7 +72,7 @@ func (s *state) entry(now clock.Reading) events.QuotaEntry {
 	if s.hurried {
 		s.want = min(2*s.want+s.tried, mostWanted)
 	}
-	s.hurried, s.tried = false, 0
+	s.hurried, s.tried, s.early, s.news = false, 0, false, false
 	e := events.QuotaEntry{Subject: s.user.String(), Resource: s.resource.Name, Want: s.want, Take: len(s.takers) > 0}
 	g := s.grant.Load()
 	if g == nil || g.purse == nil {
@@ -89,16 +91,20 @@ func (s *state) apply(e events.QuotaEntry, given events.QuotaGrant, asked clock.
 	g := &grant{term: given.Term, asked: asked, endsIn: micros(given.EndsIn), limits: given.Limits}
 	old := s.grant.Load()
 	if given.Term == 0 {
-		s.told = false
+		s.told, s.loose = false, 0
 		s.grant.Store(g)
 		return
 	}
 	told := e.Want > 0
 	if old != nil && old.purse != nil && old.term == given.Term {
 		g.purse, g.known, s.acked = old.purse, e.Spent, e.Spent
+		g.allowed += s.takeLoose(g)
 		told = told || s.told
 	} else {
-		carried := s.carry(old, e, g)
+		carried := s.takeLoose(g)
+		if old != nil && old.purse != nil {
+			carried += old.lower(0) - e.Spent // since the question was made, in a term that ended without notice
+		}
 		g.purse = &purse{allowed: carried}
 		g.known, s.acked, s.counted = 0, 0, 0
 	}
@@ -109,17 +115,16 @@ func (s *state) apply(e events.QuotaEntry, given events.QuotaGrant, asked clock.
 		s.acked++
 	}
 	left := g.left.Load()
-	g.low = (left - 1) / 2
-	s.told, s.toldAt = told && left <= 0, asked
+	s.told, s.toldAt = told && left <= 0 || g.isLast(), asked
+	if g.low = (left - 1) / 2; s.told {
+		g.low = -1 // there is no more to ask for
+	}
 	s.grant.Store(g)
 }
 
-// carry returns what was spent and not yet told when a term begins that wasn't expected: in the old one since the question was
-// made, or, before the first, all that was let through, if none of it can have been in an earlier window.
-func (s *state) carry(old *grant, e events.QuotaEntry, g *grant) int64 {
-	if old != nil && old.purse != nil {
-		return old.lower(0) - e.Spent
-	}
+// takeLoose returns all that was let through while there was no grant that held, if none of it can have been in an earlier window than
+// the grant's.
+func (s *state) takeLoose(g *grant) int64 {
 	loose := s.loose
 	s.loose = 0
 	for _, l := range g.limits {
@@ -149,8 +154,8 @@ func (s *state) tick(now clock.Reading) bool {
 		s.want /= 4
 	}
 	switch {
-	case limited && s.told && !g.over(now):
-		return s.counted != s.acked // asked again when somebody wants more
+	case s.loose > 0:
+		return true
 	case limited:
 		return s.counted != s.acked || g.left.Load() > s.want
 	case g != nil:
@@ -162,30 +167,26 @@ func (s *state) tick(now clock.Reading) bool {
 // idle reports whether the state can be forgotten: nobody needs it, authsvc knows what was spent, and nothing is held. Should the
 // user come back, authsvc counts anew beside what it knows.
 func (s *state) idle(now clock.Reading) bool {
-	if s.queued || s.asking || s.waiters != nil || len(s.takers) > 0 || now.Since(s.lastUsed) < forgetAfter {
+	if s.urgent || s.routine || s.asking || s.pressing() || now.Since(s.lastUsed) < forgetAfter {
 		return false
 	}
+	return !s.holds() && !s.untold()
+}
+
+// holds reports whether something is allowed that wasn't spent.
+func (s *state) holds() bool {
 	g := s.grant.Load()
-	if g == nil || g.purse == nil {
-		return true
-	}
-	return g.left.Load() <= 0 && g.spent() == s.acked
+	return g != nil && g.purse != nil && g.left.Load() > 0
 }
 
-// wait returns what the next answer closes.
-func (s *state) wait() <-chan struct{} {
-	if s.waiters == nil {
-		s.waiters = make(chan struct{})
-	}
-	return s.waiters
+// untold reports whether something was spent or let through that authsvc doesn't know of.
+func (s *state) untold() bool {
+	g := s.grant.Load()
+	return s.loose > 0 || g != nil && g.purse != nil && g.spent() != s.acked
 }
 
-func (s *state) wake() {
-	if s.waiters != nil {
-		close(s.waiters)
-		s.waiters = nil
-	}
-}
+// pressing reports whether it shouldn't wait for its turn.
+func (s *state) pressing() bool { return s.early || s.waiting != nil || len(s.takers) > 0 }
 
 func micros(n int64) time.Duration {
 	const most = int64(1<<63-1) / 1000

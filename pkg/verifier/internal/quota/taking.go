@@ -1,23 +1,31 @@
 package quota
 
 import (
+	"slices"
+
 	"github.com/tocsin-auth/tocsin/pkg/events"
 	"github.com/tocsin-auth/tocsin/pkg/verifier/internal/clock"
 )
 
+// maxTakers bounds the requests of one user and resource that authsvc is to decide: more than it decides, one after the other, while
+// they wait.
+const maxTakers = 512
+
 // Taking is one request that authsvc decides, by what everybody has spent.
 type Taking struct {
+	state           *state
 	done            chan struct{}
 	answered, taken bool
 }
 
-// Take has authsvc asked. Of several requests of one user each has a question of its own.
+// Take has authsvc asked. Of several requests of one user each has a question of its own. It MUST be followed by the decision or
+// by Withdraw.
 func (m *Meter) Take(user events.ID, r *Resource, now clock.Reading) *Taking {
-	t := &Taking{done: make(chan struct{})}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	s := m.state(user, r, now)
-	if s == nil {
+	t := &Taking{state: m.state(user, r, now), done: make(chan struct{})}
+	s := t.state
+	if s == nil || len(s.takers) >= maxTakers {
 		t.end(false, false)
 		return t
 	}
@@ -39,6 +47,20 @@ func (t *Taking) end(answered, taken bool) {
 	close(t.done)
 }
 
+// Withdraw is for a request that waits no more: authsvc isn't asked for it any more. If it was, one more may be counted than was
+// accepted.
+func (m *Meter) Withdraw(t *Taking) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if t.state == nil {
+		return
+	}
+	if i := slices.Index(t.state.takers, t); i >= 0 {
+		t.state.takers = slices.Delete(t.state.takers, i, i+1)
+		m.takers--
+	}
+}
+
 // nextTaker takes out the one whose turn it is.
 func (m *Meter) nextTaker(s *state) *Taking {
 	if len(s.takers) == 0 {
@@ -46,7 +68,6 @@ func (m *Meter) nextTaker(s *state) *Taking {
 	}
 	m.takers--
 	t := s.takers[0]
-	s.takers[0] = nil
-	s.takers = s.takers[1:]
+	s.takers = slices.Delete(s.takers, 0, 1)
 	return t
 }
