@@ -16,12 +16,13 @@ const otherToken = "01980000-0000-7000-8000-00000000070d"
 // quotas is an authsvc that allows what is wanted, up to a limit.
 type quotas struct {
 	limit  atomic.Int64
-	before func() // an answer is made
+	before atomic.Pointer[func()] // an answer is made
 	asked  atomic.Int64
 }
 
 func (r *rig) serveQuotas(limit int64) *quotas {
-	q := &quotas{before: func() {}}
+	q := new(quotas)
+	q.do(func() {})
 	q.limit.Store(limit)
 	r.link.mu.Lock()
 	defer r.link.mu.Unlock()
@@ -30,11 +31,13 @@ func (r *rig) serveQuotas(limit int64) *quotas {
 			return nil, errors.New("another question")
 		}
 		q.asked.Add(1)
-		q.before()
+		(*q.before.Load())()
 		return q.answer(body)
 	}
 	return q
 }
+
+func (q *quotas) do(before func()) { q.before.Store(&before) }
 
 func (q *quotas) answer(body []byte) ([]byte, error) {
 	request, err := events.DecodeQuotaRequest(body)
@@ -56,12 +59,12 @@ func TestWhatIsRevokedWhileTheQuotaIsAskedForIsRefused(t *testing.T) {
 	for name, opts := range map[string][]RouteOption{"allowed": {Quota("jobs")}, "exact": {QuotaExact("jobs")}} {
 		r := newRig(t)
 		q := r.serveQuotas(5)
-		q.before = func() { r.apply(events.TokenRevoked{JTI: aliceToken}) }
+		q.do(func() { r.apply(events.TokenRevoked{JTI: aliceToken}) })
 		r.want(CodeRevoked, Bearer(mint(nil)), opts...)
 		if n := q.asked.Load(); n == 0 {
 			t.Errorf("%s: not asked", name)
 		}
-		q.before = func() {}
+		q.do(func() {})
 		if name == "exact" {
 			continue // it was counted before
 		}
@@ -76,7 +79,7 @@ func TestARequestWaitsForItsQuotaOnlyAsLongAsItsContext(t *testing.T) {
 	q := r.serveQuotas(5)
 	ctx, cancel := context.WithCancel(t.Context())
 	held := make(chan struct{})
-	q.before = func() { cancel(); <-held }
+	q.do(func() { cancel(); <-held })
 	_, err := r.Verify(ctx, Bearer(mint(nil)), r.route(Quota("jobs")))
 	if !errors.Is(err, ErrAuthUnavailable) {
 		t.Error(err)

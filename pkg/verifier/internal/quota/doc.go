@@ -20,10 +20,18 @@
 //     the same way: then Spent is final, and a request that had looked at its clock in time, but was slow, finds nothing and is
 //     judged again.
 //
-// Questions are made one at a time and numbered, so an answer is always to the last; authsvc takes no question for news whose
-// number is below one that it has seen. A process that dies leaves an allowance that nobody spends, until the term ends.
+// Several questions may be on their way at once, each about other states: a state is in no question before the last one about it has
+// ended, and each question has a higher number than all that ended before it was made. So of a state, an answer is always to the
+// last question; and authsvc, which keeps the last number by user, resource and process, takes no question for news that a later
+// one about the same state has overtaken. Which of two questions about different states comes first matters to neither. A process
+// that dies leaves an allowance that nobody spends, until the term ends.
 //
-// When authsvc gives no answer, requests may be let through beyond what was allowed (unless their route is strict): these are counted apart,
-// and added to Spent as soon as a question can be made that carries them. What was told to be used up stays used up until its
-// term ends.
+// What a request has spent that is refused after all is put back: left rises by what nobody was accepted for, so Spent + Want of the
+// last question still bounds what is. Spent never falls; one that was told may be another's. If the term ends without notice, all that
+// was spent since the question is carried into the next, put back or not.
+//
+// When authsvc gives no answer, requests may be let through beyond what was allowed (unless their route is strict), until it gives
+// one: it is asked once a second. They are counted, in the term if it holds and apart otherwise, and added to Spent as soon as a
+// question can be made that carries them. Those apart are given up when some may have been in a window that is over: they are
+// nothing in the present one. What was told to be used up stays used up until its term ends.
 package quota

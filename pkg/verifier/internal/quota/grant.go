@@ -42,8 +42,9 @@ type purse struct {
 	beyond atomic.Int64
 	// allowed is what may be spent in all. What was spent is allowed - left. Guarded by Meter.mu.
 	allowed int64
-	// told is what was spent when left was lowered last: others may go by it. Guarded by Meter.mu.
-	told int64
+	// told is the most that a question has told to be spent, returned is what was put back, and asked is what was spent, put back
+	// or not, when the last question was made. Guarded by Meter.mu.
+	told, returned, asked int64
 }
 
 // take spends one, if there is one, and returns what is left then, or -1.
@@ -68,11 +69,21 @@ func (p *purse) lower(most int64) (spent int64) {
 		lowered := min(left, most)
 		if p.left.CompareAndSwap(left, lowered) {
 			p.allowed -= left - lowered
-			p.told = p.allowed - lowered
-			return p.told
+			return p.allowed - lowered
 		}
 	}
 }
+
+// tell lowers left for a question, and returns what it tells to be spent. Callers hold Meter.mu.
+func (p *purse) tell(keep int64) int64 {
+	spent := p.lower(keep)
+	p.asked = spent + p.returned
+	p.told = max(p.told, spent)
+	return p.told
+}
+
+// end lets nothing more be spent, and returns what was since the last question, put back or not. Callers hold Meter.mu.
+func (p *purse) end() int64 { return p.lower(0) + p.returned - p.asked }
 
 // set makes allowed what may be spent in all. Callers hold Meter.mu.
 func (p *purse) set(allowed int64) {

@@ -113,7 +113,6 @@ func (m *Meter) SpendOrAsk(user events.ID, r *Resource, now clock.Reading, stric
 	case taken:
 		return Spent, Ticket{state: s, purse: s.grant.Load().purse}
 	case s.told && !s.grant.Load().over(now) && (m.away || now.Since(s.toldAt) < askAgain):
-		m.askOfUsedUp(s, now)
 		return Exceeded, Ticket{}
 	case m.away:
 		s.tried++
@@ -124,14 +123,6 @@ func (m *Meter) SpendOrAsk(user events.ID, r *Resource, now clock.Reading, stric
 	t := s.wait()
 	m.ask(s)
 	return Wait, t
-}
-
-// askOfUsedUp asks again while authsvc is away, for whom nobody waits: it may be the only way to find out that it is back.
-func (m *Meter) askOfUsedUp(s *state, now clock.Reading) {
-	if now.Since(s.toldAt) >= askAgain {
-		s.toldAt = now
-		m.refill(s)
-	}
 }
 
 func (m *Meter) letThrough(s *state, now clock.Reading, strict bool) Verdict {

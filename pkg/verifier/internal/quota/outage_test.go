@@ -47,6 +47,9 @@ func TestAnOutageIsFoundToBeOverThoughNobodyComes(t *testing.T) {
 	b := newBench(t)
 	b.allow(1, 1)
 	b.want(Spent)
+	b.answer(b.question(), 1, 1)
+	b.clock.Advance(askAgain)
+	b.want(Wait)
 	b.failAll()
 	for range 60 {
 		b.clock.Advance(Period)

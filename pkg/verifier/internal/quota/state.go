@@ -82,7 +82,7 @@ func (s *state) entry(now clock.Reading) events.QuotaEntry {
 	if g.over(now) {
 		keep = 0
 	}
-	e.Term, e.Spent = g.term, g.lower(keep)
+	e.Term, e.Spent = g.term, g.tell(keep)
 	return e
 }
 
@@ -103,7 +103,7 @@ func (s *state) apply(e events.QuotaEntry, given events.QuotaGrant, asked clock.
 	} else {
 		carried := s.takeLoose(g)
 		if old != nil && old.purse != nil {
-			carried += old.lower(0) - e.Spent // since the question was made, in a term that ended without notice
+			carried += old.end() // since the question was made, in a term that ended without notice
 		}
 		g.purse = &purse{allowed: carried}
 		g.known, s.acked, s.counted = 0, 0, 0
@@ -157,7 +157,7 @@ func (s *state) tick(now clock.Reading) bool {
 	case s.loose > 0:
 		return true
 	case limited:
-		return s.counted != s.acked || g.left.Load() > s.want
+		return s.counted > s.acked || g.left.Load() > s.want
 	case g != nil:
 		return used > 0 && now.Since(g.asked) >= g.endsIn/2
 	}
@@ -182,7 +182,7 @@ func (s *state) holds() bool {
 // untold reports whether something was spent or let through that authsvc doesn't know of.
 func (s *state) untold() bool {
 	g := s.grant.Load()
-	return s.loose > 0 || g != nil && g.purse != nil && g.spent() != s.acked
+	return s.loose > 0 || g != nil && g.purse != nil && g.spent() > s.acked
 }
 
 // pressing reports whether it shouldn't wait for its turn.

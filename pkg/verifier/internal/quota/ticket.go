@@ -58,15 +58,13 @@ func (m *Meter) Others(t Ticket) <-chan struct{} {
 	return m.answer
 }
 
-// PutBack undoes Spent, for a request that was refused after all. What a question has told to be spent stays spent: totals only
-// grow.
+// PutBack undoes Spent in its term, for a request that was refused after all. A question may have told it to be spent; then another
+// request may still be.
 func (m *Meter) PutBack(t Ticket) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if t.purse == nil || t.purse.spent() <= t.purse.told {
-		return
-	}
-	if g := t.state.grant.Load(); g != nil && g.purse == t.purse {
-		t.purse.left.Add(1)
+	if g := t.state.grant.Load(); t.purse != nil && g != nil && g.purse == t.purse {
+		g.left.Add(1)
+		g.returned++
 	}
 }

@@ -56,7 +56,7 @@ func TestQuestionsAtOnceAreAboutDifferentUsers(t *testing.T) {
 			seen[e.Subject] = true
 			b.SpendOrAsk(alice, b.jobs, b.now(), false)
 		}
-		b.Settle() // everything is to be told
+		b.Tick(b.now()) // they are to be told of
 	}
 	if len(all) != 3 || len(seen) != 2*events.MaxQuotaEntries+1 {
 		t.Errorf("%d questions, about %d", len(all), len(seen))
@@ -77,20 +77,47 @@ func TestWhatIsPutBackCanBeSpent(t *testing.T) {
 	b.want(Exceeded)
 }
 
-// TestWhatWasToldIsNotPutBack: totals only grow, and what was spent in one term is nothing in the next.
-func TestWhatWasToldIsNotPutBack(t *testing.T) {
-	for _, term := range []int64{1, 2} {
-		b := newBench(t)
-		b.allow(1, 5)
-		_, ticket := b.reserve()
-		b.Settle()
-		q := b.question()
-		b.PutBack(ticket)
-		b.answer(q, term, 1)
-		b.PutBack(ticket)
-		if left := b.table.find(alice, b.jobs).grant.Load().left.Load(); left != term-1 {
-			t.Errorf("term %d: %d left", term, left)
-		}
+// TestTotalsNeverFallByWhatIsPutBack: it was told to be spent, so that another request may be.
+func TestTotalsNeverFallByWhatIsPutBack(t *testing.T) {
+	b := newBench(t)
+	b.allow(1, 5)
+	_, ticket := b.reserve()
+	b.Settle()
+	q := b.question()
+	b.PutBack(ticket)
+	b.answer(q, 1, 1)
+	b.Settle()
+	if e := b.question().Entries[0]; e.Spent != 1 {
+		t.Errorf("%+v", e)
+	}
+}
+
+func TestWhatWasToldAndIsPutBackCanBeSpent(t *testing.T) {
+	b := newBench(t)
+	b.allow(1, 1)
+	_, ticket := b.reserve()
+	q := b.question() // at once: it was the last
+	b.PutBack(ticket)
+	b.answer(q, 1, 1)
+	b.want(Spent)
+	if b.ask() == Spent {
+		t.Error("two of one")
+	}
+}
+
+// TestWhatIsPutBackIsNotMissingInTheNextTerm: it ended without notice, and what was spent meanwhile counts in full.
+func TestWhatIsPutBackIsNotMissingInTheNextTerm(t *testing.T) {
+	b := newBench(t)
+	b.allow(1, 9)
+	_, ticket := b.reserve()
+	b.Tick(b.now())
+	q := b.question()
+	b.PutBack(ticket)
+	b.want(Spent)
+	b.answer(q, 2, 5)
+	b.PutBack(ticket)
+	if left := b.table.find(alice, b.jobs).grant.Load().left.Load(); left != 4 {
+		t.Errorf("%d left", left)
 	}
 }
 
