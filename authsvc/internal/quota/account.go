@@ -13,6 +13,8 @@ const (
 	askAgain = 10 * second
 	// clockSlack is how far the database's clock may step back without a window being counted twice.
 	clockSlack = 60 * second
+	// askedStep is how exactly it is kept when a holder asked last: an index that changed with every report would cost a quarter more.
+	askedStep = 600 * second
 	// most keeps sums from overflowing, whatever services report.
 	most = 1 << 60
 )

@@ -20,7 +20,10 @@ func (a *account) settle(h *holder, r report) events.QuotaGrant {
 		a.enter(h, r.service)
 		taken = r.Take && a.take(h, r.service)
 		a.allow(h, r)
-		h.Seq, h.AskedAt, h.dirty = r.seq, a.now, true
+		h.Seq, h.dirty = r.seq, true
+		if silent := a.now - h.AskedAt; silent < 0 || silent > askedStep {
+			h.AskedAt = a.now
+		}
 	}
 	g := events.QuotaGrant{Term: h.Present.Term, Allowed: h.Present.Spent + h.Present.Held, Taken: taken, Limits: a.describe(h)}
 	if h.Present.Term == a.Term {

@@ -76,7 +76,7 @@ type QuotaHolder struct {
 	// Met: the instance has shown that it goes by the present charge's term. Until then it may go by that of Before.
 	Met     bool
 	Before  QuotaCharge
-	AskedAt int64
+	AskedAt int64 // or up to ten minutes earlier
 }
 
 // QuotaCharge is what an instance is charged in one term.
