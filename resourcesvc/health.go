@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/go-chi/chi/v5"
-	"github.com/go-chi/chi/v5/middleware"
 	"github.com/prometheus/client_golang/prometheus"
 )
 
@@ -56,10 +55,10 @@ func newRequestMetrics(reg prometheus.Registerer) requestMetrics {
 func (m requestMetrics) observe(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		began := time.Now()
-		seen := middleware.NewWrapResponseWriter(w, r.ProtoMajor)
-		next.ServeHTTP(seen, r)
+		answer := &seen{ResponseWriter: w}
+		next.ServeHTTP(answer, r)
 		route := chi.RouteContext(r.Context()).RoutePattern()
-		m.seconds.WithLabelValues(route, knownMethod(r.Method), strconv.Itoa(seen.Status())).
+		m.seconds.WithLabelValues(route, knownMethod(r.Method), strconv.Itoa(answer.status())).
 			Observe(time.Since(began).Seconds())
 	})
 }

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/go-chi/chi/v5"
-	"github.com/go-chi/chi/v5/middleware"
 
 	"github.com/tocsin-auth/tocsin/pkg/verifier"
 )
@@ -26,10 +25,10 @@ func logAccepted(log *slog.Logger, next http.Handler) http.Handler {
 			return
 		}
 		began := time.Now()
-		seen := middleware.NewWrapResponseWriter(w, r.ProtoMajor)
-		next.ServeHTTP(seen, r)
+		answer := &seen{ResponseWriter: w}
+		next.ServeHTTP(answer, r)
 		log.LogAttrs(context.WithoutCancel(r.Context()), level, "request", append(who(p), slog.String("method", r.Method),
-			slog.String("route", chi.RouteContext(r.Context()).RoutePattern()), slog.Int("status", seen.Status()),
+			slog.String("route", chi.RouteContext(r.Context()).RoutePattern()), slog.Int("status", answer.status()),
 			slog.Duration("duration", time.Since(began)))...)
 	})
 }

@@ -2,12 +2,16 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
+	"errors"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"testing"
 
+	"github.com/go-chi/chi/v5"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/tocsin-auth/tocsin/pkg/verifier"
@@ -62,6 +66,30 @@ func TestWhoActsForWhomIsShownAndLogged(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// unflushable is a writer whose client is gone.
+type unflushable struct{ http.ResponseWriter }
+
+func (unflushable) FlushError() error { return http.ErrHandlerTimeout }
+
+func (u unflushable) Flush() { _ = u.FlushError() }
+
+func TestAHandlerSeesTheSameWriterAtEachLevel(t *testing.T) {
+	for _, level := range []slog.Level{slog.LevelError, slog.LevelDebug} {
+		var seen error
+		p := &verifier.Principal{Subject: alice}
+		a := &api{guard: as{principal: p}, log: slog.New(slog.NewJSONHandler(io.Discard, &slog.HandlerOptions{Level: level}))}
+		h := newRequestMetrics(prometheus.NewRegistry()).observe(a.require()(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			seen = http.NewResponseController(w).Flush()
+		})))
+		r := httptest.NewRequest("GET", "/", nil)
+		r = r.WithContext(context.WithValue(r.Context(), chi.RouteCtxKey, chi.NewRouteContext()))
+		h.ServeHTTP(unflushable{httptest.NewRecorder()}, r)
+		if !errors.Is(seen, http.ErrHandlerTimeout) {
+			t.Errorf("at level %v a failure to flush is %v", level, seen)
+		}
 	}
 }
 

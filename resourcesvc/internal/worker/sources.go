@@ -67,6 +67,10 @@ func (q *queuedJobs) next(ctx context.Context) (*assignment, error) {
 		q.w.log.ErrorContext(ctx, "a message of the job queue is dropped", "err", err)
 		return nil, message.Term()
 	}
+	return q.claim(ctx, named, message)
+}
+
+func (q *queuedJobs) claim(ctx context.Context, named queue.Message, message jetstream.Msg) (*assignment, error) {
 	a, err := q.w.service.claim(ctx, q.w.own(), named.UserID, named.JobID)
 	switch {
 	case err == nil:
@@ -74,7 +78,9 @@ func (q *queuedJobs) next(ctx context.Context) (*assignment, error) {
 			q.w.log.WarnContext(ctx, "a message of the job queue isn't acknowledged", "err", err)
 		}
 		return a, nil
-	case errors.Is(err, errGone): // done, another worker's, or nobody's
+	case isTaken(err):
+		return q.claimAgain(ctx, named, message)
+	case errors.Is(err, errGone): // done, or nobody's
 		return nil, message.Ack()
 	case isHopeless(err):
 		q.w.log.ErrorContext(ctx, "a message of the job queue is dropped", "err", err)
@@ -82,6 +88,31 @@ func (q *queuedJobs) next(ctx context.Context) (*assignment, error) {
 	default:
 		return nil, errors.Join(err, message.NakWithDelay(fetchWait))
 	}
+}
+
+// claimAgain asks once more for a job that was taken, or rested. It may have become due since, and be noted as offered because this message
+// was still there. So the message goes first: until it was gone the job was due, and is so now, or it is offered anew.
+func (q *queuedJobs) claimAgain(ctx context.Context, named queue.Message, message jetstream.Msg) (*assignment, error) {
+	confirmed, cancel := context.WithTimeout(ctx, ackTimeout)
+	defer cancel()
+	if err := message.DoubleAck(confirmed); err != nil {
+		return nil, err
+	}
+	a, err := q.w.service.claim(ctx, q.w.own(), named.UserID, named.JobID)
+	switch {
+	case errors.Is(err, errGone):
+		return nil, nil
+	case err != nil:
+		return nil, err
+	}
+	return a, nil
+}
+
+const ackTimeout = 5 * time.Second
+
+func isTaken(err error) bool {
+	var r *refusal
+	return errors.As(err, &r) && r.code == "job_taken"
 }
 
 // isHopeless reports whether a claim will never be answered in another way.
