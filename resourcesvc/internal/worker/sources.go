@@ -91,7 +91,8 @@ func (q *queuedJobs) claim(ctx context.Context, named queue.Message, message jet
 }
 
 // claimAgain asks once more for a job that was taken, or rested. It may have become due since, and be noted as offered because this message
-// was still there. So the message goes first: until it was gone the job was due, and is so now, or it is offered anew.
+// was still there. So the message goes first: until it was gone the job was due, and is so now, or it is offered anew. A replicated stream confirms
+// a moment before the message is gone; what falls between is found by the service's recheck.
 func (q *queuedJobs) claimAgain(ctx context.Context, named queue.Message, message jetstream.Msg) (*assignment, error) {
 	confirmed, cancel := context.WithTimeout(ctx, ackTimeout)
 	defer cancel()
