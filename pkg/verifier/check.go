@@ -5,8 +5,9 @@ import "context"
 // Verify decides one credential for a route; a nil route has no requirements and the verifier's defaults. The principal
 // MUST NOT be changed. Errors wrap exactly one of the package's refusals.
 //
-// It asks authsvc, and so may block for up to a second or until ctx ends, only for elite routes, for API keys that
-// aren't in the cache, for token keys that it doesn't hold, for a user's [Quota] when nothing allowed is left, and under the policy [Ask]. All else is decided in-process.
+// It asks authsvc, and so may block for a second or so for each question, or until ctx ends, only for elite routes, for API
+// keys that aren't in the cache, for token keys that it doesn't hold, for a user's [Quota] when nothing allowed is left, and under
+// the policy [Ask]. All else is decided in-process.
 func (v *Verifier) Verify(ctx context.Context, c Credential, route *Route) (*Principal, error) {
 	if route == nil {
 		route = &v.base

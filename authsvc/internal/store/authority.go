@@ -134,7 +134,8 @@ const newestIssue = `SELECT (SELECT COALESCE(max(id), '') FROM sessions), (SELEC
 	(SELECT COALESCE(max(id), '') FROM audit), (SELECT COALESCE(max(last_used_at), 0) FROM sessions)`
 
 // NewestIssue returns the greatest time in milliseconds that an id of a session or key has, or that of a token may have,
-// as far as the last use of its session tells, or the audit row that a derived token's transaction wrote after it. Only [Tx.LockAuthority] keeps newer ones out.
+// as far as the last use of its session tells, or the audit row that a derived token's transaction wrote after it.
+// Only [Tx.LockAuthority] keeps newer ones out.
 func (tx *Tx) NewestIssue(ctx context.Context) (int64, error) {
 	a, err := tx.Authority(ctx)
 	if err != nil {

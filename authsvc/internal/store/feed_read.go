@@ -163,9 +163,10 @@ const revokedKept = MaxGrantLife + events.KeyRetention
 const pruneEvents = `DELETE FROM events WHERE id IN (SELECT id FROM events
 	WHERE ((epoch = $1 AND seq < $2) OR (epoch < $1 AND until <= $3)) AND NOT (target LIKE '` + jtiTarget + `%' AND created_at > $4) LIMIT $5)`
 
-// PruneEvents deletes a bounded number of events that nobody needs any more: those of an epoch below a seq, which MUST
-// not be above the epoch's floor, and lapsed ones of earlier epochs, but for revocations of one token, which stay for a day. It reports whether there may be more. Nothing is
-// numbered in earlier epochs any more and a floor never falls, so it needs no lock on the feed.
+// PruneEvents deletes a bounded number of events that nobody needs any more: those of an epoch below a seq, which MUST not
+// be above the epoch's floor, and lapsed ones of earlier epochs, but for revocations of one token, which stay for a day. It
+// reports whether there may be more. Nothing is numbered in earlier epochs any more and a floor never falls, so it needs no
+// lock on the feed.
 func (db *DB) PruneEvents(ctx context.Context, epoch string, below uint64) (more bool, err error) {
 	err = db.Update(ctx, func(tx *Tx) error {
 		n, err := tx.exec(ctx, pruneEvents, epoch, below, tx.Now(), tx.Now()-revokedKept.Microseconds(), pruneLimit)
