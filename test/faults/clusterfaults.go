@@ -182,9 +182,6 @@ func (j *Injector) restartPostgres() Fault {
 	if err := j.postgres.Restart(j.t.Context()); err != nil {
 		j.t.Fatal(err)
 	}
-	for _, p := range j.database {
-		p.Aim(j.postgres.Addr())
-	}
 	return Fault{}
 }
 

@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/tocsin-auth/tocsin/test/pgtest/loopback"
 )
 
 // Operator is a user of authsvc's account who may do anything there. No shipped configuration has one; it does to the
@@ -55,10 +57,10 @@ func (l Layout) Start(t testing.TB) *Cluster {
 	}
 	var listen [Nodes]string
 	for i := range listen {
-		listen[i] = fmt.Sprintf("127.0.0.1:%d", FreePort(t))
+		listen[i] = fmt.Sprintf("127.0.0.1:%d", loopback.Free(t))
 	}
 	for i := range c.nodes {
-		n := &node{client: FreePort(t), log: filepath.Join(dir, fmt.Sprintf("n%d.log", i+1)), store: filepath.Join(dir, fmt.Sprintf("n%d", i+1))}
+		n := &node{client: loopback.Free(t), log: filepath.Join(dir, fmt.Sprintf("n%d.log", i+1)), store: filepath.Join(dir, fmt.Sprintf("n%d", i+1))}
 		n.env = append(os.Environ(),
 			childVariable+"="+c.file,
 			"TOCSIN_NATS_NAME="+c.NodeName(i),

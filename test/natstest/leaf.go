@@ -10,6 +10,8 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
+
+	"github.com/tocsin-auth/tocsin/test/pgtest/loopback"
 )
 
 // Leaf is a leaf node in the test's process, with the configuration that ships, for one service.
@@ -21,7 +23,7 @@ type Leaf struct {
 // StartHub starts a server as [Start] does which takes leaf nodes, and returns where.
 func StartHub(t testing.TB, services ...string) (hub *Server, leaves string) {
 	t.Helper()
-	leaves = fmt.Sprintf("127.0.0.1:%d", FreePort(t))
+	leaves = fmt.Sprintf("127.0.0.1:%d", loopback.Free(t))
 	return StartWith(t, fmt.Sprintf("leafnodes { listen: %q }\n", leaves), services...), leaves
 }
 
@@ -42,7 +44,7 @@ func StartLeaf(t testing.TB, hub *Server, address, service string, lawless bool)
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := &Leaf{port: FreePort(t)}
+	l := &Leaf{port: loopback.Free(t)}
 	text = fill(text, map[string]string{
 		"$TOCSIN_NATS_NAME": "leaf", "$TOCSIN_NATS_CLIENT": fmt.Sprintf("%q", fmt.Sprintf("127.0.0.1:%d", l.port)),
 		"$TOCSIN_NATS_HUB":           fmt.Sprintf("[%q]", "nats-leaf://"+address),

@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"github.com/tocsin-auth/tocsin/test/pgtest/loopback"
 )
 
 // Process is one server with the permission set that ships, in a process of its own, so that what it costs can be told apart.
@@ -20,8 +22,8 @@ func StartProcess(t testing.TB, services ...string) *Process {
 	t.Helper()
 	dir := t.TempDir()
 	file := filepath.Join(dir, "nats.conf")
-	p := &Process{node: &node{client: FreePort(t), log: filepath.Join(dir, "nats.log"), store: filepath.Join(dir, "jetstream")}}
-	p.monitor = fmt.Sprintf("127.0.0.1:%d", FreePort(t))
+	p := &Process{node: &node{client: loopback.Free(t), log: filepath.Join(dir, "nats.log"), store: filepath.Join(dir, "jetstream")}}
+	p.monitor = fmt.Sprintf("127.0.0.1:%d", loopback.Free(t))
 	p.keys = writeSingle(t, dir, file, p.node.store, p.node.client, fmt.Sprintf("http: %q\n", p.monitor), services)
 	p.node.env = append(os.Environ(), childVariable+"="+file)
 	t.Cleanup(p.node.kill)

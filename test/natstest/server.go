@@ -3,7 +3,6 @@ package natstest
 import (
 	"fmt"
 	"maps"
-	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -13,6 +12,8 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
+
+	"github.com/tocsin-auth/tocsin/test/pgtest/loopback"
 )
 
 const (
@@ -45,7 +46,7 @@ func StartWith(t testing.TB, lines string, services ...string) *Server {
 func startServer(t testing.TB, lines string, services []string) *Server {
 	t.Helper()
 	dir := t.TempDir()
-	s := &Server{file: filepath.Join(dir, "nats.conf"), store: filepath.Join(dir, "jetstream"), port: FreePort(t)}
+	s := &Server{file: filepath.Join(dir, "nats.conf"), store: filepath.Join(dir, "jetstream"), port: loopback.Free(t)}
 	s.keys = writeSingle(t, dir, s.file, s.store, s.port, lines, services)
 	s.Restart(t)
 	t.Cleanup(s.Stop)
@@ -138,17 +139,6 @@ func (s *Server) URL() string { return fmt.Sprintf("nats://127.0.0.1:%d", s.port
 func (s *Server) Connect(t testing.TB, user string, opts ...nats.Option) *nats.Conn {
 	t.Helper()
 	return s.connect(t, s.URL(), user, opts)
-}
-
-// FreePort returns a port on the loopback address that nobody listened on a moment ago.
-func FreePort(t testing.TB) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
 }
 
 // closeAndWait closes a connection and returns when its goroutines have gone.

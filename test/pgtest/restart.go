@@ -12,8 +12,8 @@ func StartPrivate(ctx context.Context) (*Server, error) {
 	return startPrivate(ctx, binary)
 }
 
-// Restart ends a private server as a crash of its machine's processes would, and starts it again on its data. It may
-// listen on another port afterwards: see [Server.URL]. It is not safe for use while others use the server.
+// Restart ends a private server as a crash of its machine's processes would, and starts it again on its data and its
+// port. It is not safe for use while others use the server.
 func (s *Server) Restart(ctx context.Context) error {
 	password, _ := s.admin.User.Password()
 	if err := s.kill(); err != nil {

@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/tocsin-auth/tocsin/test/pgtest/loopback"
 )
 
 // Server is a PostgreSQL server in which databases can be made. It is safe for concurrent use.
@@ -25,6 +27,7 @@ type Server struct {
 	// Of a private server only:
 	dir    string
 	binary string
+	port   *loopback.Port
 	cmd    *exec.Cmd
 	exited chan error
 }
@@ -60,13 +63,13 @@ func create(ctx context.Context, binary, password string, fill func(s *Server, c
 	if err := fill(s, ctx, password); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
-	// The port was free a moment ago; should another process have taken it, another one is tried.
-	for range 3 {
-		if err = s.launch(ctx, password); err == nil {
-			return s, nil
-		}
+	if s.port, err = loopback.Reserve(); err == nil {
+		err = s.launch(ctx, password)
 	}
-	return nil, errors.Join(err, os.RemoveAll(dir))
+	if err != nil {
+		return nil, errors.Join(err, s.forget())
+	}
+	return s, nil
 }
 
 // initialize makes the data directory.
@@ -112,10 +115,6 @@ func (s *Server) prepare(cmd *exec.Cmd, owner *syscall.Credential) {
 
 // launch starts the server and waits until it answers.
 func (s *Server) launch(ctx context.Context, password string) error {
-	port, err := freePort()
-	if err != nil {
-		return err
-	}
 	owner, err := serverUser()
 	if err != nil {
 		return err
@@ -125,7 +124,7 @@ func (s *Server) launch(ctx context.Context, password string) error {
 		return err
 	}
 	defer log.Close()
-	s.cmd = exec.Command(filepath.Join(s.binary, "postgres"), "-D", s.data(), "-p", strconv.Itoa(port),
+	s.cmd = exec.Command(filepath.Join(s.binary, "postgres"), "-D", s.data(), "-p", strconv.Itoa(s.port.Number),
 		"-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=", "-c", "max_connections=300",
 		"-c", "fsync=on", "-c", "synchronous_commit=on", "-c", "full_page_writes=on",
 		"-c", "track_commit_timestamp=on") // for what measures from the commit on
@@ -136,7 +135,7 @@ func (s *Server) launch(ctx context.Context, password string) error {
 		return err
 	}
 	s.admin = &url.URL{Scheme: "postgres", User: url.UserPassword("postgres", password), Path: "/postgres",
-		Host: net.JoinHostPort("127.0.0.1", strconv.Itoa(port)), RawQuery: "sslmode=disable"}
+		Host: net.JoinHostPort("127.0.0.1", strconv.Itoa(s.port.Number)), RawQuery: "sslmode=disable"}
 	if err := s.ready(ctx); err != nil {
 		said, _ := os.ReadFile(s.log())
 		return fmt.Errorf("postgres: %w: %s", errors.Join(err, s.kill()), said)
@@ -188,7 +187,16 @@ func (s *Server) Stop() error {
 	if !s.private() {
 		return nil
 	}
-	return errors.Join(s.kill(), os.RemoveAll(s.dir))
+	return errors.Join(s.kill(), s.forget())
+}
+
+// forget lets go of what a private server had besides its process.
+func (s *Server) forget() error {
+	err := os.RemoveAll(s.dir)
+	if s.port != nil {
+		err = errors.Join(err, s.port.Close())
+	}
+	return err
 }
 
 // kill ends the server at once: an orderly shutdown would write to disk what is about to be deleted.
@@ -235,13 +243,4 @@ func (s *Server) exec(ctx context.Context, statement string) error {
 	defer conn.Close(ctx)
 	_, err = conn.Exec(ctx, statement)
 	return err
-}
-
-func freePort() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port, nil
 }

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -16,6 +15,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/tocsin-auth/tocsin/test/pgtest/loopback"
 )
 
 // Process is one program, started once or more. Start, Set and Use belong to one goroutine; once it has been
@@ -218,13 +219,8 @@ func (p *Process) WaitReady(t testing.TB, url string) {
 	}
 }
 
-// FreeAddr returns a loopback address nobody listens on now.
+// FreeAddr returns a loopback address that is the test's until it ends.
 func FreeAddr(t testing.TB) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
+	return fmt.Sprintf("127.0.0.1:%d", loopback.Free(t))
 }
