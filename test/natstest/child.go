@@ -38,7 +38,7 @@ func runChild(file string) error {
 	if err != nil {
 		return err
 	}
-	options.NoSigs = true
+	options.NoSigs, options.Logtime = true, true
 	s, err := server.NewServer(options)
 	if err != nil {
 		return err

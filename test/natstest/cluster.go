@@ -118,10 +118,10 @@ func (c *Cluster) WaitReady(t testing.TB) {
 		select {
 		case err, running := <-n.ready:
 			if running && err != nil {
-				t.Fatalf("node %s: %v\n%s", c.NodeName(i), err, n.tail())
+				t.Fatalf("node %s: %v\n%s", c.NodeName(i), err, c.tails())
 			}
 		case <-limit:
-			t.Fatalf("node %s isn't ready\n%s", c.NodeName(i), n.tail())
+			t.Fatalf("node %s isn't ready\n%s", c.NodeName(i), c.tails())
 		}
 	}
 }
@@ -184,6 +184,15 @@ func (n *node) signal(t testing.TB, s syscall.Signal) {
 	if err := n.process.Process.Signal(s); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// tails returns the ends of all nodes' logs, for a failing test: one that waits may wait for another that has died.
+func (c *Cluster) tails() string {
+	var text strings.Builder
+	for i, n := range c.nodes {
+		fmt.Fprintf(&text, "== %s\n%s", c.NodeName(i), n.tail())
+	}
+	return text.String()
 }
 
 // tail returns the end of the node's log, for a failing test.
