@@ -67,6 +67,9 @@ func newServiceWith(t *testing.T, databaseURL string, g guard, issuer *exchange.
 			t.Error(err)
 		}
 	})
+	if err := db.useKeys(t.Context(), newKeys(t)); err != nil {
+		t.Fatal(err)
+	}
 	log := slog.New(slog.DiscardHandler)
 	a := &api{guard: g, store: db, showroom: newShowroom(db, log), rules: jobRules{30 * time.Second, 3}, issuer: issuer, metrics: prometheus.NewRegistry(), log: log, stopping: t.Context().Done()}
 	var tasks sync.WaitGroup

@@ -22,12 +22,13 @@ import (
 	"github.com/tocsin-auth/tocsin/pkg/verifier"
 	"github.com/tocsin-auth/tocsin/resourcesvc/internal/exchange"
 	"github.com/tocsin-auth/tocsin/resourcesvc/internal/queue"
+	"github.com/tocsin-auth/tocsin/resourcesvc/internal/seal"
 )
 
 // config is every setting; kong makes a flag, a variable and a help line of each.
 type config struct {
 	HTTPAddr      string        `name:"http-addr" env:"TOCSIN_HTTP_ADDR" default:"127.0.0.1:8081" help:"Address to listen on; port 0 takes a free one."`
-	DataDir       string        `env:"TOCSIN_DATA_DIR" default:"./data-resource" help:"Directory of the SQLite file."`
+	DataDir       string        `env:"TOCSIN_DATA_DIR" default:"./data-resource" help:"Directory of the SQLite file, and of the key that seals job grants when $$TOCSIN_GRANTS_KEY or the file that $$TOCSIN_GRANTS_KEY_FILE names has none."`
 	DatabaseURL   string        `name:"database-url" placeholder:"URL" help:"sqlite:PATH or postgres://… (default: sqlite:DATA_DIR/resource.db). A URL with a password belongs into $$TOCSIN_DATABASE_URL or the file that $$TOCSIN_DATABASE_URL_FILE names."`
 	NATSURL       string        `name:"nats-url" env:"TOCSIN_NATS_URL" default:"nats://127.0.0.1:4222" help:"NATS server or list of servers."`
 	NATSCreds     string        `name:"nats-creds" env:"TOCSIN_NATS_CREDS" help:"Credentials or NKey seed file for NATS."`
@@ -49,6 +50,8 @@ type config struct {
 	// apiKey is the service's own, with which it mints job grants; only $TOCSIN_API_KEY or a file holds it. Empty: jobs carry no
 	// grant, and only a user's own worker can do them.
 	apiKey string
+	// grantsKeys seal job grants; only $TOCSIN_GRANTS_KEY or a file holds them. None: a file in DataDir does.
+	grantsKeys seal.Keys
 }
 
 // logging is what all commands have.
@@ -108,6 +111,9 @@ func withVariable(err error) error {
 // complete fills in what is secret and the database URL, and checks what kong can't.
 func (c *config) complete() (err error) {
 	if c.apiKey, err = secret("TOCSIN_API_KEY"); err != nil {
+		return err
+	}
+	if err := c.readGrantsKeys(); err != nil {
 		return err
 	}
 	if u, err := url.Parse(c.DatabaseURL); err == nil && u.User != nil {
@@ -221,11 +227,8 @@ func secret(name string) (string, error) {
 	return strings.TrimSpace(string(content)), nil
 }
 
-// makeDataDir makes the directory that the default database needs.
+// makeDataDir makes the directory for what isn't configured to be elsewhere.
 func (c config) makeDataDir() error {
-	if !strings.HasPrefix(c.DatabaseURL, "sqlite:") {
-		return nil
-	}
 	if err := os.MkdirAll(c.DataDir, 0o700); err != nil {
 		return fmt.Errorf("data-dir: %w", err)
 	}

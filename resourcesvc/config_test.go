@@ -29,6 +29,8 @@ func TestBadConfigurationNamesItselfInOneLineAndExits2(t *testing.T) {
 		{"TOCSIN_JOB_LEASE", "1ms"},
 		{"TOCSIN_JOB_TRIES", "0"},
 		{"TOCSIN_QUEUE_REPLICAS", "2"},
+		{"TOCSIN_GRANTS_KEY", "secret"},
+		{"TOCSIN_GRANTS_KEY_FILE", "/does/not/exist"},
 		{"TOCSIN_API_KEY", "two secret\nkeys"},
 		{"TOCSIN_API_KEY_FILE", "/does/not/exist"},
 	} {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/tocsin-auth/tocsin/resourcesvc/internal/queue"
+	"github.com/tocsin-auth/tocsin/resourcesvc/internal/seal"
 )
 
 var (
@@ -29,10 +30,18 @@ const isOpen = `status IN ('queued', 'running')`
 
 func (s *store) addJob(ctx context.Context, user string, in newJob, grant *string) (job, error) {
 	now := s.now().UnixMicro()
+	var sealed, key *string
+	if grant != nil {
+		g, err := s.keys.Seal(user, in.ID, *grant)
+		if err != nil {
+			return job{}, err
+		}
+		sealed, key = &g.Text, &g.KeyID
+	}
 	_, err := s.db.ExecContext(ctx,
-		`INSERT INTO ai_jobs (user_id, job_id, status, payload, job_grant, created_at, due_at) VALUES ($1, $2, $3, $4, $5, $6, $6)
+		`INSERT INTO ai_jobs (user_id, job_id, status, payload, sealed_grant, grant_key, created_at, due_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $7)
 		 ON CONFLICT (user_id, job_id) DO NOTHING`,
-		user, in.ID, statusQueued, string(in.Payload), grant, now)
+		user, in.ID, statusQueued, string(in.Payload), sealed, key, now)
 	if err != nil {
 		return job{}, inDB("add a job", err)
 	}
@@ -65,24 +74,19 @@ func (s *store) job(ctx context.Context, user, id string) (job, error) {
 // claim gives a job to a worker until its lease ends: one without a grant to its user's own worker only. A job that was tried often enough fails here, so that one that kills
 // its workers does too.
 func (s *store) claim(ctx context.Context, user, id string, rules jobRules, ownWorker bool) (claim, error) {
-	now := s.now()
-	_, err := s.db.ExecContext(ctx,
-		`UPDATE ai_jobs SET status = 'failed', reason = $4, job_grant = NULL, ended_at = $3
+	c, err := s.claimRow(ctx, user, id, rules, ownWorker)
+	if errors.Is(err, seal.ErrDamaged) {
+		return claim{}, errors.Join(errOver, s.fail(ctx, user, id, c.Claim, statusFailed, "its grant is damaged"))
+	}
+	if !errors.Is(err, errNotFound) {
+		return c, err
+	}
+	_, err = s.db.ExecContext(ctx,
+		`UPDATE ai_jobs SET status = 'failed', reason = $4, sealed_grant = NULL, grant_key = NULL, ended_at = $3
 		 WHERE user_id = $1 AND job_id = $2 AND `+isOpen+` AND due_at <= $3 AND tries >= $5`,
-		user, id, now.UnixMicro(), "no worker has finished it", rules.Tries)
+		user, id, s.now().UnixMicro(), "no worker has finished it", rules.Tries)
 	if err != nil {
 		return claim{}, inDB("give a job up", err)
-	}
-	c := claim{JobID: id, LeaseMS: rules.Lease.Milliseconds()}
-	var grant sql.NullString
-	err = s.db.QueryRowContext(ctx,
-		`UPDATE ai_jobs SET status = 'running', claims = claims + 1, tries = tries + 1, due_at = $4
-		 WHERE user_id = $1 AND job_id = $2 AND `+isOpen+` AND due_at <= $3 AND ($5 OR job_grant IS NOT NULL)
-		 RETURNING claims, job_grant`,
-		user, id, now.UnixMicro(), now.Add(rules.Lease).UnixMicro(), ownWorker).Scan(&c.Claim, &grant)
-	c.Grant = grant.String
-	if !errors.Is(err, sql.ErrNoRows) {
-		return c, inDB("claim a job", err)
 	}
 	j, err := s.job(ctx, user, id)
 	switch {
@@ -93,6 +97,38 @@ func (s *store) claim(ctx context.Context, user, id string, rules jobRules, ownW
 	default:
 		return claim{}, errTaken
 	}
+}
+
+// claimRow is [store.claim] for a job that can be had; of others the error is [errNotFound]. A grant that can't be opened for want of its key
+// is no fault of the job's, which stays as it is: the error is [errGrantsKey]. With [seal.ErrDamaged] the claim holds.
+func (s *store) claimRow(ctx context.Context, user, id string, rules jobRules, ownWorker bool) (claim, error) {
+	tx, err := s.db.BeginTx(ctx, nil)
+	if err != nil {
+		return claim{}, inDB("claim a job", err)
+	}
+	defer func() { _ = tx.Rollback() }() // after a commit it does nothing
+	now := s.now()
+	c := claim{JobID: id, LeaseMS: rules.Lease.Milliseconds()}
+	var sealed, key sql.NullString
+	err = tx.QueryRowContext(ctx,
+		`UPDATE ai_jobs SET status = 'running', claims = claims + 1, tries = tries + 1, due_at = $4
+		 WHERE user_id = $1 AND job_id = $2 AND `+isOpen+` AND due_at <= $3 AND tries < $5 AND ($6 OR sealed_grant IS NOT NULL)
+		 RETURNING claims, sealed_grant, grant_key`,
+		user, id, now.UnixMicro(), now.Add(rules.Lease).UnixMicro(), rules.Tries, ownWorker).Scan(&c.Claim, &sealed, &key)
+	if err != nil {
+		return claim{}, inDB("claim a job", err)
+	}
+	var damaged error
+	if !ownWorker { // who works for himself needs none
+		c.Grant, damaged = s.keys.Open(user, id, seal.Grant{KeyID: key.String, Text: sealed.String})
+	}
+	if errors.Is(damaged, seal.ErrKey) {
+		return claim{}, errGrantsKey
+	}
+	if err := tx.Commit(); err != nil {
+		return claim{}, inDB("claim a job", err)
+	}
+	return c, damaged
 }
 
 // dueJob returns the id of the user's job that has waited for the longest.
@@ -125,7 +161,7 @@ func (s *store) putBack(ctx context.Context, user, id string, claim int64, pause
 // fail ends a claimed job without a result.
 func (s *store) fail(ctx context.Context, user, id string, claim int64, status, reason string) error {
 	return s.changed(ctx, "end a job",
-		`UPDATE ai_jobs SET status = $4, reason = $5, job_grant = NULL, ended_at = $6
+		`UPDATE ai_jobs SET status = $4, reason = $5, job_grant = NULL, sealed_grant = NULL, grant_key = NULL, ended_at = $6
 		 WHERE user_id = $1 AND job_id = $2 AND claims = $3 AND status = 'running'`,
 		user, id, claim, status, reason, s.now().UnixMicro())
 }
@@ -139,7 +175,7 @@ func (s *store) tried(ctx context.Context, user, id string) (tries int, err erro
 // finish stores the result of a job of this user. The first one stands: of two deliveries one has an effect.
 func (s *store) finish(ctx context.Context, user, id string, result json.RawMessage) (job, error) {
 	_, err := s.db.ExecContext(ctx,
-		`UPDATE ai_jobs SET status = 'done', result = $3, job_grant = NULL, ended_at = $4 WHERE user_id = $1 AND job_id = $2 AND `+isOpen,
+		`UPDATE ai_jobs SET status = 'done', result = $3, job_grant = NULL, sealed_grant = NULL, grant_key = NULL, ended_at = $4 WHERE user_id = $1 AND job_id = $2 AND `+isOpen,
 		user, id, string(result), s.now().UnixMicro())
 	if err != nil {
 		return job{}, inDB("finish a job", err)
@@ -166,14 +202,14 @@ func (s *store) changed(ctx context.Context, doing, update string, args ...any) 
 // unoffered returns jobs that are due and not known to be on the queue since.
 func (s *store) unoffered(ctx context.Context, limit int) ([]queue.Message, error) {
 	return s.messages(ctx, `SELECT user_id, job_id FROM ai_jobs
-		WHERE `+isOpen+` AND offered_at < due_at AND job_grant IS NOT NULL AND due_at <= $1 ORDER BY due_at LIMIT $2`,
+		WHERE `+isOpen+` AND offered_at < due_at AND sealed_grant IS NOT NULL AND due_at <= $1 ORDER BY due_at LIMIT $2`,
 		s.now().UnixMicro(), limit)
 }
 
 // waiting returns the due jobs behind another one, in the order of their keys, whether they were offered or not.
 func (s *store) waiting(ctx context.Context, after queue.Message, limit int) ([]queue.Message, error) {
 	return s.messages(ctx, `SELECT user_id, job_id FROM ai_jobs
-		WHERE `+isOpen+` AND job_grant IS NOT NULL AND due_at <= $1 AND (user_id, job_id) > ($2, $3) ORDER BY user_id, job_id LIMIT $4`,
+		WHERE `+isOpen+` AND sealed_grant IS NOT NULL AND due_at <= $1 AND (user_id, job_id) > ($2, $3) ORDER BY user_id, job_id LIMIT $4`,
 		s.now().UnixMicro(), after.UserID, after.JobID, limit)
 }
 

@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -54,7 +55,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 	if err != nil {
 		fmt.Fprintln(stderr, "resourcesvc:", err)
-		if errors.Is(err, verifier.ErrConfig) {
+		if errors.Is(err, verifier.ErrConfig) || errors.Is(err, errGrantsKey) {
 			return 2
 		}
 		return 1
@@ -68,8 +69,10 @@ func serve(ctx context.Context, cfg config, stdout io.Writer, log *slog.Logger) 
 		return err
 	}
 	defer v.Close()
-	if err := cfg.makeDataDir(); err != nil {
-		return err
+	if strings.HasPrefix(cfg.DatabaseURL, "sqlite:") {
+		if err := cfg.makeDataDir(); err != nil {
+			return err
+		}
 	}
 	db, err := openStore(ctx, cfg.DatabaseURL)
 	if err != nil {
@@ -86,6 +89,9 @@ func serve(ctx context.Context, cfg config, stdout io.Writer, log *slog.Logger) 
 	defer tasks.Wait()
 	defer stop()
 	if cfg.apiKey != "" {
+		if err := cfg.sealGrants(ctx, db); err != nil {
+			return err
+		}
 		nc, err := cfg.connectQueue(log)
 		if err != nil {
 			return err

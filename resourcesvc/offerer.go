@@ -100,6 +100,9 @@ func (o *offerer) note(ctx context.Context, err error) {
 
 // sweep offers what is due. After a stream was lost, and once in a while, it offers what waits on it again.
 func (o *offerer) sweep(ctx context.Context) error {
+	if err := o.store.tidyGrants(ctx); err != nil {
+		return err
+	}
 	if err := o.ensure(ctx); err != nil {
 		return err
 	}

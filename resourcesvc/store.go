@@ -16,6 +16,8 @@ import (
 	"github.com/pressly/goose/v3"
 	"github.com/pressly/goose/v3/lock"
 	_ "modernc.org/sqlite"
+
+	"github.com/tocsin-auth/tocsin/resourcesvc/internal/seal"
 )
 
 var (
@@ -28,8 +30,9 @@ var migrations embed.FS
 
 // store is the service's own database. It never sees that of authsvc. Safe for concurrent use.
 type store struct {
-	db  *sql.DB
-	now func() time.Time
+	db   *sql.DB
+	now  func() time.Time
+	keys seal.Keys // of grants; none without [store.useKeys]
 }
 
 // openStore opens `sqlite:<path>` or `postgres://…` and brings its schema up to date.

@@ -94,7 +94,7 @@ func TestAJobHasOneResultAndThenNoGrant(t *testing.T) {
 func (s service) wantNoGrant() {
 	s.t.Helper()
 	var n int
-	if err := s.store.db.QueryRowContext(s.t.Context(), `SELECT count(*) FROM ai_jobs WHERE job_grant IS NOT NULL`).Scan(&n); err != nil || n > 0 {
+	if err := s.store.db.QueryRowContext(s.t.Context(), `SELECT count(*) FROM ai_jobs WHERE job_grant IS NOT NULL OR sealed_grant IS NOT NULL OR grant_key IS NOT NULL`).Scan(&n); err != nil || n > 0 {
 		s.t.Errorf("%d grants are left of jobs that are over, %v", n, err)
 	}
 }
