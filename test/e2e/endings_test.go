@@ -178,7 +178,13 @@ func endedByAdmins() []ending {
 		{name: "the user is revoked", act: byAdmin("POST "+oneUser+"/revoke", nil),
 			events: []string{"token.revoked user U"}, audit: "user.revoked", living: noTokens},
 		{name: "an admin suspends the key", act: itsKey("PATCH", map[string]any{"disabled": true}),
-			events: []string{"apikey.rotated KEY suspended"}, audit: "api_key.suspended", living: noKey},
+			events: []string{"apikey.rotated KEY suspended"}, audit: "api_key.suspended", living: noKey, check: ownerCannotResume},
+		{name: "an admin takes over what the owner has suspended", prepare: byUser("PATCH "+oneKey, keyID, map[string]any{"disabled": true}), start: "a b",
+			act:    itsKey("PATCH", map[string]any{"disabled": true}),
+			events: []string{"apikey.rotated KEY suspended"}, audit: "api_key.suspended", living: noKey, check: ownerCannotResume},
+		{name: "an admin resumes the key", prepare: itsKey("PATCH", map[string]any{"disabled": true}), start: "a b",
+			act:    itsKey("PATCH", map[string]any{"disabled": false}),
+			events: []string{"apikey.rotated KEY resumed"}, audit: "api_key.resumed", living: all},
 		{name: "an admin ends the key", act: itsKey("PATCH", map[string]any{"expires_at": past}),
 			events: []string{"apikey.rotated KEY ends"}, audit: "api_key.shortened", living: noKey},
 		{name: "an admin deletes the key", act: itsKey("DELETE", nil),
@@ -189,6 +195,19 @@ func endedByAdmins() []ending {
 		{name: "the signing key is rotated in an emergency", everybody: true, act: byAdmin("POST /v1/admin/signing-keys/rotate", with("emergency", true)),
 			events: []string{"keys.changed"}, audit: "signing_key.rotated", living: "key ra rb"},
 	}
+}
+
+// ownerCannotResume tries what an owner may with a key that an admin suspended.
+func ownerCannotResume(s *stage) {
+	one := "/v1/me/api-keys/" + s.user.LiveKeyID
+	b := s.user.Auth()
+	if got := s.auth.Do(s.t, "PATCH", one, b, map[string]any{"disabled": false}); got.Status != 403 || got.Code() != "forbidden" {
+		s.t.Errorf("the owner resumes it: %v", got)
+	}
+	if got := s.auth.Do(s.t, "POST", one+"/rotate", b, nil); got.Status != 409 || got.Code() != "conflict" {
+		s.t.Errorf("the owner rotates it: %v", got)
+	}
+	s.resource.Must(s.t, 401, "GET", "/v1/whoami", s.key(), nil)
 }
 
 func endedByRevocation() []ending {

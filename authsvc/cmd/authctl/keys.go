@@ -29,11 +29,20 @@ type apiKey struct {
 	Scopes    []string   `json:"scopes"`
 	Status    string     `json:"status"`
 	Disabled  bool       `json:"disabled"`
+	By        string     `json:"disabled_by"`
 	ExpiresAt *time.Time `json:"expires_at"`
 	CreatedAt *time.Time `json:"created_at"`
 	CreatedBy string     `json:"created_by"`
 	UsedAt    *time.Time `json:"last_used_at"`
 	UsedBy    string     `json:"last_used_service"`
+}
+
+// state is the status, and who suspended the key where that was an admin: its owner can't resume it.
+func (k apiKey) state() string {
+	if k.Status == "suspended" && k.By == "admin" {
+		return "suspended-by-admin"
+	}
+	return k.Status
 }
 
 type keysListCmd struct {
@@ -60,7 +69,7 @@ func (cmd keysListCmd) Run(ctx context.Context, c *client, out *printer) error {
 		return err
 	}
 	return list(out, a.body, "ID NAME MODE PREFIX USER STATUS EXPIRES CREATED CREATED-BY USED USED-AT", func(k apiKey) []string {
-		return []string{k.ID, k.Name, k.Mode, k.Prefix, k.UserID, k.Status, when(k.ExpiresAt), when(k.CreatedAt), k.CreatedBy, when(k.UsedAt), k.UsedBy}
+		return []string{k.ID, k.Name, k.Mode, k.Prefix, k.UserID, k.state(), when(k.ExpiresAt), when(k.CreatedAt), k.CreatedBy, when(k.UsedAt), k.UsedBy}
 	})
 }
 
@@ -198,7 +207,7 @@ func (k anyKey) change(ctx context.Context, c *client, out *printer, wait waitFl
 		return fmt.Errorf("read the key: %w", err)
 	}
 	return out.fields(a.body, "id", key.ID, "name", key.Name, "scopes", strings.Join(key.Scopes, ","), "disabled", yesNo(key.Disabled),
-		"status", key.Status, "expires", when(key.ExpiresAt))
+		"status", key.state(), "expires", when(key.ExpiresAt))
 }
 
 type keysDeleteCmd struct {

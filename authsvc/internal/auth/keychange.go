@@ -83,9 +83,10 @@ func (w *work) lockAnyKey(ctx context.Context, id string) (store.APIKey, store.U
 // keyLock is lockOwnKey or lockAnyKey.
 type keyLock func(w *work, ctx context.Context, id string) (store.APIKey, store.User, error)
 
-// UpdateAPIKey renames, suspends, resumes or shortens one of the caller's keys.
+// UpdateAPIKey renames, suspends, resumes or shortens one of the caller's keys. To resume one that an admin suspended is
+// [ErrForbidden], to admins too: theirs is [Service.UpdateAnyAPIKey].
 func (s *Service) UpdateAPIKey(ctx context.Context, c Caller, id string, p APIKeyPatch) (APIKey, Change, error) {
-	return s.updateKey(ctx, c, (*work).lockOwnKey, id, p)
+	return s.updateKey(ctx, c, (*work).lockOwnKey, ByOwner, id, p)
 }
 
 // UpdateAnyAPIKey is UpdateAPIKey for admins, whosever the key is.
@@ -93,10 +94,10 @@ func (s *Service) UpdateAnyAPIKey(ctx context.Context, c Caller, id string, p AP
 	if err := s.RequireAdmin(c); err != nil {
 		return APIKey{}, Change{}, err
 	}
-	return s.updateKey(ctx, c, (*work).lockAnyKey, id, p)
+	return s.updateKey(ctx, c, (*work).lockAnyKey, ByAdmin, id, p)
 }
 
-func (s *Service) updateKey(ctx context.Context, c Caller, lock keyLock, id string, p APIKeyPatch) (APIKey, Change, error) {
+func (s *Service) updateKey(ctx context.Context, c Caller, lock keyLock, by Suspender, id string, p APIKeyPatch) (APIKey, Change, error) {
 	err := checkID("id", id)
 	if err == nil {
 		err = p.check()
@@ -113,7 +114,7 @@ func (s *Service) updateKey(ctx context.Context, c Caller, lock keyLock, id stri
 		if err := w.renameKey(ctx, &key, p.Name); err != nil {
 			return err
 		}
-		if err := w.suspendKey(ctx, &key, p.Disabled); err != nil {
+		if err := w.suspendKey(ctx, &key, p.Disabled, by); err != nil {
 			return err
 		}
 		if err := w.shortenKey(ctx, &key, p.ExpiresAt); err != nil {
@@ -137,15 +138,40 @@ func (w *work) renameKey(ctx context.Context, key *store.APIKey, name *string) e
 	return w.record(ctx, deed{action: "api_key.renamed", target: keyTarget(key.ID), detail: w.aboutKey(*key)})
 }
 
-func (w *work) suspendKey(ctx context.Context, key *store.APIKey, suspend *bool) error {
-	if suspend == nil {
-		return nil
+// Suspender says by what right a key was suspended.
+type Suspender string
+
+// The suspenders. An admin takes the suspension of an owner over; the reverse doesn't happen.
+const (
+	ByOwner Suspender = "owner"
+	ByAdmin Suspender = "admin"
+)
+
+func suspenderOf(k store.APIKey) Suspender {
+	switch {
+	case !k.Suspended:
+		return ""
+	case k.Held:
+		return ByAdmin
 	}
-	if *suspend == key.Suspended {
+	return ByOwner
+}
+
+var errHeld = &Error{Code: CodeForbidden, Message: "an admin suspended the key; only an admin can resume it"}
+
+// suspendKey suspends or resumes a key. An admin who suspends what its owner had suspended changes no verdict, and yet
+// there is an event: a database that loses the commit learns from it.
+func (w *work) suspendKey(ctx context.Context, key *store.APIKey, suspend *bool, by Suspender) error {
+	switch {
+	case suspend == nil:
+		return nil
+	case key.Held && !*suspend && by != ByAdmin:
+		return errHeld
+	case *suspend == key.Suspended && (by == ByOwner || *suspend == key.Held):
 		return w.nothingChanged(ctx, keyTarget(key.ID), events.TypeAPIKeyRotated)
 	}
-	key.Suspended = *suspend
-	kv, err := w.SetAPIKeySuspended(ctx, key.ID, key.Suspended)
+	key.Suspended, key.Held = *suspend, *suspend && by == ByAdmin
+	kv, err := w.SetAPIKeySuspended(ctx, key.ID, key.Suspended, key.Held)
 	if err != nil {
 		return err
 	}
@@ -153,7 +179,9 @@ func (w *work) suspendKey(ctx context.Context, key *store.APIKey, suspend *bool)
 	if key.Suspended {
 		action = "api_key.suspended"
 	}
-	return w.record(ctx, deed{action: action, target: keyTarget(key.ID), detail: w.aboutKey(*key),
+	detail := w.aboutKey(*key)
+	detail["by"] = by
+	return w.record(ctx, deed{action: action, target: keyTarget(key.ID), detail: detail,
 		events: []events.Payload{events.APIKeyRotated{KeyID: key.ID, Suspended: &key.Suspended, KV: kv}}})
 }
 

@@ -3,6 +3,8 @@ package auth
 import (
 	"encoding/json"
 	"errors"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 )
@@ -113,6 +115,130 @@ func TestAdminsChangeAnybodysKeyAndNobodyElseDoes(t *testing.T) {
 		}
 		if _, _, err := s.UpdateAnyAPIKey(t.Context(), s.root, s.key.ID, APIKeyPatch{Disabled: ptr(false)}); err != nil || s.living() != "a b key" {
 			t.Errorf("resumed: %v, living %q", err, s.living())
+		}
+	})
+}
+
+// suspend suspends or resumes the scene's key, as its owner or as the admin.
+func (s *scene) suspend(by Suspender, on bool) (APIKey, Change, error) {
+	if by == ByAdmin {
+		return s.UpdateAnyAPIKey(s.t.Context(), s.root, s.key.ID, APIKeyPatch{Disabled: &on})
+	}
+	return s.UpdateAPIKey(s.t.Context(), s.caller, s.key.ID, APIKeyPatch{Disabled: &on})
+}
+
+func TestWhatAnAdminSuspendedOnlyAnAdminResumes(t *testing.T) {
+	type step struct {
+		by      Suspender
+		on      bool
+		refused bool
+		changed bool
+		shown   Suspender
+	}
+	for name, steps := range map[string][]step{
+		"held":                    {{ByAdmin, true, false, true, ByAdmin}, {ByOwner, false, true, false, ByAdmin}, {ByAdmin, false, false, true, ""}},
+		"the owner suspends too":  {{ByAdmin, true, false, true, ByAdmin}, {ByOwner, true, false, false, ByAdmin}, {ByOwner, false, true, false, ByAdmin}},
+		"an admin takes it over":  {{ByOwner, true, false, true, ByOwner}, {ByAdmin, true, false, true, ByAdmin}, {ByOwner, false, true, false, ByAdmin}},
+		"twice":                   {{ByAdmin, true, false, true, ByAdmin}, {ByAdmin, true, false, false, ByAdmin}},
+		"an admin lifts it":       {{ByOwner, true, false, true, ByOwner}, {ByAdmin, false, false, true, ""}, {ByAdmin, false, false, false, ""}},
+		"the owner's own":         {{ByOwner, true, false, true, ByOwner}, {ByOwner, false, false, true, ""}, {ByOwner, false, false, false, ""}},
+		"the owner's, afterwards": {{ByAdmin, true, false, true, ByAdmin}, {ByAdmin, false, false, true, ""}, {ByOwner, true, false, true, ByOwner}, {ByOwner, false, false, true, ""}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			each(t, func(t *testing.T, w *world) {
+				s := newScene(t, w)
+				for n, step := range steps {
+					_, done, err := s.suspend(step.by, step.on)
+					if errors.Is(err, ErrForbidden) != step.refused || (err != nil) != step.refused || done.Changed() != step.changed {
+						t.Fatalf("step %d: %+v %v", n, done, err)
+					}
+					keys, err := s.APIKeys(t.Context(), s.caller, PageRequest{})
+					if err != nil {
+						t.Fatal(err)
+					}
+					key := keys.Items[slices.IndexFunc(keys.Items, func(k APIKey) bool { return k.ID == s.key.ID })]
+					if key.DisabledBy != step.shown || key.Disabled != (step.shown != "") || s.works(s.key.Key) == key.Disabled {
+						t.Errorf("step %d: %+v", n, key)
+					}
+					if !step.changed {
+						continue
+					}
+					action := map[bool]string{true: "api_key.suspended", false: "api_key.resumed"}[step.on]
+					if row := s.newestAudit(t, action); !strings.Contains(row.Detail, `"by":"`+string(step.by)+`"`) {
+						t.Errorf("step %d: audit %s", n, row.Detail)
+					}
+				}
+			})
+		})
+	}
+}
+
+// Whatever its owner does with a key that an admin suspended, nothing that works comes of it.
+func TestAHeldKeyGivesItsOwnerNothing(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		s := newScene(t, w)
+		s.hire(t)
+		before := s.wantGrantOfKey()
+		grant, _ := s.exchange(t, before)
+		own, err := w.ClientCredentials(t.Context(), w.authenticate(t, s.key.Key), TokenRequest{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		by := w.authenticate(t, s.key.Key)
+		if _, _, err := s.suspend(ByAdmin, true); err != nil {
+			t.Fatal(err)
+		}
+		for name, token := range map[string]string{"job grant": grant.AccessToken, "token of the key": own.AccessToken} {
+			if w.alive(t, token) {
+				t.Errorf("the %s lives", name)
+			}
+		}
+		if _, err := w.ClientCredentials(t.Context(), by, TokenRequest{}); err == nil {
+			t.Error("client_credentials gives a token")
+		}
+		for name, x := range map[string]Exchange{"a grant": before, "a token": use(grant)} {
+			if _, err := w.Exchange(t.Context(), s.client, x); err == nil {
+				t.Errorf("an exchange gives %s", name)
+			}
+		}
+		for _, overlap := range []time.Duration{0, time.Hour} {
+			_, _, err := s.RotateAPIKey(t.Context(), s.caller, s.key.ID, overlap)
+			wantError(t, err, ErrConflict, "")
+		}
+		patch := APIKeyPatch{Name: ptr("other"), Disabled: ptr(false)}
+		_, _, err = s.UpdateAPIKey(t.Context(), s.caller, s.key.ID, patch)
+		wantError(t, err, ErrForbidden, "")
+		if _, err := s.shorten(time.Hour); err != nil {
+			t.Error(err)
+		}
+		shown, _, err := s.UpdateAPIKey(t.Context(), s.caller, s.key.ID, APIKeyPatch{Name: ptr("another")})
+		if err != nil || shown.Name != "another" || shown.DisabledBy != ByAdmin {
+			t.Errorf("a name and a nearer end: %+v %v", shown, err)
+		}
+		if s.works(s.key.Key) {
+			t.Error("the key works")
+		}
+		if done, err := s.DeleteAPIKey(t.Context(), s.caller, s.key.ID); err != nil || !done.Changed() {
+			t.Errorf("the owner may end it: %v", err)
+		}
+	})
+}
+
+// An admin who holds a key of another admin isn't overruled where keys are managed by their owners.
+func TestAnAdminsOwnKeyIsHeldToo(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		s := newScene(t, w)
+		if _, _, err := s.SetRoles(t.Context(), s.root, s.user.ID, []string{"admin", "user"}); err != nil {
+			t.Fatal(err)
+		}
+		owner := s.as(t, "vera")
+		if _, _, err := s.suspend(ByAdmin, true); err != nil {
+			t.Fatal(err)
+		}
+		_, _, err := s.UpdateAPIKey(t.Context(), owner, s.key.ID, APIKeyPatch{Disabled: ptr(false)})
+		wantError(t, err, ErrForbidden, "")
+		if _, _, err := s.UpdateAnyAPIKey(t.Context(), owner, s.key.ID, APIKeyPatch{Disabled: ptr(false)}); err != nil {
+			t.Errorf("as an admin: %v", err)
 		}
 	})
 }

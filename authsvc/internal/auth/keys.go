@@ -24,18 +24,20 @@ const (
 
 // APIKey is what lists show of a key: never the secret.
 type APIKey struct {
-	ID        string      `json:"id"`
-	UserID    string      `json:"user_id"`
-	Name      string      `json:"name"`
-	Mode      events.Mode `json:"mode"`
-	Prefix    string      `json:"prefix"`
-	Scopes    []string    `json:"scopes,omitempty"`
-	Status    KeyStatus   `json:"status"`
-	Disabled  bool        `json:"disabled"`
-	ExpiresAt *time.Time  `json:"expires_at,omitempty"`
-	Successor string      `json:"successor,omitempty"`
-	CreatedAt time.Time   `json:"created_at"`
-	CreatedBy string      `json:"created_by,omitempty" doc:"Id of the user who made it"`
+	ID       string      `json:"id"`
+	UserID   string      `json:"user_id"`
+	Name     string      `json:"name"`
+	Mode     events.Mode `json:"mode"`
+	Prefix   string      `json:"prefix"`
+	Scopes   []string    `json:"scopes,omitempty"`
+	Status   KeyStatus   `json:"status"`
+	Disabled bool        `json:"disabled"`
+	// DisabledBy is empty unless Disabled.
+	DisabledBy Suspender  `json:"disabled_by,omitempty" enum:"owner,admin" doc:"Who suspended it. What an admin suspended only admins resume"`
+	ExpiresAt  *time.Time `json:"expires_at,omitempty"`
+	Successor  string     `json:"successor,omitempty"`
+	CreatedAt  time.Time  `json:"created_at"`
+	CreatedBy  string     `json:"created_by,omitempty" doc:"Id of the user who made it"`
 	// Uses are told by the services now and then: nil doesn't say that a key is unused.
 	LastUsedAt      *time.Time `json:"last_used_at" doc:"As services tell about once a minute, so up to two minutes behind. null: not known, which doesn't mean never"`
 	LastUsedService string     `json:"last_used_service,omitempty" doc:"The service that told so; authsvc for calls made to it and for introspection"`
@@ -61,7 +63,7 @@ func readKeyContext(ctx context.Context, tx *store.Tx, user store.User) (keyCont
 
 func (c keyContext) show(k store.APIKey) APIKey {
 	return APIKey{ID: k.ID, UserID: k.UserID, Name: k.Name, Mode: events.Mode(k.Mode), Prefix: k.Prefix, Scopes: k.Scopes,
-		Status: c.status(k), Disabled: k.Suspended, ExpiresAt: optionalTime(k.NotAfter), Successor: k.Successor,
+		Status: c.status(k), Disabled: k.Suspended, DisabledBy: suspenderOf(k), ExpiresAt: optionalTime(k.NotAfter), Successor: k.Successor,
 		CreatedAt: fromMicros(k.CreatedAt), CreatedBy: k.CreatedBy, LastUsedAt: optionalTime(k.LastUsedAt), LastUsedService: k.LastUsedService}
 }
 

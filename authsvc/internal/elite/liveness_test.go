@@ -179,7 +179,7 @@ func (w *world) authorize(t *testing.T, disabled bool) {
 
 func (w *world) suspend(t *testing.T, suspended bool) {
 	w.update(t, func(ctx context.Context, tx *store.Tx) error {
-		_, err := tx.SetAPIKeySuspended(ctx, w.key.ID, suspended)
+		_, err := tx.SetAPIKeySuspended(ctx, w.key.ID, suspended, false)
 		return err
 	})
 }

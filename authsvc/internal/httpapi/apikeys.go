@@ -27,7 +27,7 @@ type updateKeyInput struct {
 	ObjectChange
 	Body struct {
 		Name      *string    `json:"name,omitempty"`
-		Disabled  *bool      `json:"disabled,omitempty" doc:"Suspends at once, and can be undone"`
+		Disabled  *bool      `json:"disabled,omitempty" doc:"Suspends at once, and can be undone; what an admin suspended only by an admin, else 403 forbidden"`
 		ExpiresAt *time.Time `json:"expires_at,omitempty" doc:"Ends the key then, which must not be later than it ends now; a time that has passed ends it at once. Ends the overlap of a rotation early"`
 	}
 }
@@ -36,7 +36,7 @@ type updateKeyInput struct {
 type updateAnyKeyInput struct {
 	ObjectChange
 	Body struct {
-		Disabled  *bool      `json:"disabled,omitempty" doc:"Suspends at once, and can be undone, by the key's owner too"`
+		Disabled  *bool      `json:"disabled,omitempty" doc:"Suspends at once, and can be undone by admins alone. Of a key that its owner suspended, true takes that over, and false resumes it"`
 		ExpiresAt *time.Time `json:"expires_at,omitempty" doc:"Ends the key then, which must not be later than it ends now; a time that has passed ends it at once. Ends the overlap of a rotation early"`
 	}
 }

@@ -279,7 +279,8 @@ func (tx *Tx) redoVersion(ctx context.Context, id string, p events.TokenRevoked,
 	return true, err
 }
 
-// redoKey leaves a successor out that the database lost: nobody could rotate the key again to replace it.
+// redoKey leaves a successor out that the database lost: nobody could rotate the key again to replace it. A suspension that it
+// lost is held, since events don't say whose it was.
 func (tx *Tx) redoKey(ctx context.Context, p events.APIKeyRotated, at int64) (bool, error) {
 	var ended, suspended int64
 	var err error
@@ -293,7 +294,7 @@ func (tx *Tx) redoKey(ctx context.Context, p events.APIKeyRotated, at int64) (bo
 			WHERE id = $1 AND (not_after IS NULL OR not_after > $2 OR (NOT ended AND $4))`, p.KeyID, dies, p.Successor, atOnce)
 	}
 	if p.Suspended != nil && err == nil {
-		suspended, err = tx.exec(ctx, `UPDATE api_keys SET suspended = $2, kv = $3 WHERE id = $1 AND kv < $3`, p.KeyID, *p.Suspended, p.KV)
+		suspended, err = tx.exec(ctx, `UPDATE api_keys SET suspended = $2, held = $2, kv = $3 WHERE id = $1 AND kv < $3`, p.KeyID, *p.Suspended, p.KV)
 	}
 	return ended+suspended > 0, err
 }

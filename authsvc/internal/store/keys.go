@@ -15,8 +15,9 @@ type APIKey struct {
 	Prefix          string // what lists show
 	Scopes          []string
 	TV              int64 // the user's at creation
-	KV              int64 // version of Suspended
+	KV              int64 // version of Suspended and Held
 	Suspended       bool
+	Held            bool // suspended by an admin; never without Suspended
 	NotAfter        *int64
 	Ended           bool   // for good, whatever the clock says
 	Successor       string // empty: none
@@ -34,12 +35,12 @@ func (k APIKey) Alive(u User, a Authority, now int64) bool {
 }
 
 const keyColumns = `api_keys.id, api_keys.user_id, api_keys.name, api_keys.mode, api_keys.hash, api_keys.prefix,
-	api_keys.scopes, api_keys.tv, api_keys.kv, api_keys.suspended, api_keys.not_after, api_keys.ended, COALESCE(api_keys.successor, ''),
+	api_keys.scopes, api_keys.tv, api_keys.kv, api_keys.suspended, api_keys.held, api_keys.not_after, api_keys.ended, COALESCE(api_keys.successor, ''),
 	api_keys.created_at, api_keys.created_by, api_keys.last_used_at, COALESCE(api_keys.last_used_service, '')`
 
 func (k *APIKey) into() []any {
 	return []any{&k.ID, &k.UserID, &k.Name, &k.Mode, &k.Hash, &k.Prefix,
-		scanList(&k.Scopes), &k.TV, &k.KV, &k.Suspended, &k.NotAfter, &k.Ended, &k.Successor,
+		scanList(&k.Scopes), &k.TV, &k.KV, &k.Suspended, &k.Held, &k.NotAfter, &k.Ended, &k.Successor,
 		&k.CreatedAt, &k.CreatedBy, &k.LastUsedAt, &k.LastUsedService}
 }
 
@@ -123,10 +124,11 @@ func (tx *Tx) RenameAPIKey(ctx context.Context, id, name string) error {
 	return tx.execOne(ctx, `UPDATE api_keys SET name = $2 WHERE id = $1`, id, name)
 }
 
-// SetAPIKeySuspended suspends or resumes a key and returns the new kv.
-func (tx *Tx) SetAPIKeySuspended(ctx context.Context, id string, suspended bool) (kv int64, err error) {
-	err = tx.queryRow(ctx, `UPDATE api_keys SET suspended = $2, kv = CASE WHEN kv < $3 THEN $3 ELSE kv + 1 END
-		WHERE id = $1 RETURNING kv`, id, suspended, tx.Now()).Scan(&kv)
+// SetAPIKeySuspended suspends or resumes a key and returns the new kv. held says that an admin suspends it, so it goes with
+// suspended only.
+func (tx *Tx) SetAPIKeySuspended(ctx context.Context, id string, suspended, held bool) (kv int64, err error) {
+	err = tx.queryRow(ctx, `UPDATE api_keys SET suspended = $2, held = $3, kv = CASE WHEN kv < $4 THEN $4 ELSE kv + 1 END
+		WHERE id = $1 RETURNING kv`, id, suspended, held, tx.Now()).Scan(&kv)
 	return kv, err
 }
 

@@ -22,6 +22,13 @@ var quiet = slog.New(slog.DiscardHandler)
 // direct runs a statement on a database behind the store's back.
 func direct(t *testing.T, address, statement string) {
 	t.Helper()
+	if err := tryDirect(t, address, statement); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func tryDirect(t *testing.T, address, statement string) error {
+	t.Helper()
 	driver := "pgx"
 	if path, ok := strings.CutPrefix(address, "sqlite:"); ok {
 		driver, address = "sqlite", "file:"+path
@@ -31,9 +38,8 @@ func direct(t *testing.T, address, statement string) {
 		t.Fatal(err)
 	}
 	defer db.Close()
-	if _, err := db.ExecContext(t.Context(), statement); err != nil {
-		t.Fatal(err)
-	}
+	_, err = db.ExecContext(t.Context(), statement)
+	return err
 }
 
 func TestReplicasThatMigrateAtOnceDoNotCollide(t *testing.T) {
@@ -68,6 +74,54 @@ func TestADatabaseOfANewerReleaseIsUsedUnlessItIsMarked(t *testing.T) {
 		err := db.Migrate(t.Context())
 		if !errors.Is(err, store.ErrNewer) || strings.Contains(err.Error(), "\n") {
 			t.Fatalf("%v", err)
+		}
+	})
+}
+
+// The log tells whose a suspension was that is older than held.
+func TestKeysSuspendedBeforeTheMigrationAreHeldWhereAnAdminDidIt(t *testing.T) {
+	storetest.EachURL(t, func(t *testing.T, address string) {
+		db := storetest.Open(t, address)
+		owner, root := storetest.AddUser(t, db, "ada"), storetest.AddUser(t, db, "root", "admin")
+		suspend := func(name string, actors ...string) string {
+			key := storetest.AddKey(t, db, owner, name)
+			if err := db.Update(t.Context(), func(tx *store.Tx) error {
+				for _, actor := range actors {
+					entry := store.AuditEntry{Actor: actor, Action: "api_key.suspended", Target: "key:" + key.ID}
+					if err := tx.InsertAudit(t.Context(), entry); err != nil {
+						return err
+					}
+				}
+				_, err := tx.SetAPIKeySuspended(t.Context(), key.ID, true, false)
+				return err
+			}); err != nil {
+				t.Fatal(err)
+			}
+			return key.ID
+		}
+		want := map[string]bool{suspend("unlogged"): false, suspend("own", owner.ID): false, suspend("admin", root.ID): true,
+			suspend("admin first", root.ID, owner.ID): false, suspend("admin last", owner.ID, root.ID): true}
+		resumed := suspend("resumed", root.ID)
+		direct(t, address, "UPDATE api_keys SET suspended = FALSE WHERE id = '"+resumed+"'")
+		want[resumed] = false
+
+		direct(t, address, "ALTER TABLE api_keys DROP COLUMN held")
+		direct(t, address, "DELETE FROM goose_db_version WHERE version_id >= 7")
+		if err := db.Migrate(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		for id, held := range want {
+			var key store.APIKey
+			if err := db.View(t.Context(), func(tx *store.Tx) (err error) {
+				key, err = tx.APIKey(t.Context(), id)
+				return err
+			}); err != nil || key.Held != held {
+				t.Errorf("%s: held %v, want %v: %v", key.Name, key.Held, held, err)
+			}
+			older := "UPDATE api_keys SET suspended = FALSE, kv = kv + 1 WHERE id = '" + id + "'"
+			if err := tryDirect(t, address, older); (err != nil) != held {
+				t.Errorf("%s: a program that knows nothing of held resumes it: %v", key.Name, err)
+			}
 		}
 	})
 }

@@ -170,12 +170,12 @@ func keyIsReadAsWritten(t *testing.T, db *store.DB) {
 		if err := tx.RenameAPIKey(t.Context(), k.ID, "two"); err != nil {
 			return err
 		}
-		kv, err := tx.SetAPIKeySuspended(t.Context(), k.ID, true)
+		kv, err := tx.SetAPIKeySuspended(t.Context(), k.ID, true, true)
 		if err != nil {
 			return err
 		}
 		got, err = tx.LockAPIKey(t.Context(), k.ID)
-		if got.Name != "two" || !got.Suspended || got.KV != kv || kv <= k.KV || got.LastUsedService != "" || got.LastUsedAt != nil {
+		if got.Name != "two" || !got.Suspended || !got.Held || got.KV != kv || kv <= k.KV || got.LastUsedService != "" || got.LastUsedAt != nil {
 			t.Errorf("%+v", got)
 		}
 		return err
@@ -187,6 +187,26 @@ func keyIsReadAsWritten(t *testing.T, db *store.DB) {
 		}
 		return nil
 	})
+}
+
+// What releases without held write is refused where it would let go of a key that is.
+func heldKeyIsSuspended(t *testing.T, db *store.DB) {
+	k := AddKey(t, db, AddUser(t, db, "ada", "user"), "one")
+	set := func(suspended, held bool) error {
+		return db.Update(t.Context(), func(tx *store.Tx) error {
+			_, err := tx.SetAPIKeySuspended(t.Context(), k.ID, suspended, held)
+			return err
+		})
+	}
+	if err := set(true, true); err != nil {
+		t.Fatal(err)
+	}
+	if err := set(false, true); err == nil {
+		t.Error("a held key isn't suspended")
+	}
+	if err := set(false, false); err != nil {
+		t.Error(err)
+	}
 }
 
 func keyLife(t *testing.T, db *store.DB) {

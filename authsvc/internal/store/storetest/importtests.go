@@ -95,7 +95,7 @@ func (s *importScene) wantDead() {
 		if err != nil {
 			return err
 		}
-		same(s.T, []any{true, s.later, s.later, ""}, []any{key.Suspended, key.KV, *key.NotAfter, key.Successor})
+		same(s.T, []any{true, true, s.later, s.later, ""}, []any{key.Suspended, key.Held, key.KV, *key.NotAfter, key.Successor})
 		a, err := tx.Authority(s.Context())
 		same(s.T, []int64{s.later / 1000, s.later / 1000}, []int64{a.TokensBefore, a.KeysBefore})
 		return err
@@ -188,10 +188,23 @@ func importNeverLoosens(t *testing.T, db *store.DB) {
 		if err != nil {
 			return err
 		}
-		kv, err := tx.SetAPIKeySuspended(t.Context(), s.key.ID, false)
+		kv, err := tx.SetAPIKeySuspended(t.Context(), s.key.ID, false, false)
 		same(t, []int64{s.later + 2, s.later + 1, s.later + 1}, []int64{tv, rv, kv})
 		return err
 	})
+}
+
+// Nobody says who suspended or resumed: an admin may have done either.
+func importHoldsAndLetsGo(t *testing.T, db *store.DB) {
+	s := newImportScene(t, db)
+	for n, suspended := range []bool{true, false} {
+		s.take(store.Imported{Effects: 1, Events: 1}, s.live(events.APIKeyRotated{KeyID: s.key.ID, Suspended: &suspended, KV: s.later + int64(n)}))
+		view(t, db, func(tx *store.Tx) error {
+			key, err := tx.APIKey(t.Context(), s.key.ID)
+			same(t, []bool{suspended, suspended}, []bool{key.Suspended, key.Held})
+			return err
+		})
+	}
 }
 
 // A key that died at once is dead whatever becomes of the clock, once.

@@ -113,7 +113,7 @@ func versionsAreNeverUsedTwice(t *testing.T, db *store.DB) {
 				if rv, err = tx.SetAuthorization(ctx, u.ID, locked.Roles, locked.Plan, false); err != nil {
 					return err
 				}
-				kv, err = tx.SetAPIKeySuspended(ctx, k.ID, i%2 == 0)
+				kv, err = tx.SetAPIKeySuspended(ctx, k.ID, i%2 == 0, i%4 == 0)
 				return err
 			})
 			if err != nil {
