@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tocsin-auth/tocsin/test/machine"
 	"github.com/tocsin-auth/tocsin/test/system"
 )
 
@@ -144,7 +145,7 @@ func (p ending) walk(s *stage) {
 // await polls for the effect of a path that has no receipt to wait for.
 func (p ending) await(s *stage) {
 	tokens := slices.DeleteFunc(strings.Fields(p.living), func(name string) bool { return name[0] == 'r' })
-	for deadline := time.Now().Add(soon); time.Now().Before(deadline); {
+	for deadline := time.Now().Add(machine.Patience); time.Now().Before(deadline); {
 		ordinary, elite := s.accepted("/v1/whoami"), s.accepted("/v1/whoami/elite")
 		if slices.Equal(ordinary, tokens) && slices.Equal(elite, tokens) {
 			return

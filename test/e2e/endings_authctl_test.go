@@ -115,13 +115,13 @@ func joinAs(name string) func(s *stage) {
 		s.auth.Must(s.t, 201, "POST", "/v1/admin/services", s.admin(), map[string]any{"name": name}).Into(s.t, &made)
 		s.service = system.StartResource(s.t, s.auth, map[string]string{"TOCSIN_SERVICE": name, "TOCSIN_MAX_STALENESS": "1s",
 			"TOCSIN_NATS_CREDS": s.file(made.Seed), "TOCSIN_DATABASE_URL": "sqlite:" + filepath.Join(s.t.TempDir(), "resource.db")})
-		s.service.Must(s.t, 200, "GET", "/v1/whoami/elite", s.user.Auth(), nil)
+		s.service.Eventually(s.t, "GET", "/v1/whoami/elite", s.user.Auth(), system.Status(200, ""))
 	}
 }
 
 // isShutOut waits until the service has no proof any more: nobody answers it.
 func isShutOut(s *stage) {
-	s.service.Eventually(s.t, soon, "GET", "/v1/whoami", s.user.Auth(), stale)
+	s.service.Eventually(s.t, "GET", "/v1/whoami", s.user.Auth(), stale)
 	if got := s.service.Do(s.t, "GET", "/v1/whoami/elite", s.user.Auth(), nil); got.Status != 503 {
 		s.t.Errorf("an elite call at a service that was shut out: %v", got)
 	}

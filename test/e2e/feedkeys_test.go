@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tocsin-auth/tocsin/test/machine"
 	"github.com/tocsin-auth/tocsin/test/system"
 )
 
@@ -33,7 +34,7 @@ func rotateFeedKey(t *testing.T, a *system.Auth, authorization string, body map[
 // untilOnly waits until a key is the only feed key. The programs are real, and so is the time that an old key stays.
 func untilOnly(t *testing.T, a *system.Auth, kid string) {
 	t.Helper()
-	for deadline := time.Now().Add(2 * time.Minute); !slices.Equal(feedKIDs(t, a), []string{kid}); time.Sleep(time.Second) {
+	for deadline := time.Now().Add(2 * machine.Patience); !slices.Equal(feedKIDs(t, a), []string{kid}); time.Sleep(time.Second) {
 		if time.Now().After(deadline) {
 			t.Fatalf("feed keys %v, want %s only", feedKIDs(t, a), kid)
 		}
@@ -65,9 +66,11 @@ func TestNoCollateralOfAFeedKeyRotation(t *testing.T) {
 		t.Run(engine, func(t *testing.T) {
 			t.Parallel()
 			a := system.StartAuth(t, env(t))
-			r := system.StartResource(t, a, resourceDatabase(t, engine))
+			settings := resourceDatabase(t, engine)
+			settings["TOCSIN_MAX_STALENESS"] = patiently
+			r := system.StartResource(t, a, settings)
 			admin, good, bad := a.Admin(t), a.Register(t, "good"), a.Register(t, "bad")
-			a.Must(t, 200, "POST", "/v1/admin/revocations?wait=fleet", admin.Auth(), map[string]any{"token": bad.Token})
+			a.Must(t, 200, "POST", "/v1/admin/revocations?wait=fleet&timeout=30s", admin.Auth(), map[string]any{"token": bad.Token})
 			old := feedKIDs(t, a)
 			stop := traffic(t, good.Auth(), r)
 			defer stop()
@@ -81,8 +84,8 @@ func TestNoCollateralOfAFeedKeyRotation(t *testing.T) {
 			a.Restart(t)
 			a.Login(t, &good)
 			more := a.Register(t, "more")
-			a.Must(t, 200, "POST", "/v1/admin/revocations?wait=fleet", admin.Auth(), map[string]any{"token": more.Token})
-			r.Eventually(t, soon, "GET", "/v1/whoami", more.Auth(), revoked)
+			a.Must(t, 200, "POST", "/v1/admin/revocations?wait=fleet&timeout=30s", admin.Auth(), map[string]any{"token": more.Token})
+			r.Eventually(t, "GET", "/v1/whoami", more.Auth(), revoked)
 			untilOnly(t, a, kid)
 
 			late := system.StartResource(t, a, resourceDatabase(t, engine))
@@ -107,7 +110,7 @@ func TestNoCollateralOfAFeedKeyEmergency(t *testing.T) {
 			t.Fatalf("feed keys %v, want %s only", kids, kid)
 		}
 	}
-	second.Must(t, 200, "POST", "/v1/admin/revocations?wait=published", admin.Auth(), map[string]any{"token": bad.Token})
+	second.Must(t, 200, "POST", "/v1/admin/revocations?wait=published&timeout=30s", admin.Auth(), map[string]any{"token": bad.Token})
 	f.everywhere(t, bad.Auth())
 	late := system.StartResource(t, first, map[string]string{"TOCSIN_NATS_CREDS": f.nats.SeedFile("resourcesvc")})
 	late.Must(t, 401, "GET", "/v1/whoami", bad.Auth(), nil)

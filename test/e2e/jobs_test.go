@@ -16,6 +16,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/tocsin-auth/tocsin/test/machine"
 	"github.com/tocsin-auth/tocsin/test/proxytest"
 	"github.com/tocsin-auth/tocsin/test/system"
 )
@@ -62,7 +63,7 @@ func queueJob(t *testing.T, r *system.Resource, authorization, id string, payloa
 func awaitJob(t *testing.T, r *system.Resource, authorization, id string) doneJob {
 	t.Helper()
 	var j doneJob
-	for began := time.Now(); time.Since(began) < time.Minute; {
+	for began := time.Now(); time.Since(began) < machine.Patience; {
 		r.Must(t, 200, "GET", "/v1/ai/jobs/"+id+"?wait=10s", authorization, nil).Into(t, &j)
 		if j.Status == "done" || j.Status == "failed" || j.Status == "refused" {
 			return j
@@ -105,17 +106,23 @@ type jobs struct {
 	workerKey string
 }
 
+// onEachEngineWithJobs has leases that end soon, with so many tries that those whose leases a slow machine lets end don't count.
 func onEachEngineWithJobs(t *testing.T, scenario func(t *testing.T, s *jobs)) {
+	onEachEngineWithTries(t, "2s", "20", scenario)
+}
+
+func onEachEngineWithTries(t *testing.T, lease, tries string, scenario func(t *testing.T, s *jobs)) {
 	for name, env := range engines {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel() // most of it is waiting for leases
 			s := &jobs{Auth: system.StartAuth(t, env(t))}
 			s.admin, s.worker = s.Admin(t), s.Register(t, "worker")
-			s.Must(t, 200, "PUT", path("/v1/admin/users/%s/roles?wait=fleet", s.worker.ID), s.admin.Auth(), map[string]any{"roles": []string{"user", "worker"}})
+			s.Must(t, 200, "PUT", path("/v1/admin/users/%s/roles?wait=fleet&timeout=30s", s.worker.ID), s.admin.Auth(), map[string]any{"roles": []string{"user", "worker"}})
 			s.settings = resourceDatabase(t, name)
 			shop := s.Register(t, "shop")
-			s.Must(t, 200, "PUT", path("/v1/admin/users/%s/roles?wait=fleet", shop.ID), s.admin.Auth(), map[string]any{"roles": []string{"user", "queue"}})
+			s.Must(t, 200, "PUT", path("/v1/admin/users/%s/roles?wait=fleet&timeout=30s", shop.ID), s.admin.Auth(), map[string]any{"roles": []string{"user", "queue"}})
 			s.settings["TOCSIN_API_KEY_FILE"] = keyFile(t, shop.LiveKey)
-			s.settings["TOCSIN_JOB_LEASE"], s.settings["TOCSIN_JOB_TRIES"] = "2s", "2"
+			s.settings["TOCSIN_JOB_LEASE"], s.settings["TOCSIN_JOB_TRIES"] = lease, tries
 			s.r = system.StartResource(t, s.Auth, s.settings)
 			s.alice, s.bob, s.workerKey = s.Register(t, "alice"), s.Register(t, "bob"), s.worker.LiveKey
 			scenario(t, s)
@@ -145,9 +152,10 @@ func TestJobsAWorkerActsForEachJobsUser(t *testing.T) {
 				t.Errorf("%s: the result doesn't name the worker: %s", id, got.Result)
 			}
 		}
-		if log := s.r.Output(); !strings.Contains(log, "actor="+s.worker.ID) || !strings.Contains(log, "subject="+s.alice.ID) {
-			t.Errorf("the log doesn't name subject and actor")
-		}
+		machine.Await(t, "a log that names subject and actor", func() bool {
+			log := s.r.Output()
+			return strings.Contains(log, "actor="+s.worker.ID) && strings.Contains(log, "subject="+s.alice.ID)
+		})
 		for _, log := range []string{s.r.Output()} {
 			for _, secret := range []string{"eyJ", s.alice.Token, s.bob.LiveKey, s.workerKey} {
 				if strings.Contains(log, secret) {
@@ -173,7 +181,7 @@ func TestJobsOfADisabledUserAreRefused(t *testing.T) {
 		for _, id := range []string{"j", "of a key"} {
 			s.awaitFailure(t, "refused", s.bob.ID, id)
 		}
-		s.Must(t, 200, "PUT", disable+"?wait=fleet", s.admin.Auth(), map[string]any{"disabled": false})
+		s.Must(t, 200, "PUT", disable+"?wait=fleet&timeout=30s", s.admin.Auth(), map[string]any{"disabled": false})
 		for _, id := range []string{"j", "of%20a%20key"} {
 			if got := awaitJob(t, s.r, system.Key(s.bob.LiveKey), id); got.Status != "refused" || got.Reason == "" || got.Result != nil {
 				t.Errorf("bob's %s: %+v", id, got)
@@ -185,7 +193,7 @@ func TestJobsOfADisabledUserAreRefused(t *testing.T) {
 // awaitFailure waits until an operator finds a job among those that ended without a result.
 func (s *jobs) awaitFailure(t *testing.T, status, user, id string) (reason string) {
 	t.Helper()
-	for began := time.Now(); time.Since(began) < time.Minute; time.Sleep(20 * time.Millisecond) { // real processes
+	for began := time.Now(); time.Since(began) < machine.Patience; time.Sleep(20 * time.Millisecond) { // real processes
 		var list struct {
 			Items []struct {
 				User   string `json:"user_id"`
@@ -251,7 +259,7 @@ func TestJobsAStoppedWorkerFinishesOrGivesBack(t *testing.T) {
 }
 
 func TestJobsPoisonIsDeadLettered(t *testing.T) {
-	onEachEngineWithJobs(t, func(t *testing.T, s *jobs) {
+	onEachEngineWithTries(t, "10m", "2", func(t *testing.T, s *jobs) {
 		broken := computer(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) })
 		s.work(t, broken)
 		queueJob(t, s.r, s.alice.Auth(), "poison", 1)
@@ -263,7 +271,7 @@ func TestJobsPoisonIsDeadLettered(t *testing.T) {
 }
 
 func TestJobsThatKillTheirWorkersAreDeadLettered(t *testing.T) {
-	onEachEngineWithJobs(t, func(t *testing.T, s *jobs) {
+	onEachEngineWithTries(t, "2s", "2", func(t *testing.T, s *jobs) {
 		never, asked := stuck(t)
 		queueJob(t, s.r, s.alice.Auth(), "killer", 1)
 		for range 2 {
@@ -286,18 +294,22 @@ func TestJobsAcceptedBeforeAKillAreDone(t *testing.T) {
 			for i := range cap(accepted) {
 				id := fmt.Sprintf("job-%d", i)
 				got, err := s.r.Try(t.Context(), "POST", "/v1/ai/jobs", s.alice.Auth(), map[string]any{"job_id": id, "payload": i})
-				if err != nil || got.Status != 202 {
+				switch {
+				case err != nil:
+					return
+				case got.Status == 202:
+					accepted <- id
+				case got.Status != 503: // nothing was decided, as on a busy machine
+					t.Errorf("%s: %v", id, got)
 					return
 				}
-				accepted <- id
 			}
 		}()
-		first := <-accepted
+		ids := []string{<-accepted}
 		for range 10 {
 			<-accepted
 		}
 		s.r.Kill()
-		ids := []string{first}
 		for id := range accepted {
 			ids = append(ids, id)
 		}
@@ -371,7 +383,7 @@ func TestJobsAMessageMovesNoTenant(t *testing.T) {
 			`{"user_id":"` + s.alice.ID + `","job_id":"same","grant":"x","tenant":"` + s.bob.ID + `"}`,
 			`{"user_id":"` + s.bob.ID + `"}`, `[]`, ``,
 		} {
-			if _, err := nc.Request(fmt.Sprintf("jobs.%s.forged%d", s.alice.ID, i), []byte(forged), 5*time.Second); err != nil {
+			if _, err := nc.Request(fmt.Sprintf("jobs.%s.forged%d", s.alice.ID, i), []byte(forged), machine.Patience); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -426,7 +438,7 @@ func TestJobsOfAUserDisabledMeanwhileKeepNoResult(t *testing.T) {
 		s.work(t, slow)
 		queueJob(t, s.r, s.alice.Auth(), "j", 1)
 		<-asked
-		status := path("/v1/admin/users/%s/status?wait=fleet", s.alice.ID)
+		status := path("/v1/admin/users/%s/status?wait=fleet&timeout=30s", s.alice.ID)
 		s.Must(t, 200, "PUT", status, s.admin.Auth(), map[string]any{"disabled": true})
 		close(goOn)
 		s.awaitFailure(t, "refused", s.alice.ID, "j")

@@ -27,10 +27,20 @@ var engines = map[string]func(t *testing.T) map[string]string{
 
 // onEachEngine runs a scenario on a system of one authsvc and one resourcesvc.
 func onEachEngine(t *testing.T, scenario func(t *testing.T, a *system.Auth, r *system.Resource)) {
+	onEachEngineWithB(t, "30s", scenario)
+}
+
+// patiently is the B of services whose refusals would tell of nothing but a slow machine: the longest.
+const patiently = "5m"
+
+// onEachEngineWithB is onEachEngine with a service whose B is another one.
+func onEachEngineWithB(t *testing.T, b string, scenario func(t *testing.T, a *system.Auth, r *system.Resource)) {
 	for name, env := range engines {
 		t.Run(name, func(t *testing.T) {
 			a := system.StartAuth(t, env(t))
-			r := system.StartResource(t, a, resourceDatabase(t, name))
+			settings := resourceDatabase(t, name)
+			settings["TOCSIN_MAX_STALENESS"] = b
+			r := system.StartResource(t, a, settings)
 			scenario(t, a, r)
 		})
 	}

@@ -53,7 +53,7 @@ func (s *stage) issued(client string, fields map[string]any) string {
 func (s *stage) derive() {
 	s.t.Helper()
 	s.worker = s.auth.Register(s.t, "worker-"+s.user.Name)
-	s.auth.Must(s.t, 200, "PUT", path("/v1/admin/users/%s/roles?wait=fleet", s.worker.ID), s.admin(), map[string]any{"roles": []string{"user", "queue", "worker"}})
+	s.auth.Must(s.t, 200, "PUT", path("/v1/admin/users/%s/roles?wait=fleet&timeout=30s", s.worker.ID), s.admin(), map[string]any{"roles": []string{"user", "queue", "worker"}})
 	worker, key := system.Key(s.worker.LiveKey), s.key()
 	o := &offspring{
 		grantOfA:   s.issued(worker, forJob(exchange(s.user.Token, accessToken), jobGrant)),

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tocsin-auth/tocsin/test/machine"
 	"github.com/tocsin-auth/tocsin/test/system"
 )
 
@@ -32,6 +33,7 @@ func callers(t *testing.T, r *system.Resource, path, authorization string) (stop
 				mu.Lock()
 				all = append(all, call{began, got.Status})
 				mu.Unlock()
+				time.Sleep(time.Millisecond) // real programs, and other tests beside them
 			}
 		})
 	}
@@ -58,7 +60,7 @@ func TestEliteLinearizableNoCallAfterTheRevocationIsAccepted(t *testing.T) {
 				stop := callers(t, r, "/v1/whoami/elite", end.credential)
 				a.Must(t, 200, "POST", end.path, admin.Auth(), end.body)
 				returned := time.Now()
-				r.Eventually(t, soon, "GET", "/v1/whoami/elite", end.credential, func(got system.Answer) bool { return got.Status == 401 })
+				r.Eventually(t, "GET", "/v1/whoami/elite", end.credential, func(got system.Answer) bool { return got.Status == 401 })
 				for _, c := range stop() {
 					if c.status == 200 && c.began.After(returned) {
 						t.Errorf("%s: an elite call was accepted that began %v after the revocation had returned", name, c.began.Sub(returned))
@@ -70,18 +72,18 @@ func TestEliteLinearizableNoCallAfterTheRevocationIsAccepted(t *testing.T) {
 }
 
 func TestBoundedAcceptanceNoCallBeginsLaterThanBAfterTheRevocation(t *testing.T) {
-	onEachEngine(t, func(t *testing.T, a *system.Auth, r *system.Resource) {
+	const b = time.Second // the smallest
+	onEachEngineWithB(t, b.String(), func(t *testing.T, a *system.Auth, r *system.Resource) {
 		admin, u := a.Admin(t), a.Register(t, "rupert")
 		for range 5 {
 			a.Login(t, &u)
 			stop := callers(t, r, "/v1/whoami", u.Auth())
 			a.Must(t, 200, "POST", "/v1/admin/revocations?wait=none", admin.Auth(), map[string]any{"session_id": u.Session})
 			returned := time.Now()
-			r.Eventually(t, soon, "GET", "/v1/whoami", u.Auth(), revoked)
+			r.Eventually(t, "GET", "/v1/whoami", u.Auth(), revoked)
 			calls := stop()
-			// The bound is 30 s; undisturbed it has to be far less. One second tells a working feed from a proof alone.
 			for _, c := range calls {
-				if late := c.began.Sub(returned); c.status == 200 && late > time.Second {
+				if late := c.began.Sub(returned); c.status == 200 && late > b {
 					t.Errorf("accepted a call that began %v after the revocation had returned", late)
 				}
 			}
@@ -93,10 +95,10 @@ func TestTrueReceiptsNameTheLaggardAndWaitForTheFleet(t *testing.T) {
 	a := system.StartAuth(t, nil)
 	admin, u := a.Admin(t), a.Register(t, "sybil")
 	quick := system.StartResource(t, a, map[string]string{"TOCSIN_INSTANCE": "quick"})
-	frozen := system.StartResource(t, a, map[string]string{"TOCSIN_INSTANCE": "frozen"})
+	frozen := system.StartResource(t, a, map[string]string{"TOCSIN_INSTANCE": "frozen", "TOCSIN_MAX_STALENESS": patiently})
 
 	body := map[string]any{"token": u.Token}
-	all := a.Must(t, 200, "POST", "/v1/admin/revocations?wait=fleet&timeout=10s", admin.Auth(), body).Receipt(t)
+	all := a.Must(t, 200, "POST", "/v1/admin/revocations?wait=fleet&timeout=30s", admin.Auth(), body).Receipt(t)
 	if all.Fleet == nil || all.Fleet.Total == nil || *all.Fleet.Total != 2 || all.Fleet.Applied != 2 || len(all.Fleet.Laggards) != 0 {
 		t.Fatalf("both services run: %+v", all.Fleet)
 	}
@@ -109,16 +111,20 @@ func TestTrueReceiptsNameTheLaggardAndWaitForTheFleet(t *testing.T) {
 	a.Login(t, &u)
 	body = map[string]any{"token": u.Token}
 	frozen.Freeze(t)
-	part := a.Must(t, 200, "POST", "/v1/admin/revocations?wait=fleet&timeout=500ms", admin.Auth(), body).Receipt(t)
-	if part.Fleet == nil || part.Fleet.Total == nil || *part.Fleet.Total != 2 || part.Fleet.Applied != 1 || len(part.Fleet.Laggards) != 1 {
+	var part system.Receipt
+	machine.Await(t, "the other service has applied it", func() bool { // said again, it is the same event
+		part = a.Must(t, 200, "POST", "/v1/admin/revocations?wait=fleet&timeout=500ms", admin.Auth(), body).Receipt(t)
+		return part.Fleet != nil && part.Fleet.Applied > 0
+	})
+	if part.Fleet.Total == nil || *part.Fleet.Total != 2 || part.Fleet.Applied != 1 || len(part.Fleet.Laggards) != 1 {
 		t.Errorf("one service is frozen and could still be fresh: %+v", part.Fleet)
 	}
 	frozen.Thaw()
-	frozen.Eventually(t, soon, "GET", "/v1/whoami", u.Auth(), revoked)
+	frozen.Eventually(t, "GET", "/v1/whoami", u.Auth(), revoked)
 }
 
 func TestNoCollateralOfARestartOfEveryProgram(t *testing.T) {
-	onEachEngine(t, func(t *testing.T, a *system.Auth, r *system.Resource) {
+	onEachEngineWithB(t, patiently, func(t *testing.T, a *system.Auth, r *system.Resource) {
 		u := a.Register(t, "trent")
 		r.Must(t, 200, "GET", "/v1/whoami", system.Key(u.LiveKey), nil)
 		stop := callers(t, r, "/v1/whoami", u.Auth())
@@ -126,7 +132,7 @@ func TestNoCollateralOfARestartOfEveryProgram(t *testing.T) {
 		for range 3 {
 			a.Stop(t)
 			a.Restart(t)
-			r.Eventually(t, soon, "GET", "/v1/whoami/elite", u.Auth(), system.Status(200, ""))
+			r.Eventually(t, "GET", "/v1/whoami/elite", u.Auth(), system.Status(200, ""))
 		}
 		calls := append(stop(), stopKey()...)
 		for _, c := range calls {

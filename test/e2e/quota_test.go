@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tocsin-auth/tocsin/test/machine"
 	"github.com/tocsin-auth/tocsin/test/system"
 )
 
@@ -43,13 +44,13 @@ func TestWithinQuotaAFleetAcceptsExactlyTheLimit(t *testing.T) {
 		var all sync.WaitGroup
 		for i := range 12 {
 			all.Go(func() {
-				for deadline := time.Now().Add(soon); accepted.Load() < limit && time.Now().Before(deadline); {
+				for deadline := time.Now().Add(machine.Patience); accepted.Load() < limit && time.Now().Before(deadline); {
 					switch got := enqueue(t, fleet[i%len(fleet)], callers[i%len(callers)]); {
 					case got.Status == http.StatusAccepted:
 						accepted.Add(1)
 					case exceeded(got):
 						refused.Add(1)
-					default:
+					case got.Status != http.StatusServiceUnavailable: // nothing was decided, as on a busy machine
 						t.Errorf("%v", got)
 					}
 				}
@@ -57,27 +58,42 @@ func TestWithinQuotaAFleetAcceptsExactlyTheLimit(t *testing.T) {
 		}
 		all.Wait()
 		t.Logf("%d accepted, %d refused in %v", accepted.Load(), refused.Load(), time.Since(began))
+		free := 0
 		for _, r := range fleet {
-			for range 5 {
-				if got := enqueue(t, r, alice.Auth()); !exceeded(got) || got.Header.Get("Retry-After") == "" || !strings.Contains(got.Header.Get("RateLimit"), `"ai-jobs-`) {
-					t.Errorf("beyond the limit: %v %v", got, got.Header)
-				}
-			}
+			accepted.Add(beyond(t, r, alice))
 			r.Must(t, 200, "GET", "/v1/cars", alice.Auth(), nil) // which has no quota
+			free += uncounted(t, r)
 		}
-		if n := accepted.Load(); n != limit {
-			t.Errorf("%d accepted of %d", n, limit)
+		if n := int(accepted.Load()); n < limit || n > limit+free {
+			t.Errorf("%d accepted of %d, %d uncounted", n, limit, free)
 		}
 		var usage struct {
 			Items []struct {
 				Used int64 `json:"used"`
 			} `json:"items"`
 		}
-		a.Eventually(t, soon, "GET", "/v1/me/usage", alice.Auth(), func(got system.Answer) bool {
+		a.Eventually(t, "GET", "/v1/me/usage", alice.Auth(), func(got system.Answer) bool {
 			got.Into(t, &usage)
 			return len(usage.Items) == 1 && usage.Items[0].Used == limit
 		})
 	})
+}
+
+// beyond asks a service until it has refused five times, and returns how many it has accepted: some only if it let others through
+// uncounted, because authsvc couldn't be asked.
+func beyond(t *testing.T, r *system.Resource, u system.User) (accepted int64) {
+	t.Helper()
+	for refused := 0; refused < 5; {
+		switch got := enqueue(t, r, u.Auth()); {
+		case exceeded(got) && got.Header.Get("Retry-After") != "" && strings.Contains(got.Header.Get("RateLimit"), `"ai-jobs-`):
+			refused++
+		case got.Status == http.StatusAccepted && accepted < 100:
+			accepted++
+		case got.Status != http.StatusServiceUnavailable:
+			t.Fatalf("beyond the limit: %v %v", got, got.Header)
+		}
+	}
+	return accepted
 }
 
 // Counts are in the database before an allowance is handed out: neither authsvc nor an instance forgets one by dying, and who comes
@@ -88,8 +104,12 @@ func TestWithinQuotaCountsSurviveAKill(t *testing.T) {
 		jobsPlan(t, a, limit, "744h")
 		alice := a.Register(t, "alice")
 		accepted := 0
-		for ; accepted < limit/4; accepted++ {
-			if got := enqueue(t, r, alice.Auth()); got.Status != http.StatusAccepted {
+		for accepted < limit/4 {
+			switch got := enqueue(t, r, alice.Auth()); got.Status {
+			case http.StatusAccepted:
+				accepted++
+			case http.StatusServiceUnavailable: // nothing was decided, as on a busy machine
+			default:
 				t.Fatal(got)
 			}
 		}
@@ -98,8 +118,8 @@ func TestWithinQuotaCountsSurviveAKill(t *testing.T) {
 		r.Kill() // with what it hasn't told, and what it holds
 		a.Restart(t)
 		another := system.StartResource(t, a, nil)
-		another.Eventually(t, soon, "GET", "/v1/whoami", alice.Auth(), system.Status(http.StatusOK, ""))
-		for deadline := time.Now().Add(soon); ; {
+		another.Eventually(t, "GET", "/v1/whoami", alice.Auth(), system.Status(http.StatusOK, ""))
+		for deadline := time.Now().Add(machine.Patience); ; {
 			got := enqueue(t, another, alice.Auth())
 			if got.Status == http.StatusAccepted {
 				accepted++
@@ -140,13 +160,14 @@ func uncounted(t *testing.T, r *system.Resource) int {
 
 func TestWithinQuotaWhoeverDies(t *testing.T) {
 	onEachEngine(t, func(t *testing.T, a *system.Auth, r *system.Resource) {
-		const limit, length = 30, 8 * time.Second
-		jobsPlan(t, a, limit, "8s")
+		const limit, length = 30, 4 * time.Second
+		jobsPlan(t, a, limit, length.String())
 		alice := a.Register(t, "alice")
 		dies, stays := system.StartResource(t, a, nil), system.StartResource(t, a, nil)
 		count := windowCount{accepted: map[int64]int{}}
 		stop := make(chan struct{})
 		var all sync.WaitGroup
+		var ofDies atomic.Int64 // what the one that dies has accepted
 		for _, r := range []*system.Resource{r, dies, stays} {
 			all.Go(func() {
 				for {
@@ -157,19 +178,24 @@ func TestWithinQuotaWhoeverDies(t *testing.T) {
 					}
 					if got := enqueue(t, r, alice.Auth()); got.Status == http.StatusAccepted {
 						count.add(got.Began, time.Now(), length)
+						if r == dies {
+							ofDies.Add(1)
+						}
 					}
 				}
 			})
 		}
-		await(t, soon, "the first were accepted", func() bool { return count.total() >= 5 })
+		machine.Await(t, "the first were accepted", func() bool { return count.total() >= 5 })
+		before := ofDies.Load()
+		free := uncounted(t, dies)
 		dies.Kill()
-		await(t, 3*length, "a window later", count.windows(2))
+		machine.Await(t, "a window later", count.windows(2))
 		a.Kill()
 		a.Restart(t)
-		await(t, 4*length, "three windows later", count.windows(5))
+		machine.Await(t, "three windows later", count.windows(5))
 		close(stop)
 		all.Wait()
-		free := uncounted(t, r) + uncounted(t, stays)
+		free += uncounted(t, r) + uncounted(t, stays) + int(ofDies.Load()-before) // of which nobody can tell any more
 		for w, n := range count.accepted {
 			if n > limit+free {
 				t.Errorf("window %d: %d accepted of %d, %d uncounted", w, n, limit, free)
@@ -177,16 +203,6 @@ func TestWithinQuotaWhoeverDies(t *testing.T) {
 		}
 		t.Logf("accepted by window: %v; %d uncounted", count.accepted, free)
 	})
-}
-
-// await looks every now and then: what it waits for is other processes' doing.
-func await(t *testing.T, limit time.Duration, what string, done func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(limit); !done(); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("not after %v: %s", limit, what)
-		}
-	}
 }
 
 func (c *windowCount) total() (n int) {

@@ -8,8 +8,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
+	"github.com/tocsin-auth/tocsin/test/machine"
 	"github.com/tocsin-auth/tocsin/test/pgtest"
 	"github.com/tocsin-auth/tocsin/test/system"
 )
@@ -129,7 +129,7 @@ func (v victim) act(t *testing.T, a *system.Auth, admin system.User) {
 		return
 	}
 	q := v.call(admin, v.a, v.b)
-	if got := a.Do(t, q.method, q.path+"?wait=published", q.authorization, q.body); got.Status/100 != 2 {
+	if got := a.Do(t, q.method, q.path+"?wait=published&timeout=30s", q.authorization, q.body); got.Status/100 != 2 {
 		t.Fatalf("%s %s: %v", q.method, q.path, got)
 	}
 }
@@ -198,7 +198,7 @@ func (v victim) wantFate(t *testing.T, who string, r *system.Resource) {
 	for _, route := range []string{"/v1/whoami", "/v1/whoami/elite"} {
 		for name, credential := range map[string]string{"a": v.a.Auth(), "b": v.b.Auth(), "key": system.Key(v.a.LiveKey)} {
 			var got system.Answer
-			r.Eventually(t, soon, "GET", route, credential, func(a system.Answer) bool { // 503: not decided, as on a busy machine
+			r.Eventually(t, "GET", route, credential, func(a system.Answer) bool { // 503: not decided, as on a busy machine
 				got = a
 				return a.Status != http.StatusServiceUnavailable
 			})
@@ -267,9 +267,7 @@ func testRestore(t *testing.T, a *system.Auth, b backups) {
 		}
 	}
 	check(t, all)
-	if !strings.Contains(a.Output(), "imported from the stream") {
-		t.Error("nothing was imported")
-	}
+	machine.Await(t, "word that the stream was imported", func() bool { return imports([]*system.Auth{a}) > 0 })
 
 	// Once more, to a backup from before the present epoch: what was imported then is imported again.
 	crash()
@@ -284,7 +282,7 @@ func testRestore(t *testing.T, a *system.Auth, b backups) {
 	t.Run("everything was revoked", func(t *testing.T) {
 		u := a.Register(t, "everything")
 		b.take(t)
-		a.Must(t, 200, "POST", "/v1/admin/revocations?wait=published", a.Admin(t).Auth(), map[string]any{"all": true, "keys": true})
+		a.Must(t, 200, "POST", "/v1/admin/revocations?wait=published&timeout=30s", a.Admin(t).Auth(), map[string]any{"all": true, "keys": true})
 		crash()
 		v := victim{fate: fate{name: "everything", dead: "a b key ra rb"}, a: u, b: u}
 		check(t, []victim{v})
@@ -294,15 +292,15 @@ func testRestore(t *testing.T, a *system.Auth, b backups) {
 	t.Run("the signing key was dropped in an emergency", func(t *testing.T) {
 		u := a.Register(t, "emergency")
 		b.take(t)
-		a.Must(t, 200, "POST", "/v1/admin/signing-keys/rotate?wait=published", a.Admin(t).Auth(), map[string]any{"emergency": true})
+		a.Must(t, 200, "POST", "/v1/admin/signing-keys/rotate?wait=published&timeout=30s", a.Admin(t).Auth(), map[string]any{"emergency": true})
 		crash()
 		fresh := system.StartResource(t, a, nil)
 		for _, r := range []*system.Resource{running, fresh} {
-			r.Eventually(t, soon, "GET", "/v1/whoami", u.Auth(), system.Status(401, ""))
+			r.Eventually(t, "GET", "/v1/whoami", u.Auth(), system.Status(401, ""))
 		}
 		a.Login(t, &u)
 		for _, r := range []*system.Resource{running, fresh} {
-			r.Eventually(t, soon, "GET", "/v1/whoami", u.Auth(), system.Status(200, ""))
+			r.Eventually(t, "GET", "/v1/whoami", u.Auth(), system.Status(200, ""))
 		}
 	})
 }
@@ -311,7 +309,7 @@ func testRestore(t *testing.T, a *system.Auth, b backups) {
 func again(t *testing.T, r *system.Resource, u system.User) {
 	t.Helper()
 	r.WaitReady(t, r.Base+"/readyz")
-	r.Eventually(t, soon, "GET", "/v1/whoami/elite", u.Auth(), func(a system.Answer) bool { return a.Status != 503 })
+	r.Eventually(t, "GET", "/v1/whoami/elite", u.Auth(), func(a system.Answer) bool { return a.Status != 503 })
 }
 
 // Two replicas on one PostgreSQL, which is restored under them, and then while they are down.
@@ -364,7 +362,7 @@ func TestNothingLostWhenPostgreSQLIsRestoredUnderItsReplicas(t *testing.T) {
 		a := f.auth[0]
 		u := a.Register(t, "emergency")
 		b.take(t)
-		a.Must(t, 200, "POST", "/v1/admin/signing-keys/rotate?wait=published", a.Admin(t).Auth(), map[string]any{"emergency": true})
+		a.Must(t, 200, "POST", "/v1/admin/signing-keys/rotate?wait=published&timeout=30s", a.Admin(t).Auth(), map[string]any{"emergency": true})
 		for _, one := range f.auth { // so that each has the new key, which the backup doesn't know
 			lost := u
 			one.Login(t, &lost)
@@ -374,13 +372,13 @@ func TestNothingLostWhenPostgreSQLIsRestoredUnderItsReplicas(t *testing.T) {
 		awaitImport(t, f.auth, before)
 		for _, one := range f.auth {
 			one.WaitReady(t, one.Base+"/readyz")
-			one.Eventually(t, soon, "GET", "/v1/me", u.Auth(), system.Status(401, ""))
+			one.Eventually(t, "GET", "/v1/me", u.Auth(), system.Status(401, ""))
 			fresh := u
 			one.Login(t, &fresh)
 			for _, r := range f.resources {
 				// 503 while the keys can't be looked up, and until the cool-down of 10 s of that is over.
-				r.Eventually(t, 3*soon, "GET", "/v1/whoami", u.Auth(), system.Status(401, ""))
-				r.Eventually(t, 3*soon, "GET", "/v1/whoami/elite", fresh.Auth(), system.Status(200, "")) // by the keys of the database
+				r.Eventually(t, "GET", "/v1/whoami", u.Auth(), system.Status(401, ""))
+				r.Eventually(t, "GET", "/v1/whoami/elite", fresh.Auth(), system.Status(200, "")) // by the keys of the database
 			}
 		}
 	})
@@ -397,10 +395,5 @@ func imports(all []*system.Auth) (n int) {
 // awaitImport returns when one of the replicas has imported once more.
 func awaitImport(t *testing.T, all []*system.Auth, before int) {
 	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); imports(all) == before; {
-		if time.Now().After(deadline) {
-			t.Fatal("nobody has imported the stream")
-		}
-		time.Sleep(10 * time.Millisecond) // real processes: only their logs tell
-	}
+	machine.Await(t, "a replica's import of the stream", func() bool { return imports(all) > before }) // only their logs tell
 }

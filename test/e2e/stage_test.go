@@ -145,7 +145,7 @@ func (s *stage) call(operation, by, id string, body map[string]any) system.Answe
 	method, template, _ := strings.Cut(operation, " ")
 	target := strings.NewReplacer("{id}", id, "{name}", id).Replace(template)
 	if !withoutReceipt[operation] {
-		target += "?wait=fleet&timeout=10s"
+		target += "?wait=fleet&timeout=30s"
 	}
 	var a system.Answer
 	if strings.HasPrefix(template, "/oauth2/") {
@@ -199,7 +199,7 @@ func (s *stage) authctl(token string, args ...string) string {
 	s.t.Helper()
 	s.used.command(args)
 	if !slices.Contains(args, "services") {
-		args = append(args, "--wait=fleet", "--timeout=10s")
+		args = append(args, "--wait=fleet", "--timeout=30s")
 	}
 	exit, out := system.Run(s.t, "authctl", map[string]string{"TOCSIN_URL": s.auth.Base,
 		"TOCSIN_TOKEN": strings.TrimPrefix(token, "Bearer "), "XDG_CONFIG_HOME": s.t.TempDir()}, args...)

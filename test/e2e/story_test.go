@@ -2,13 +2,9 @@ package e2e
 
 import (
 	"testing"
-	"time"
 
 	"github.com/tocsin-auth/tocsin/test/system"
 )
-
-// soon is how long a test waits for what normally takes milliseconds.
-const soon = 10 * time.Second
 
 var revoked = system.Status(401, "revoked")
 
@@ -49,7 +45,7 @@ func TestOneGuaranteeACredentialDiesEverywhere(t *testing.T) {
 		// One token dies; the keys and the other session live.
 		second := alice
 		a.Login(t, &second)
-		receipt := a.Must(t, 200, "POST", "/v1/admin/revocations?wait=fleet", admin.Auth(), map[string]any{"token": alice.Token}).Receipt(t)
+		receipt := a.Must(t, 200, "POST", "/v1/admin/revocations?wait=fleet&timeout=30s", admin.Auth(), map[string]any{"token": alice.Token}).Receipt(t)
 		if !receipt.Published || receipt.Seq == nil || receipt.Fleet == nil || receipt.Fleet.Applied != 1 {
 			t.Errorf("receipt: %+v", receipt)
 		}
@@ -64,8 +60,8 @@ func TestOneGuaranteeACredentialDiesEverywhere(t *testing.T) {
 
 		// Everything of the user dies, keys included.
 		a.Must(t, 200, "POST", "/v1/admin/revocations", admin.Auth(), map[string]any{"user_id": alice.ID})
-		r.Eventually(t, soon, "GET", "/v1/whoami", second.Auth(), revoked)
-		r.Eventually(t, soon, "GET", "/v1/whoami", system.Key(alice.LiveKey), revoked)
+		r.Eventually(t, "GET", "/v1/whoami", second.Auth(), revoked)
+		r.Eventually(t, "GET", "/v1/whoami", system.Key(alice.LiveKey), revoked)
 		if got := a.Do(t, "POST", "/v1/token/refresh", "", map[string]any{"refresh_token": second.RefreshToken}); got.Code() != "invalid_refresh_token" {
 			t.Errorf("refresh after revocation: %v", got)
 		}
@@ -88,12 +84,12 @@ func TestOneGuaranteeRolesFollowTheUserWithoutANewToken(t *testing.T) {
 		a.Must(t, 200, "PUT", path("/v1/admin/users/%s/roles", bob.ID), admin.Auth(), map[string]any{"roles": []string{"admin", "user"}})
 		r.Must(t, 204, "DELETE", "/v1/cars/"+car.ID, bob.Auth(), nil)
 
-		a.Must(t, 200, "PUT", path("/v1/admin/users/%s/roles?wait=fleet", bob.ID), admin.Auth(), map[string]any{"roles": []string{"guest"}})
+		a.Must(t, 200, "PUT", path("/v1/admin/users/%s/roles?wait=fleet&timeout=30s", bob.ID), admin.Auth(), map[string]any{"roles": []string{"guest"}})
 		if got := r.Do(t, "POST", "/v1/cars", bob.Auth(), map[string]any{"make": "Saab", "model": "96", "price": 1}); got.Code() != "forbidden" {
 			t.Errorf("an ordinary call after the role was lost: %v", got)
 		}
 
-		a.Must(t, 200, "PUT", path("/v1/admin/users/%s/status?wait=fleet", bob.ID), admin.Auth(), map[string]any{"disabled": true})
+		a.Must(t, 200, "PUT", path("/v1/admin/users/%s/status?wait=fleet&timeout=30s", bob.ID), admin.Auth(), map[string]any{"disabled": true})
 		for name, credential := range map[string]string{"token": bob.Auth(), "key": system.Key(bob.LiveKey)} {
 			for _, route := range []string{"/v1/whoami", "/v1/whoami/elite"} {
 				if got := r.Do(t, "GET", route, credential, nil); got.Status != 401 {
@@ -101,8 +97,8 @@ func TestOneGuaranteeRolesFollowTheUserWithoutANewToken(t *testing.T) {
 				}
 			}
 		}
-		a.Must(t, 200, "PUT", path("/v1/admin/users/%s/status?wait=fleet", bob.ID), admin.Auth(), map[string]any{"disabled": false})
-		r.Eventually(t, soon, "GET", "/v1/whoami", system.Key(bob.LiveKey), system.Status(200, ""))
+		a.Must(t, 200, "PUT", path("/v1/admin/users/%s/status?wait=fleet&timeout=30s", bob.ID), admin.Auth(), map[string]any{"disabled": false})
+		r.Eventually(t, "GET", "/v1/whoami", system.Key(bob.LiveKey), system.Status(200, ""))
 		if got := r.Do(t, "GET", "/v1/whoami", bob.Auth(), nil); !revoked(got) {
 			t.Errorf("a session that a disable ended came back: %v", got)
 		}
@@ -115,7 +111,7 @@ func TestOneGuaranteeAPIKeysAreRotatedSuspendedAndDeleted(t *testing.T) {
 		key := system.Key(carol.LiveKey)
 		r.Must(t, 200, "GET", "/v1/whoami", key, nil)
 
-		one := path("/v1/me/api-keys/%s?wait=fleet", carol.LiveKeyID)
+		one := path("/v1/me/api-keys/%s?wait=fleet&timeout=30s", carol.LiveKeyID)
 		a.Must(t, 200, "PATCH", one, carol.Auth(), map[string]any{"disabled": true})
 		if got := r.Do(t, "GET", "/v1/whoami", key, nil); got.Status != 401 {
 			t.Errorf("suspended: %v", got)
@@ -126,11 +122,11 @@ func TestOneGuaranteeAPIKeysAreRotatedSuspendedAndDeleted(t *testing.T) {
 		var rotated struct {
 			APIKey struct{ ID, Key string } `json:"api_key"`
 		}
-		a.Must(t, 200, "POST", path("/v1/me/api-keys/%s/rotate?wait=fleet", carol.LiveKeyID), carol.Auth(), map[string]any{"overlap": "24h"}).Into(t, &rotated)
+		a.Must(t, 200, "POST", path("/v1/me/api-keys/%s/rotate?wait=fleet&timeout=30s", carol.LiveKeyID), carol.Auth(), map[string]any{"overlap": "24h"}).Into(t, &rotated)
 		r.Must(t, 200, "GET", "/v1/whoami", key, nil)
 		r.Must(t, 200, "GET", "/v1/whoami", system.Key(rotated.APIKey.Key), nil)
 
-		a.Must(t, 200, "POST", path("/v1/me/api-keys/%s/rotate?wait=fleet", rotated.APIKey.ID), carol.Auth(), map[string]any{"overlap": "0s"})
+		a.Must(t, 200, "POST", path("/v1/me/api-keys/%s/rotate?wait=fleet&timeout=30s", rotated.APIKey.ID), carol.Auth(), map[string]any{"overlap": "0s"})
 		if got := r.Do(t, "GET", "/v1/whoami", system.Key(rotated.APIKey.Key), nil); got.Status != 401 {
 			t.Errorf("rotated without overlap: %v", got)
 		}
@@ -144,7 +140,7 @@ func TestOneGuaranteeAPIKeysAreRotatedSuspendedAndDeleted(t *testing.T) {
 func TestOneGuaranteeEverybodyIsLoggedOutAtOnce(t *testing.T) {
 	onEachEngine(t, func(t *testing.T, a *system.Auth, r *system.Resource) {
 		admin, dave := a.Admin(t), a.Register(t, "dave")
-		a.Must(t, 200, "POST", "/v1/admin/revocations?wait=fleet", admin.Auth(), map[string]any{"all": true})
+		a.Must(t, 200, "POST", "/v1/admin/revocations?wait=fleet&timeout=30s", admin.Auth(), map[string]any{"all": true})
 		if got := r.Do(t, "GET", "/v1/whoami", dave.Auth(), nil); !revoked(got) {
 			t.Errorf("token: %v", got)
 		}
@@ -155,7 +151,7 @@ func TestOneGuaranteeEverybodyIsLoggedOutAtOnce(t *testing.T) {
 		a.Login(t, &dave)
 		r.Must(t, 200, "GET", "/v1/whoami", dave.Auth(), nil)
 		admin = a.Admin(t)
-		a.Must(t, 200, "POST", "/v1/admin/revocations?wait=fleet", admin.Auth(), map[string]any{"all": true, "keys": true})
+		a.Must(t, 200, "POST", "/v1/admin/revocations?wait=fleet&timeout=30s", admin.Auth(), map[string]any{"all": true, "keys": true})
 		if got := r.Do(t, "GET", "/v1/whoami", system.Key(dave.LiveKey), nil); !revoked(got) {
 			t.Errorf("key: %v", got)
 		}
@@ -169,8 +165,8 @@ func TestNoCollateralOfASigningKeyRotation(t *testing.T) {
 		for range 50 {
 			r.Must(t, 200, "GET", "/v1/whoami", erin.Auth(), nil)
 		}
-		a.Must(t, 200, "POST", "/v1/admin/signing-keys/rotate?wait=fleet", admin.Auth(), map[string]any{"emergency": true})
-		r.Eventually(t, soon, "GET", "/v1/whoami", erin.Auth(), system.Status(401, "invalid_token"))
+		a.Must(t, 200, "POST", "/v1/admin/signing-keys/rotate?wait=fleet&timeout=30s", admin.Auth(), map[string]any{"emergency": true})
+		r.Eventually(t, "GET", "/v1/whoami", erin.Auth(), system.Status(401, "invalid_token"))
 		a.Login(t, &erin)
 		r.Must(t, 200, "GET", "/v1/whoami", erin.Auth(), nil)
 	})

@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/tocsin-auth/tocsin/pkg/events"
+	"github.com/tocsin-auth/tocsin/test/machine"
 	"github.com/tocsin-auth/tocsin/test/system"
 )
 
@@ -46,7 +47,7 @@ func listen(t *testing.T, a *system.Auth) *wire {
 // delivered here too: the answer to a flush comes behind it.
 func (w *wire) count(t *testing.T) int {
 	t.Helper()
-	if err := w.conn.Flush(); err != nil {
+	if err := w.conn.FlushTimeout(machine.Patience); err != nil {
 		t.Fatal(err)
 	}
 	for {

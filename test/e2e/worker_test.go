@@ -26,7 +26,7 @@ func TestOneGuaranteeAWorkerActsForAUser(t *testing.T) {
 	onEachEngine(t, func(t *testing.T, a *system.Auth, r *system.Resource) {
 		alice, bob, worker := a.Register(t, "alice"), a.Register(t, "bob"), a.Register(t, "worker")
 		key := system.Key(worker.LiveKey)
-		a.Must(t, 200, "PUT", path("/v1/admin/users/%s/roles?wait=fleet", worker.ID), a.Admin(t).Auth(), map[string]any{"roles": []string{"user", "queue", "worker"}})
+		a.Must(t, 200, "PUT", path("/v1/admin/users/%s/roles?wait=fleet&timeout=30s", worker.ID), a.Admin(t).Auth(), map[string]any{"roles": []string{"user", "queue", "worker"}})
 		grant := ask(t, a, key, forJob(exchange(alice.Token, accessToken), jobGrant))
 		token := ask(t, a, key, forJob(exchange(grant, jobGrant)))
 
@@ -59,7 +59,7 @@ func TestOneGuaranteeAWorkerActsForAUser(t *testing.T) {
 				t.Errorf("%s: a test key's token at a live service: %v", route, got)
 			}
 		}
-		a.Must(t, 204, "POST", "/v1/logout?wait=fleet", alice.Auth(), nil)
+		a.Must(t, 204, "POST", "/v1/logout?wait=fleet&timeout=30s", alice.Auth(), nil)
 		if got := r.Do(t, "GET", "/v1/whoami", system.Bearer(token), nil); !revoked(got) {
 			t.Errorf("after the logout: %v", got)
 		}

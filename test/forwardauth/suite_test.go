@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/tocsin-auth/tocsin/test/system"
 )
@@ -168,13 +167,13 @@ func (s *scene) refusesWhatWasRevoked(t *testing.T) {
 // refusesWithoutTheFeed: scenes have B = 2 s.
 func (s *scene) refusesWithoutTheFeed(t *testing.T) {
 	s.auth.Freeze(t)
-	s.proxy.Eventually(t, 10*time.Second, "GET", "/v1/cars", s.user.Auth(), system.Status(503, "stale"))
+	s.proxy.Eventually(t, "GET", "/v1/cars", s.user.Auth(), system.Status(503, "stale"))
 	got, seen := s.ask(t, "GET", "/v1/cars", s.user.Auth())
 	if got.Header.Get("Retry-After") != "1" || seen != nil {
 		t.Error(got, got.Header, seen)
 	}
 	s.auth.Thaw()
-	s.proxy.Eventually(t, 20*time.Second, "GET", "/v1/cars", s.user.Auth(), system.Status(200, ""))
+	s.proxy.Eventually(t, "GET", "/v1/cars", s.user.Auth(), system.Status(200, ""))
 }
 
 func (s *scene) refusesWithoutTheSidecar(t *testing.T) {

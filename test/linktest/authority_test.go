@@ -16,6 +16,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/tocsin-auth/tocsin/pkg/events"
+	"github.com/tocsin-auth/tocsin/test/machine"
+	"github.com/tocsin-auth/tocsin/test/natstest"
 )
 
 const (
@@ -104,14 +106,13 @@ func (a *authority) createStream(replicas int) {
 	if err != nil {
 		a.t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
-	defer cancel()
-	if _, err := js.CreateStream(ctx, jetstream.StreamConfig{
-		Name: events.StreamName, Subjects: []string{events.StreamSubjects}, AllowDirect: true,
-		MaxAge: 48 * time.Hour, Replicas: replicas, DenyDelete: true, DenyPurge: true,
-	}); err != nil {
-		a.t.Fatal(err)
-	}
+	natstest.Insist(a.t, "create the stream", func(ctx context.Context) error {
+		_, err := js.CreateStream(ctx, jetstream.StreamConfig{
+			Name: events.StreamName, Subjects: []string{events.StreamSubjects}, AllowDirect: true,
+			MaxAge: 48 * time.Hour, Replicas: replicas, DenyDelete: true, DenyPurge: true,
+		})
+		return err
+	})
 }
 
 // revoke commits and numbers n revocations of tokens and returns the range of their seqs.
@@ -151,7 +152,7 @@ func (a *authority) store(first, last uint64, size int) {
 	}
 	select {
 	case <-js.PublishAsyncComplete():
-	case <-time.After(20 * time.Second):
+	case <-time.After(machine.Patience):
 		a.t.Fatal("the stream doesn't take the feed")
 	}
 }
@@ -242,6 +243,16 @@ func (a *authority) tokenKeys() []byte {
 	}
 	future := `{"keys":[{"kty":"AKP","alg":"ML-DSA-65","use":"sig","kid":"` + futureKid + `","pub":"AAAA"},`
 	return append([]byte(future), strings.TrimPrefix(string(jwks("t")), `{"keys":[`)...)
+}
+
+// timesAll is how many questions were answered.
+func (a *authority) timesAll() (n int) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, asked := range a.asked {
+		n += asked
+	}
+	return n
 }
 
 func (a *authority) times(subject string) int {

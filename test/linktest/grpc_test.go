@@ -21,6 +21,7 @@ import (
 	"github.com/tocsin-auth/tocsin/pkg/events"
 	"github.com/tocsin-auth/tocsin/pkg/verifier"
 	verifiergrpc "github.com/tocsin-auth/tocsin/pkg/verifier/grpc"
+	"github.com/tocsin-auth/tocsin/test/machine"
 	"github.com/tocsin-auth/tocsin/test/natstest"
 )
 
@@ -248,9 +249,10 @@ func TestBoundedAcceptanceNotAGRPCMessageIsSentForADeadCredential(t *testing.T) 
 
 func TestBoundedAcceptanceAGRPCMessageThatWaitsForASlowClientIsNotSent(t *testing.T) {
 	s := newStage(t, policy)
-	full, ended := make(chan struct{}), make(chan error, 1)
+	begun, full, ended := make(chan struct{}), make(chan struct{}), make(chan error, 1)
 	s.chat = func(ss grpc.ServerStream) error {
 		large := wrapperspb.String(strings.Repeat("x", 1<<20))
+		close(begun)
 		for n := 0; ; n++ {
 			if n == 3 {
 				close(full) // the windows of a client are smaller than that
@@ -262,6 +264,7 @@ func TestBoundedAcceptanceAGRPCMessageThatWaitsForASlowClientIsNotSent(t *testin
 		}
 	}
 	_ = s.open("Bearer " + token(t, 1)) // nobody reads it
+	<-begun
 	select {
 	case <-full:
 	case err := <-ended:
@@ -281,10 +284,11 @@ func TestBoundedAcceptanceAGRPCStreamEndsWithoutProof(t *testing.T) {
 		<-ss.Context().Done()
 		return nil
 	}
-	stream := s.open("Bearer " + token(t, 1))
-	if err := stream.RecvMsg(new(wrapperspb.StringValue)); err != nil {
-		t.Fatal(err)
-	}
+	var stream grpc.ClientStream
+	machine.Await(t, "a stream that has begun", func() bool { // B is so small that a slow machine may have none
+		stream = s.open("Bearer " + token(t, 1))
+		return stream.RecvMsg(new(wrapperspb.StringValue)) == nil
+	})
 	s.answers.Close()
 	refused(t, stream.RecvMsg(new(wrapperspb.StringValue)), codes.Unavailable, verifier.CodeStale)
 }

@@ -1,6 +1,7 @@
 package linktest
 
 import (
+	"context"
 	"fmt"
 	"testing"
 	"time"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/tocsin-auth/tocsin/pkg/events"
 	"github.com/tocsin-auth/tocsin/pkg/verifier"
+	"github.com/tocsin-auth/tocsin/test/machine"
 	"github.com/tocsin-auth/tocsin/test/natstest"
 )
 
@@ -41,9 +43,10 @@ func (a *authority) say(typ events.Type, payload string) (seq uint64) {
 		a.t.Fatal(err)
 	}
 	m.Subject = events.FeedSubject(typ)
-	if _, err := js.PublishMsg(a.t.Context(), m); err != nil {
-		a.t.Fatal(err)
-	}
+	natstest.Insist(a.t, "store an event", func(ctx context.Context) error { // a copy does no harm
+		_, err := js.PublishMsg(ctx, m)
+		return err
+	})
 	m.Subject = events.LiveSubject(typ)
 	if err := a.publish.PublishMsg(m); err != nil {
 		a.t.Fatal(err)
@@ -89,13 +92,7 @@ func TestAnEventThatMayNotBePassedOverMakesAnOlderVerifierRefuse(t *testing.T) {
 			a.say(events.TypeTokenRevoked, revokes(3))
 
 			// It refuses once its last proof is over, as it can't know whom the event concerns, and applies the rest.
-			deadline := time.Now().Add(10 * time.Second)
-			for v.Ready() == nil || v.Stats().Revocations != 2 {
-				if time.Now().After(deadline) {
-					t.Fatalf("ready: %v; %+v", v.Ready(), v.Stats())
-				}
-				time.Sleep(time.Millisecond) // a real server, and real freshness that has to end
-			}
+			machine.Await(t, "the end of freshness, and two revocations", func() bool { return v.Ready() != nil && v.Stats().Revocations == 2 })
 			if stats := v.Stats(); stats.Applied != 1 || stats.State != events.StateStale || stats.BadMessages != 0 {
 				t.Errorf("%+v", stats)
 			}

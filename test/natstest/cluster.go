@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+
+	"github.com/tocsin-auth/tocsin/test/machine"
 )
 
 // Nodes is the size of a cluster.
@@ -79,7 +81,7 @@ func (c *Cluster) SaveStore(t testing.TB, i int, into string) {
 	if n.process != nil {
 		n.signal(t, syscall.SIGSTOP)
 		defer n.signal(t, syscall.SIGCONT)
-		time.Sleep(10 * time.Millisecond) // the signal is not waited for
+		machine.AwaitFrozen(t, n.process.Process.Pid)
 	}
 	if err := os.CopyFS(into, os.DirFS(n.store)); err != nil {
 		t.Fatal(err)
@@ -110,7 +112,7 @@ func (c *Cluster) Start(t testing.TB, i int) {
 // WaitReady returns when every running node accepts clients and JetStream has a leader that all of them follow.
 func (c *Cluster) WaitReady(t testing.TB) {
 	t.Helper()
-	limit := time.After(readyTimeout)
+	limit := time.After(machine.Patience)
 	for i, n := range c.nodes {
 		if n.process == nil {
 			continue

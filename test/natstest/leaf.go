@@ -6,11 +6,11 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 
+	"github.com/tocsin-auth/tocsin/test/machine"
 	"github.com/tocsin-auth/tocsin/test/pgtest/loopback"
 )
 
@@ -56,12 +56,7 @@ func StartLeaf(t testing.TB, hub *Server, address, service string, lawless bool)
 		t.Fatal(err)
 	}
 	l.start(t, file)
-	for deadline := time.Now().Add(readyTimeout); l.server.NumLeafNodes() == 0; {
-		if time.Now().After(deadline) {
-			t.Fatal("the leaf node doesn't join")
-		}
-		time.Sleep(time.Millisecond) // servers of their own
-	}
+	machine.Await(t, "the leaf node at its hub", func() bool { return l.server.NumLeafNodes() > 0 })
 	return l
 }
 
@@ -77,7 +72,7 @@ func (l *Leaf) start(t testing.TB, file string) {
 	}
 	l.server.Start()
 	t.Cleanup(func() { l.server.Shutdown(); l.server.WaitForShutdown() })
-	if !l.server.ReadyForConnections(readyTimeout) {
+	if !l.server.ReadyForConnections(machine.Patience) {
 		t.Fatal("the leaf node isn't ready")
 	}
 }

@@ -3,7 +3,7 @@ package natstest_test
 import (
 	"testing"
 
-	"go.uber.org/goleak"
+	"github.com/tocsin-auth/tocsin/test/machine"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { machine.Exit(m.Run()) }

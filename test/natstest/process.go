@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tocsin-auth/tocsin/test/machine"
 	"github.com/tocsin-auth/tocsin/test/pgtest/loopback"
 )
 
@@ -33,7 +34,7 @@ func StartProcess(t testing.TB, services ...string) *Process {
 		if err != nil {
 			t.Fatalf("nats-server: %v\n%s", err, p.node.tail())
 		}
-	case <-time.After(readyTimeout):
+	case <-time.After(machine.Patience):
 		t.Fatalf("nats-server isn't ready\n%s", p.node.tail())
 	}
 	return p

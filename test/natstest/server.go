@@ -13,13 +13,11 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 
+	"github.com/tocsin-auth/tocsin/test/machine"
 	"github.com/tocsin-auth/tocsin/test/pgtest/loopback"
 )
 
-const (
-	readyTimeout  = 30 * time.Second
-	reconnectWait = 20 * time.Millisecond
-)
+const reconnectWait = 20 * time.Millisecond
 
 // Server is one server with JetStream in the test's process.
 type Server struct {
@@ -88,7 +86,7 @@ func (s *Server) Restart(t testing.TB) {
 		t.Fatal(err)
 	}
 	s.server.Start()
-	if !s.server.ReadyForConnections(readyTimeout) {
+	if !s.server.ReadyForConnections(machine.Patience) {
 		t.Fatal("nats-server isn't ready")
 	}
 }

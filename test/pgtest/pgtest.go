@@ -20,7 +20,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 )
 
 // Variables that this package reads.
@@ -66,7 +65,7 @@ func (m Main) Run() int { return Run(m.M) }
 // there is no PostgreSQL.
 func URL(t testing.TB) string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	server, err := process(ctx)
 	if errors.Is(err, ErrMissing) && !Required() {
@@ -83,7 +82,7 @@ func URL(t testing.TB) string {
 		return database
 	}
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
 		if err := server.DropDatabase(ctx, database); err != nil {
 			t.Errorf("pgtest: %v", err)

@@ -21,6 +21,9 @@ import (
 	"github.com/tocsin-auth/tocsin/test/pgtest/loopback"
 )
 
+// patience is how long anything of PostgreSQL's may take: it is for what hangs, not for a slow disk or a machine with other work.
+const patience = 5 * time.Minute
+
 // Server is a PostgreSQL server in which databases can be made. It is safe for concurrent use.
 type Server struct {
 	admin *url.URL // of the database that exists in every server
@@ -161,7 +164,7 @@ func (s *Server) spawn() error {
 }
 
 func (s *Server) ready(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	for tick := time.NewTicker(20 * time.Millisecond); ; {
 		conn, err := pgx.Connect(ctx, s.admin.String())
@@ -207,7 +210,7 @@ func (s *Server) kill() error {
 	select {
 	case <-s.exited:
 		return nil
-	case <-time.After(30 * time.Second):
+	case <-time.After(patience):
 		return errors.Join(errors.New("postgres didn't stop"), s.cmd.Process.Kill())
 	}
 }

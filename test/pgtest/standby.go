@@ -66,7 +66,7 @@ func (s *Server) waitFor(ctx context.Context, name string) error {
 			return err
 		}
 	}
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	for tick := time.NewTicker(20 * time.Millisecond); ; {
 		var synchronous bool
@@ -92,11 +92,11 @@ func (s *Server) Promote(ctx context.Context) error {
 	}
 	defer conn.Close(ctx)
 	var promoted bool
-	if err := conn.QueryRow(ctx, "SELECT pg_promote(true, 30)").Scan(&promoted); err != nil {
+	if err := conn.QueryRow(ctx, "SELECT pg_promote(true, $1)", int(patience.Seconds())).Scan(&promoted); err != nil {
 		return err
 	}
 	if !promoted {
-		return errors.New("the standby was not promoted within 30 s")
+		return fmt.Errorf("the standby was not promoted within %v", patience)
 	}
 	return nil
 }

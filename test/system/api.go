@@ -10,6 +10,8 @@ import (
 	"net/url"
 	"testing"
 	"time"
+
+	"github.com/tocsin-auth/tocsin/test/machine"
 )
 
 // API speaks HTTP with one service.
@@ -18,7 +20,7 @@ type API struct {
 }
 
 var client = &http.Client{
-	Timeout:   15 * time.Second,
+	Timeout:   machine.Patience,
 	Transport: &http.Transport{MaxIdleConns: 256, MaxIdleConnsPerHost: 256},
 }
 
@@ -128,14 +130,22 @@ func encode(body any) (content []byte, contentType string, err error) {
 	}
 }
 
-// Do is Try in a test that can't go on without an answer.
+// Do is Try in a test that can't go on without an answer. That a service can't do or decide something now is no answer of one
+// that didn't get to run: while the machine stood still it is asked again.
 func (a API) Do(t testing.TB, method, path, authorization string, body any) Answer {
 	t.Helper()
-	got, err := a.Try(t.Context(), method, path, authorization, body)
-	if err != nil {
-		t.Fatal(err)
+	for began := time.Now(); ; {
+		beat := machine.Listen()
+		got, err := a.Try(t.Context(), method, path, authorization, body)
+		stood := beat.Stop()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got.Status != http.StatusServiceUnavailable || stood < machine.Stall || time.Since(began) > machine.Patience {
+			return got
+		}
+		t.Logf("again, as the machine stood still for %v: %s %s: %v", stood.Round(time.Millisecond), method, path, got)
 	}
-	return got
 }
 
 // Must is Do for a call that has to answer with this status.
@@ -203,18 +213,20 @@ func (a *Auth) Admin(t testing.TB) User {
 	return u
 }
 
-// Eventually polls until the answer satisfies want, and returns how long that took. It fails after the limit.
-func (a API) Eventually(t testing.TB, limit time.Duration, method, path, authorization string, want func(Answer) bool) time.Duration {
+// Eventually polls until the answer satisfies want, and returns that.
+func (a API) Eventually(t testing.TB, method, path, authorization string, want func(Answer) bool) Answer {
 	t.Helper()
-	start := time.Now()
-	var last Answer
-	for time.Since(start) < limit {
-		if last = a.Do(t, method, path, authorization, nil); want(last) {
-			return time.Since(start)
+	for start := time.Now(); ; {
+		got, err := a.Try(t.Context(), method, path, authorization, nil)
+		switch {
+		case err != nil:
+			t.Fatal(err)
+		case want(got):
+			return got
+		case time.Since(start) > machine.Patience:
+			t.Fatalf("%s %s still %v", method, path, got)
 		}
 	}
-	t.Fatalf("%s %s still %d %s after %v", method, path, last.Status, last.Body, limit)
-	return 0
 }
 
 // Status makes a condition for Eventually; an empty code matches any.

@@ -13,7 +13,7 @@ import (
 	"slices"
 	"sync"
 
-	"go.uber.org/goleak"
+	"github.com/tocsin-auth/tocsin/test/machine"
 )
 
 // Programs are the binaries that Build makes.
@@ -61,11 +61,7 @@ func BuildDefective(ctx context.Context) (string, error) {
 func Exit(code int) {
 	CloseIdle()
 	RemoveBuild()
-	if err := goleak.Find(); code == 0 && err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		code = 1
-	}
-	os.Exit(code)
+	machine.Exit(code)
 }
 
 // RemoveBuild deletes what was compiled. TestMain calls it last.

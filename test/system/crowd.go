@@ -13,6 +13,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	_ "github.com/jackc/pgx/v5/stdlib" // registers pgx
 	_ "modernc.org/sqlite"             // registers sqlite
+
+	"github.com/tocsin-auth/tocsin/test/machine"
 )
 
 var crowdColumns = []string{"id", "username", "password_hash", "roles", "plan", "disabled", "tv", "keys_tv", "rv", "created_at"}
@@ -21,7 +23,7 @@ var crowdColumns = []string{"id", "username", "password_hash", "roles", "plan", 
 // thousand would take an hour. They can't log in.
 func Crowd(t testing.TB, url, role string, n int) (ids []string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*machine.Patience)
 	defer cancel()
 	rows := crowd(t, role, n)
 	var err error
@@ -58,7 +60,7 @@ func crowd(t testing.TB, role string, n int) [][]any {
 }
 
 func fillSQLite(ctx context.Context, path string, rows [][]any) error {
-	db, err := sql.Open("sqlite", "file:"+path+"?_pragma=busy_timeout(30000)&_txlock=immediate")
+	db, err := sql.Open("sqlite", "file:"+path+"?_pragma=busy_timeout(120000)&_txlock=immediate")
 	if err != nil {
 		return err
 	}

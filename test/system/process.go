@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tocsin-auth/tocsin/test/machine"
 	"github.com/tocsin-auth/tocsin/test/pgtest/loopback"
 )
 
@@ -79,7 +80,7 @@ func Run(t testing.TB, name string, env map[string]string, args ...string) (int,
 	p.Start(t)
 	select {
 	case <-p.life.Load().done:
-	case <-time.After(30 * time.Second):
+	case <-time.After(machine.Patience):
 		p.Kill()
 		t.Fatalf("%s %v didn't end:\n%s", name, args, p.Output())
 	}
@@ -143,24 +144,7 @@ func (p *Process) Signal(sig syscall.Signal) { p.life.Load().Process.Signal(sig)
 func (p *Process) Freeze(t testing.TB) {
 	t.Helper()
 	p.Signal(syscall.SIGSTOP)
-	for deadline := time.Now().Add(10 * time.Second); !p.Frozen(); {
-		if time.Now().After(deadline) {
-			t.Fatalf("%s doesn't stand still", p.Name)
-		}
-	}
-}
-
-// Frozen reports whether every thread stands still. It reads the state behind the name in each thread's stat.
-func (p *Process) Frozen() bool {
-	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", p.PID()))
-	for _, file := range threads {
-		b, readErr := os.ReadFile(file)
-		_, state, _ := bytes.Cut(b, []byte(") "))
-		if readErr != nil || !bytes.HasPrefix(state, []byte("T")) {
-			return false
-		}
-	}
-	return err == nil && len(threads) > 0
+	machine.AwaitFrozen(t, p.PID())
 }
 
 // Thaw is SIGCONT.
@@ -173,7 +157,7 @@ func (p *Process) Stop(t testing.TB) int {
 	l.Process.Signal(syscall.SIGTERM)
 	select {
 	case <-l.done:
-	case <-time.After(20 * time.Second):
+	case <-time.After(machine.Patience):
 		t.Fatalf("%s doesn't stop:\n%s", p.Name, tail(p.Output(), 8000))
 	}
 	return l.ProcessState.ExitCode()
@@ -202,7 +186,7 @@ func (p *Process) RSS() (int64, error) {
 // WaitReady polls a URL until it answers 200.
 func (p *Process) WaitReady(t testing.TB, url string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), machine.Patience)
 	defer cancel()
 	for {
 		req, _ := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)

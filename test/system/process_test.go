@@ -6,7 +6,7 @@ import (
 )
 
 func TestAProcessCanBeWatchedWhileItIsStartedAgain(t *testing.T) {
-	p := &Process{Name: "sleep", path: "/bin/sleep", args: []string{"60"}}
+	p := &Process{Name: "sleep", path: "/bin/sleep", args: []string{"3600"}}
 	p.Start(t)
 	stop := make(chan struct{})
 	var watching sync.WaitGroup

@@ -109,7 +109,7 @@ func (f *fleet) settle(t *testing.T) {
 	t.Helper()
 	for _, r := range f.resources {
 		begun := time.Now()
-		r.Eventually(t, bound, "GET", "/v1/verifier", "", func(a system.Answer) bool {
+		r.Eventually(t, "GET", "/v1/verifier", "", func(a system.Answer) bool {
 			var s struct {
 				Age *float64 `json:"proof_age_ms"`
 			}

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tocsin-auth/tocsin/test/machine"
 	"github.com/tocsin-auth/tocsin/test/system"
 )
 
@@ -36,12 +37,9 @@ func (i *instance) isIn() bool {
 // taken out meanwhile.
 type balancer []*instance
 
-// balancerPatience is how long a request goes on from instance to instance; one of them is always in.
-const balancerPatience = 5 * time.Second
-
 func (b balancer) call(ctx context.Context, first int, method, path, authorization string, body any) (system.Answer, *instance, error) {
 	var last error
-	for n, begun := first, time.Now(); time.Since(begun) < balancerPatience && ctx.Err() == nil; n++ {
+	for n, begun := first, time.Now(); time.Since(begun) < machine.Patience && ctx.Err() == nil; n++ {
 		i := b[n%len(b)]
 		if !i.isIn() {
 			continue
@@ -62,17 +60,19 @@ func (b balancer) call(ctx context.Context, first int, method, path, authorizati
 type traffic struct {
 	cancel  context.CancelFunc
 	running sync.WaitGroup
+	beat    *machine.Beat
 
 	mu     sync.Mutex
 	calls  map[string]int // by kind
 	wrong  []string       // refusals of good credentials by a running, ready service
 	absent map[string]int // elite calls that found no authority: outside of the promise while the bus is cut
+	still  int            // refusals by 503 of what was asked while the machine stood still, which tell nothing
 	phase  string
 }
 
 func begin(t *testing.T) (*traffic, context.Context) {
 	ctx, cancel := context.WithCancel(t.Context())
-	tr := &traffic{cancel: cancel, calls: map[string]int{}, absent: map[string]int{}}
+	tr := &traffic{cancel: cancel, beat: machine.Listen(), calls: map[string]int{}, absent: map[string]int{}}
 	t.Cleanup(tr.stop)
 	return tr, ctx
 }
@@ -80,6 +80,7 @@ func begin(t *testing.T) (*traffic, context.Context) {
 func (tr *traffic) stop() {
 	tr.cancel()
 	tr.running.Wait()
+	tr.beat.Stop()
 }
 
 func (tr *traffic) enter(phase string) {
@@ -112,6 +113,8 @@ func (tr *traffic) judge(ctx context.Context, kind string, want int, got system.
 	switch {
 	case err == nil && got.Status == want:
 		return true
+	case err == nil && got.Status == http.StatusServiceUnavailable && tr.beat.StoodStill(got.Began, time.Now()) >= machine.Stall:
+		tr.still++
 	case err == nil && kind == "elite" && got.Code() == "auth_unavailable":
 		tr.absent[tr.phase]++
 	case err != nil:
@@ -175,7 +178,7 @@ func (tr *traffic) report(t *testing.T) {
 	t.Helper()
 	tr.mu.Lock()
 	defer tr.mu.Unlock()
-	t.Logf("calls: %v; elite calls without an authority, by phase: %v", tr.calls, tr.absent)
+	t.Logf("calls: %v; elite calls without an authority, by phase: %v; refused while the machine stood still: %d", tr.calls, tr.absent, tr.still)
 	for n, w := range tr.wrong {
 		if n == 10 {
 			t.Errorf("and %d more", len(tr.wrong)-n)

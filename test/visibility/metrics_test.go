@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tocsin-auth/tocsin/test/machine"
 	"github.com/tocsin-auth/tocsin/test/pgtest"
 	"github.com/tocsin-auth/tocsin/test/system"
 )
@@ -23,8 +24,6 @@ func TestMain(m *testing.M) {
 	system.RemoveBuild()
 	os.Exit(code)
 }
-
-const soon = 10 * time.Second
 
 // scrape returns the samples of a program by series, labels in the order in which they are served.
 func scrape(t *testing.T, api system.API) map[string]float64 {
@@ -56,7 +55,7 @@ func TestEveryMetricOfTheAlertsAndTheDashboardIsServed(t *testing.T) {
 	admin, u := a.Admin(t), a.Register(t, "alice")
 	r.Must(t, 200, "GET", "/v1/whoami", u.Auth(), nil)
 	r.Must(t, 200, "GET", "/v1/whoami/elite", u.Auth(), nil)
-	a.Must(t, 200, "POST", "/v1/admin/revocations?wait=fleet", admin.Auth(), map[string]any{"token": u.Token})
+	a.Must(t, 200, "POST", "/v1/admin/revocations?wait=fleet&timeout=30s", admin.Auth(), map[string]any{"token": u.Token})
 	served := scrape(t, a.API)
 	for name, value := range scrape(t, r.API) {
 		served[name] = value
@@ -132,23 +131,27 @@ func TestPropagationIsMeasured(t *testing.T) {
 	admin := a.Admin(t)
 	const revocations = 20
 	before := scrape(t, r.API)["tocsin_verifier_propagation_seconds_count"]
+	var calls time.Duration
 	for range revocations {
 		u := admin
 		a.Login(t, &u)
-		a.Must(t, 200, "POST", "/v1/admin/revocations?wait=fleet", admin.Auth(), map[string]any{"token": u.Token})
+		began := time.Now()
+		a.Must(t, 200, "POST", "/v1/admin/revocations?wait=fleet&timeout=30s", admin.Auth(), map[string]any{"token": u.Token})
+		calls += time.Since(began)
 	}
 	got := scrape(t, r.API)
 	if n := got["tocsin_verifier_propagation_seconds_count"] - before; n != revocations {
 		t.Errorf("%v events timed, want %d", n, revocations)
 	}
-	// The programs share a machine and a clock: the truth is a few milliseconds, and a wrong offset shows at once.
-	if mean := got["tocsin_verifier_propagation_seconds_sum"] / got["tocsin_verifier_propagation_seconds_count"]; mean <= 0 || mean > 0.5 {
-		t.Errorf("%v s on average", mean)
+	// The programs share a machine and a clock: the truth is a few milliseconds, at any rate less than a call takes that waits for
+	// it, and a wrong offset shows at once.
+	if mean := got["tocsin_verifier_propagation_seconds_sum"] / got["tocsin_verifier_propagation_seconds_count"]; mean <= 0 || mean > 0.5+2*calls.Seconds()/revocations {
+		t.Errorf("%v s on average, %v for a call", mean, calls/revocations)
 	}
 	t.Logf("mean %.2f ms", 1000*got["tocsin_verifier_propagation_seconds_sum"]/got["tocsin_verifier_propagation_seconds_count"])
-	fleet := scrape(t, a.API)
-	if fleet[`tocsin_feed_verifiers{service="resourcesvc",state="fresh"}`] != 1 || fleet["tocsin_feed_dispatcher"] != 1 ||
-		fleet["tocsin_feed_unnumbered_events"] != 0 || fleet["tocsin_feed_head"] < revocations {
-		t.Errorf("the feed's own figures: %v", fleet)
-	}
+	machine.Await(t, "the feed's own figures", func() bool {
+		fleet := scrape(t, a.API)
+		return fleet[`tocsin_feed_verifiers{service="resourcesvc",state="fresh"}`] == 1 && fleet["tocsin_feed_dispatcher"] == 1 &&
+			fleet["tocsin_feed_unnumbered_events"] == 0 && fleet["tocsin_feed_head"] >= revocations
+	})
 }
