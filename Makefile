@@ -59,10 +59,10 @@ test: bin ## run every test; with PostgreSQL where it is (TOCSIN_REQUIRE=postgre
 	@$(GO) build -o bin/pgtest ./test/pgtest/cmd/pgtest
 	@code=0; why="$$(bin/pgtest true 2>&1)" || code=$$?; \
 	if [ $$code = 0 ]; then \
-		bin/pgtest $(GO) test -count=1 $(TESTFLAGS) $(PACKAGES); \
+		bin/pgtest $(GO) test -count=1 -timeout 30m $(TESTFLAGS) $(PACKAGES); \
 		echo "test: passed on SQLite and PostgreSQL"; \
 	elif [ $$code = 3 ] && [[ ",$${TOCSIN_REQUIRE:-}," != *,postgres,* ]]; then \
-		$(GO) test -count=1 $(TESTFLAGS) $(PACKAGES); \
+		$(GO) test -count=1 -timeout 30m $(TESTFLAGS) $(PACKAGES); \
 		echo "test: passed on SQLite only; PostgreSQL was skipped ($$why)"; \
 	else \
 		echo "test: PostgreSQL is required or broken ($$why)" >&2; exit 1; \
@@ -72,8 +72,8 @@ test: bin ## run every test; with PostgreSQL where it is (TOCSIN_REQUIRE=postgre
 race: bin ## run the concurrent packages' tests under the race detector (needs a C compiler)
 	@$(GO) build -o bin/pgtest ./test/pgtest/cmd/pgtest
 	@command -v "$$($(GO) env CC)" >/dev/null || { echo "race: no C compiler" >&2; exit 1; }
-	@code=0; CGO_ENABLED=1 bin/pgtest $(GO) test -race $(TESTFLAGS) $(CONCURRENT) || code=$$?; \
-	if [ $$code = 3 ]; then CGO_ENABLED=1 $(GO) test -race $(TESTFLAGS) $(CONCURRENT); else exit $$code; fi
+	@code=0; CGO_ENABLED=1 bin/pgtest $(GO) test -race -timeout 30m $(TESTFLAGS) $(CONCURRENT) || code=$$?; \
+	if [ $$code = 3 ]; then CGO_ENABLED=1 $(GO) test -race -timeout 30m $(TESTFLAGS) $(CONCURRENT); else exit $$code; fi
 
 .PHONY: lint
 lint: bin ## check formatting, go vet, staticcheck, and that each module builds alone

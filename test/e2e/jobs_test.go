@@ -17,6 +17,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/tocsin-auth/tocsin/test/machine"
+	"github.com/tocsin-auth/tocsin/test/natstest"
 	"github.com/tocsin-auth/tocsin/test/proxytest"
 	"github.com/tocsin-auth/tocsin/test/system"
 )
@@ -416,10 +417,7 @@ func connectAs(t *testing.T, a *system.Auth, service string) *nats.Conn {
 	if err != nil {
 		t.Fatal(err)
 	}
-	nc, err := nats.Connect(a.NATSURL, seed, nats.CustomInboxPrefix("_INBOX_"+service))
-	if err != nil {
-		t.Fatal(err)
-	}
+	nc := natstest.Dial(t, a.NATSURL, seed, nats.CustomInboxPrefix("_INBOX_"+service))
 	t.Cleanup(nc.Close)
 	return nc
 }

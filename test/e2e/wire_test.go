@@ -12,6 +12,7 @@ import (
 
 	"github.com/tocsin-auth/tocsin/pkg/events"
 	"github.com/tocsin-auth/tocsin/test/machine"
+	"github.com/tocsin-auth/tocsin/test/natstest"
 	"github.com/tocsin-auth/tocsin/test/system"
 )
 
@@ -28,10 +29,7 @@ func listen(t *testing.T, a *system.Auth) *wire {
 	if err != nil {
 		t.Fatal(err)
 	}
-	conn, err := nats.Connect(a.NATSURL, nkey, nats.CustomInboxPrefix("_INBOX_resourcesvc"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	conn := natstest.Dial(t, a.NATSURL, nkey, nats.CustomInboxPrefix("_INBOX_resourcesvc"))
 	t.Cleanup(conn.Close)
 	sub, err := conn.SubscribeSync(events.LiveSubjects)
 	if err == nil {

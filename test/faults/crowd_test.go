@@ -82,7 +82,7 @@ func (c *crowd) close() {
 // awaitFresh returns when every member has a proof that was asked for after a moment.
 func (c *crowd) awaitFresh(since time.Time) {
 	c.t.Helper()
-	deadline := time.Now().Add(3 * c.bound)
+	deadline := time.Now().Add(2 * patience)
 	for _, m := range c.members {
 		for {
 			looked := time.Now()
@@ -207,11 +207,15 @@ func (c *crowd) revoke(admin system.User, tokens ...string) error {
 }
 
 func (c *crowd) strike(admin system.User, selector map[string]any) error {
-	got, err := c.Auth[0].Try(c.t.Context(), "POST", "/v1/admin/revocations?wait=none", admin.Auth(), selector)
-	if err == nil && got.Status != 200 {
-		err = fmt.Errorf("revoking: %v", got)
+	for began := time.Now(); ; {
+		got, err := c.Auth[0].Try(c.t.Context(), "POST", "/v1/admin/revocations?wait=none", admin.Auth(), selector)
+		switch {
+		case err != nil || got.Status == 200:
+			return err
+		case got.Status != 503 || time.Since(began) > patience: // who is busy is asked again
+			return fmt.Errorf("revoking: %v", got)
+		}
 	}
-	return err
 }
 
 // weigh notes the memory of authsvc.
@@ -242,11 +246,11 @@ func (c *crowd) processorTime() (sum time.Duration) {
 	return sum
 }
 
-// verdict fails the test for every good call that was refused, and for a dead token that was accepted past B.
-func (c *crowd) verdict() (latest time.Duration) {
+// verdict fails the test for every good call that was refused, unless that may be, and for a dead token that was accepted past B.
+func (c *crowd) verdict(mayRefuse bool) (latest time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if n := len(c.refusals); n > 0 {
+	if n := len(c.refusals); n > 0 && !mayRefuse {
 		c.t.Errorf("NoCollateral: %d of %d good calls were refused, as by %s", n, c.calls, c.refusals[0])
 	}
 	for _, d := range c.dead {

@@ -44,7 +44,7 @@ func EliteLinearizable(h *History) (users int, broken []Violation) {
 }
 
 // searchTime is for one user.
-const searchTime = 20 * time.Second
+const searchTime = 2 * time.Minute
 
 // eliteStep is one operation on a user: a change, or an elite call with its credential.
 type eliteStep struct {

@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/tocsin-auth/tocsin/pkg/events"
+	"github.com/tocsin-auth/tocsin/test/natstest"
 )
 
 // forge answers proof requests as authsvc's own connection may, but without its feed key: whoever asks is up to date.
@@ -18,10 +19,7 @@ func (s *scene) forge() (end func()) {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	conn, err := nats.Connect(s.Auth[0].NATSURL, seed)
-	if err != nil {
-		s.t.Fatal(err)
-	}
+	conn := natstest.Dial(s.t, s.Auth[0].NATSURL, seed)
 	keys := s.keySet()
 	if _, err = conn.Subscribe(events.ProofSubject("*"), func(m *nats.Msg) { answerFalsely(m, keys) }); err == nil {
 		err = conn.Flush()

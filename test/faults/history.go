@@ -199,6 +199,13 @@ func (r *Recorder) History() *History {
 	return &r.h
 }
 
+// missing is what the history lacks so far to mean anything.
+func (r *Recorder) missing() []Violation {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return OneGuarantee(&r.h)
+}
+
 // Write writes the history as JSON lines, each an object with the name of its kind.
 func (h *History) Write(w io.Writer) error {
 	b := bufio.NewWriter(w)

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tocsin-auth/tocsin/test/machine"
 	"github.com/tocsin-auth/tocsin/test/system"
 )
 
@@ -110,11 +111,15 @@ func TestPiecesCarryTheTimeAtWhichTheyWereMade(t *testing.T) {
 	f := NewTraffic(&System{Recorder: NewRecorder(3 * time.Second), bound: 3 * time.Second}, 1)
 	r := &Resource{Instance: "one"}
 	r.Resource = resourceAt(service.URL)
-	f.stream(context.Background(), r, &credential{name: "t", authorization: "Bearer x"}, rand.New(rand.NewPCG(1, 1)))
+	machine.Await(t, "a stream", func() bool { // with a time-out, as callers have
+		f.stream(context.Background(), r, &credential{name: "t", authorization: "Bearer x"}, rand.New(rand.NewPCG(1, 1)))
+		h := f.Recorder.History()
+		return h.Long[len(h.Long)-1].Status != 0
+	})
 	h := f.Recorder.History()
-	a := h.Long[0]
-	if len(a.Pieces) != 2 || a.Pieces[0].Made != a.Begin || a.Pieces[1].Made != time.Hour || a.HungUp || h.Calls[0].Status != 200 {
-		t.Errorf("%+v, %+v", a, h.Calls)
+	a, opening := h.Long[len(h.Long)-1], h.Calls[len(h.Calls)-1]
+	if len(a.Pieces) != 2 || a.Pieces[0].Made != a.Begin || a.Pieces[1].Made != time.Hour || a.HungUp || opening.Status != 200 {
+		t.Errorf("%+v, %+v", a, opening)
 	}
 	if made := jobIn(strings.NewReader(`{"status":"done","result":"` + stamp(time.Minute) + `"}`)); made != time.Minute {
 		t.Errorf("a job that was done after a minute: %v", made)

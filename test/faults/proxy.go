@@ -140,7 +140,7 @@ func (p *Proxy) dial() net.Conn {
 	targets := p.targets
 	p.mu.Unlock()
 	for _, addr := range targets {
-		if c, err := net.DialTimeout("tcp", addr, time.Second); err == nil {
+		if c, err := net.DialTimeout("tcp", addr, 10*time.Second); err == nil {
 			return c
 		}
 	}

@@ -6,6 +6,8 @@ import (
 	"net"
 	"testing"
 	"time"
+
+	"github.com/tocsin-auth/tocsin/test/machine"
 )
 
 // echo listens and answers each line with itself.
@@ -32,10 +34,11 @@ func echo(t *testing.T) string {
 
 // line sends one and returns what comes back; an error when nothing does within the limit.
 func line(c net.Conn, text string, limit time.Duration) (string, error) {
-	c.SetDeadline(time.Now().Add(limit))
+	c.SetDeadline(time.Time{})
 	if _, err := io.WriteString(c, text+"\n"); err != nil {
 		return "", err
 	}
+	c.SetReadDeadline(time.Now().Add(limit))
 	return bufio.NewReader(c).ReadString('\n')
 }
 
@@ -51,7 +54,7 @@ func dial(t *testing.T, p *Proxy) net.Conn {
 
 // passes is how long data may take that nothing holds back; silence is how long none is waited for.
 const (
-	passes  = 10 * time.Second
+	passes  = machine.Patience
 	silence = 50 * time.Millisecond
 )
 

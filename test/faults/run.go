@@ -8,6 +8,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/tocsin-auth/tocsin/test/machine"
 )
 
 // Options are what a run is made of; together with scheduling they decide what happens.
@@ -37,6 +39,8 @@ func (o Options) String() string {
 func Run(t testing.TB, o Options) *History {
 	r := NewRecorder(o.Bound)
 	s := &System{Name: o.SetUp, Recorder: r, bound: o.Bound, points: points(t.TempDir()), clocks: newClocks(t.TempDir()), memory: &Memory{seed: o.Seed}}
+	beat := machine.Listen()
+	defer beat.Stop()
 	SetUps[o.SetUp](s, t)
 	f := NewTraffic(s, o.Seed)
 	calling, hangUp := context.WithCancel(t.Context())
@@ -47,11 +51,21 @@ func Run(t testing.TB, o Options) *History {
 	defer calm()
 	j := &Injector{System: s, Options: o, t: t, ctx: faulty, rng: rand.New(rand.NewPCG(o.Seed, 0)), changed: f.changed, traffic: f}
 	j.Run()
+	f.enough(t)
 	pause(t.Context(), o.Bound)
 	hangUp()
 	traffic.Wait()
 	f.sweep(t.Context())
+	beat.Stop()
+	s.standstills(beat)
 	return r.History()
+}
+
+// enough lets the traffic go on until there was some of everything: a slow machine may need longer than the faults last.
+func (f *Traffic) enough(t testing.TB) {
+	for began := time.Now(); len(f.Recorder.missing()) > 0 && time.Since(began) < patience; {
+		pause(t.Context(), time.Second)
+	}
 }
 
 // sweep tries every credential of the run at every instance, on both kinds of route.
@@ -62,8 +76,8 @@ func (f *Traffic) sweep(ctx context.Context) {
 	for _, r := range f.Resources {
 		running.Go(func() {
 			for _, c := range f.pool.everything() {
-				f.call(ctx, r, c, false)
-				f.call(ctx, r, c, true)
+				f.decided(ctx, r, c, false)
+				f.decided(ctx, r, c, true)
 			}
 		})
 	}

@@ -4,14 +4,15 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tocsin-auth/tocsin/test/machine"
 	"github.com/tocsin-auth/tocsin/test/natstest"
 	"github.com/tocsin-auth/tocsin/test/system"
 )
 
-// stormy is how many verifiers come at once, and stormBound their B.
+// stormy is how many verifiers come at once, and stormBound their B: the default.
 const (
 	stormy     = 200
-	stormBound = 15 * time.Second
+	stormBound = 30 * time.Second
 )
 
 // Two hundred verifiers that have lost everything at the same moment come back without a good call being refused by any
@@ -83,8 +84,9 @@ func (c *crowd) storm(name string, admin system.User, strike func()) {
 	c.t.Helper()
 	tokens := c.logIn(6)
 	c.calls, c.rss = 0, 0
-	stop := c.watch()
+	stop, beat := c.watch(), machine.Listen()
 	defer stop()
+	defer beat.Stop()
 	if err := c.revoke(admin, tokens[:3]...); err != nil {
 		c.t.Fatal(err)
 	}
@@ -102,10 +104,12 @@ func (c *crowd) storm(name string, admin system.User, strike func()) {
 	c.awaitFresh(time.Now()) // by then each knows of all that was revoked
 	stop()
 	c.mustKnowAll()
-	if took := ended.Sub(began); took > c.bound-proofMargin {
+	// On a machine that hardly runs it may last for longer than B: then good calls are refused, as they have to be.
+	took, stood := ended.Sub(began), beat.StoodStill(began, ended)
+	if took > c.bound-proofMargin && stood < machine.Stall {
 		c.t.Fatalf("%s: the storm lasted %v", name, took)
 	}
-	late := c.verdict()
+	late := c.verdict(took > c.bound-proofMargin)
 	c.t.Logf("%s: %v without it, then all fresh after %v; the last acceptance of a dead token %v after its revocation; %d good calls, none refused; authsvc: %v of processor time meanwhile, %d MiB at most",
 		name, healed.Sub(began).Round(time.Millisecond), ended.Sub(healed).Round(time.Millisecond), late.Round(time.Millisecond), c.calls, used, c.rss>>20)
 }
@@ -114,7 +118,7 @@ func (c *crowd) storm(name string, admin system.User, strike func()) {
 func (c *crowd) countedByReceipts(admin system.User) {
 	c.t.Helper()
 	want := len(c.members) + len(c.Resources)
-	for deadline := time.Now().Add(3 * c.bound); ; {
+	for deadline := time.Now().Add(machine.Patience); ; {
 		got := c.Auth[0].Must(c.t, 200, "POST", "/v1/admin/revocations?wait=fleet&timeout=1s", admin.Auth(), map[string]any{"jti": nobodysToken()})
 		r := got.Receipt(c.t)
 		if r.Fleet != nil && r.Fleet.Applied == want {

@@ -11,12 +11,13 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/tocsin-auth/tocsin/pkg/events"
+	"github.com/tocsin-auth/tocsin/test/machine"
 	"github.com/tocsin-auth/tocsin/test/natstest"
 )
 
 const (
-	streamPatience = time.Minute
-	streamReading  = 20 * time.Second // all of it, message by message
+	streamPatience = 3 * machine.Patience
+	streamReading  = machine.Patience // all of it, message by message
 	streamPoll     = 50 * time.Millisecond
 )
 

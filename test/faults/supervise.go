@@ -3,11 +3,12 @@ package faults
 import (
 	"time"
 
+	"github.com/tocsin-auth/tocsin/test/machine"
 	"github.com/tocsin-auth/tocsin/test/system"
 )
 
 // patience is how long a program may take to be ready, whatever else is broken meanwhile.
-const patience = time.Minute
+const patience = machine.Patience
 
 // restart starts an authsvc and waits until it is ready; as a supervisor does, it starts it again should it give up
 // because something that it needs is away.

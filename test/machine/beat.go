@@ -90,6 +90,34 @@ func (b *Beat) StoodStill(from, to time.Time) (sum time.Duration) {
 	return sum
 }
 
+// Span is a time between two moments.
+type Span struct{ From, To time.Time }
+
+// Standstills are the times within which the machine hardly ran: of each second of them it stood still for [Stall] at least.
+func (b *Beat) Standstills() (all []Span) {
+	const window = time.Second
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	first, sum := 0, time.Duration(0)
+	for _, s := range b.still {
+		for sum += s.length(); b.still[first] != s && s.to.Sub(b.still[first].from) > window; first++ {
+			sum -= b.still[first].length()
+		}
+		if sum < Stall {
+			continue
+		}
+		from := b.still[first].from
+		if n := len(all); n > 0 && !from.After(all[n-1].To) {
+			all[n-1].To = s.to
+			continue
+		}
+		all = append(all, Span{from, s.to})
+	}
+	return all
+}
+
+func (s span) length() time.Duration { return s.to.Sub(s.from) }
+
 // present is the time since the last beat, if one is missing.
 func (b *Beat) present(now time.Time) []span {
 	if now.Sub(b.last) <= every+gap {

@@ -2,6 +2,7 @@ package machine
 
 import (
 	"errors"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -21,6 +22,39 @@ func TestABeatTellsHowLongTheMachineStoodStill(t *testing.T) {
 		if got := b.StoodStill(at(c.from), at(c.to)); got != time.Duration(c.want)*time.Millisecond {
 			t.Errorf("between %d and %d ms: %v, want %d ms", c.from, c.to, got, c.want)
 		}
+	}
+}
+
+func TestStandstillsAreLongOnesAndManyShortOnes(t *testing.T) {
+	start := time.Now()
+	b := &Beat{last: start}
+	at := 0
+	pass := func(ms ...int) {
+		for _, ms := range ms {
+			at += ms
+			b.beat(start.Add(time.Duration(at) * time.Millisecond))
+		}
+	}
+	run := func(ms int) {
+		for range ms / 5 {
+			pass(5)
+		}
+	}
+	run(1000)
+	pass(300) // from 1 s to 1.3 s
+	run(1000)
+	pass(150) // not long enough
+	run(1000)
+	for range 3 { // from 3.45 s to 4.22 s
+		pass(90)
+		run(250)
+	}
+	var got []string
+	for _, s := range b.Standstills() {
+		got = append(got, s.From.Sub(start).String()+" "+s.To.Sub(start).String())
+	}
+	if want := []string{"1s 1.3s", "3.45s 4.22s"}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }
 

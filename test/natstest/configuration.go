@@ -142,10 +142,7 @@ func (k keys) options(t testing.TB, user string) []nats.Option {
 
 func (k keys) connect(t testing.TB, url, user string, opts []nats.Option) *nats.Conn {
 	t.Helper()
-	nc, err := nats.Connect(url, append(k.options(t, user), opts...)...)
-	if err != nil {
-		t.Fatalf("connect as %s: %v", user, err)
-	}
+	nc := Dial(t, url, append(k.options(t, user), opts...)...)
 	t.Cleanup(func() { closeAndWait(nc) })
 	return nc
 }

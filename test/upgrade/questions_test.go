@@ -11,6 +11,7 @@ import (
 
 	"github.com/tocsin-auth/tocsin/pkg/events"
 	"github.com/tocsin-auth/tocsin/test/machine"
+	"github.com/tocsin-auth/tocsin/test/natstest"
 	"github.com/tocsin-auth/tocsin/test/system"
 )
 
@@ -23,10 +24,7 @@ func connect(t *testing.T, a *system.Auth) *nats.Conn {
 	if err != nil {
 		t.Fatal(err)
 	}
-	nc, err := nats.Connect(a.NATSURL, nkey, nats.CustomInboxPrefix("_INBOX_"+service))
-	if err != nil {
-		t.Fatal(err)
-	}
+	nc := natstest.Dial(t, a.NATSURL, nkey, nats.CustomInboxPrefix("_INBOX_"+service))
 	t.Cleanup(nc.Close)
 	return nc
 }
