@@ -110,9 +110,9 @@ func (f foundToken) roles() []string {
 	return amongst(f.user.Roles, f.claims.Roles)
 }
 
-// expiryMargin is for calls that revoke: a verifier, with its leeway for exp and a clock of its own, still accepts what
-// expired here less long ago.
-const expiryMargin = time.Minute
+// expiryMargin is for calls that revoke: what expired here less long ago may live. The database's clock may be ahead by up to
+// KeyRetention, and be set right; and a verifier has a leeway for exp and a clock of its own.
+const expiryMargin = events.KeyRetention + time.Minute
 
 // findToken verifies an access token and finds out, as one of the askers of liveness, that it lives now. The error is errNotAlive
 // when it doesn't.

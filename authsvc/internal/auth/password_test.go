@@ -3,6 +3,9 @@ package auth
 import (
 	"errors"
 	"testing"
+	"time"
+
+	"github.com/tocsin-auth/tocsin/pkg/events"
 )
 
 func TestPasswordChange(t *testing.T) {
@@ -30,6 +33,23 @@ func TestPasswordChange(t *testing.T) {
 		}
 		if _, err := w.Refresh(t.Context(), s.b.RefreshToken, Client{}); !errors.Is(err, ErrInvalidRefreshToken) {
 			t.Errorf("the other session: %v", err)
+		}
+	})
+}
+
+// The database's clock may be ahead for a while, and be set right: whoever has stolen a session that only seemed to be over then
+// would go on with it, past a call that was told to have ended it.
+func TestAPasswordChangeWhileTheClockIsAheadEndsWhatOnlySeemsToHaveExpired(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		s := newScene(t, w)
+		w.clock.Advance(w.cfg.RefreshIdle - time.Second)
+		w.clock.Advance(events.KeyRetention)
+		if _, err := w.ChangePassword(t.Context(), w.as(t, "vera"), password, "another horse battery"); err != nil {
+			t.Fatal(err)
+		}
+		w.clock.Advance(-events.KeyRetention)
+		if _, err := w.Refresh(t.Context(), s.b.RefreshToken, Client{}); !errors.Is(err, ErrInvalidRefreshToken) {
+			t.Errorf("the other session lives: %v", err)
 		}
 	})
 }
