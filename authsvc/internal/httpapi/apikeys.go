@@ -44,7 +44,7 @@ type updateAnyKeyInput struct {
 type rotateKeyInput struct {
 	ObjectChange
 	Body *struct {
-		Overlap string `json:"overlap,omitempty" maxLength:"32" doc:"How long the old key lives on, such as 24h, the default; 0s: not at all"`
+		Overlap string `json:"overlap,omitempty" minLength:"1" maxLength:"32" doc:"How long the old key lives on, such as 24h, the default; 0s: not at all"`
 	}
 }
 

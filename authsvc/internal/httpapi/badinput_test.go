@@ -299,3 +299,26 @@ func TestNamesThatCouldBecomeMoreThanNamesAreRefused(t *testing.T) {
 		}
 	}
 }
+
+// Taken for a member that isn't there, null would have meant the default: a day's overlap, or no change at all.
+func TestNullIsNoDefault(t *testing.T) {
+	s := newSystem(t)
+	alice := s.person("alice")
+	var made createdKey
+	s.must(201, "POST", "/v1/me/api-keys", alice.bearer(), map[string]any{"name": "ci", "mode": "live"}, &made)
+	path := "/v1/me/api-keys/" + made.APIKey.ID
+	for _, c := range []struct{ method, path, caller, field, body string }{
+		{"POST", path + "/rotate", alice.bearer(), "overlap", `{"overlap":null}`},
+		{"POST", path + "/rotate", alice.bearer(), "overlap", `{"overlap":""}`},
+		{"PATCH", path, alice.bearer(), "disabled", `{"disabled":null}`},
+		{"PATCH", path, alice.bearer(), "expires_at", `{"expires_at":null}`},
+		{"POST", "/v1/me/api-keys", alice.bearer(), "scopes", `{"name":"x","mode":"live","scopes":null}`},
+		{"POST", "/v1/admin/revocations", s.admin, "keys", `{"all":true,"keys":null}`},
+	} {
+		w := s.do(c.method, c.path, c.caller, json.RawMessage(c.body))
+		if p := problem(t, w); w.Code != 400 || len(p.Errors) != 1 || p.Errors[0].Field != c.field {
+			t.Errorf("%s %s %s: %d %s", c.method, c.path, c.body, w.Code, w.Body)
+		}
+	}
+	s.must(200, "GET", "/v1/me", "Api-Key "+made.APIKey.Key, nil, nil)
+}

@@ -48,7 +48,7 @@ type githubInput struct {
 func (s *Server) registerKeyReports() {
 	public(s, call{method: post, path: "/v1/keys/report", id: "report-keys", tag: tagKeys, status: 202,
 		summary: "Report keys that have leaked: those that exist are revoked. The answer is always the same"}, s.postKeyReport)
-	public(s, call{method: post, path: "/v1/keys/report/github", id: "report-keys-github", tag: tagKeys, status: 202,
+	public(s, call{method: post, path: "/v1/keys/report/github", id: "report-keys-github", tag: tagKeys, status: 202, foreign: true,
 		summary: "The same in the form of GitHub's secret scanning partner programme, of which only token is read"}, s.postGitHubReport)
 }
 

@@ -16,7 +16,8 @@ type call struct {
 	summary      string
 	tag          string
 	access       access
-	status       int // of success; 0: 200 with a body, 204 without
+	status       int  // of success; 0: 200 with a body, 204 without
+	foreign      bool // the body's form is others': members that aren't known may be anything
 }
 
 // register adds an operation to the router and to the OpenAPI document. The handler's error goes through problemFor.
@@ -25,7 +26,7 @@ func register[In, Out any](s *Server, c call, handle func(context.Context, auth.
 		Method: c.method, Path: c.path, OperationID: c.id, Summary: c.summary, Tags: []string{c.tag}, DefaultStatus: c.status,
 		Security: c.access.security(), Description: c.access.description(),
 		MaxBodyBytes: maxBody + 1, BodyReadTimeout: -1, // strict has read and bounded the body already
-		Middlewares: huma.Middlewares{s.authenticate(c.access), s.strict},
+		Middlewares: huma.Middlewares{s.authenticate(c.access), s.strict(c.foreign)},
 	}
 	huma.Register(s.api, op, func(ctx context.Context, in *In) (*Out, error) {
 		out, err := handle(ctx, callerFrom(ctx), in)

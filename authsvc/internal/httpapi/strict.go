@@ -22,22 +22,28 @@ import (
 const maxBody = 64 << 10
 
 // strict is huma middleware that refuses what the schema's validation doesn't see: unknown and repeated query
-// parameters, bodies of another type, too large, with names twice or with trailing data, and bodies where none is
-// wanted. It reads the whole body, so that the handler runs without a read deadline, and it drops Accept: there is one
-// form of answers to choose from.
-func (s *Server) strict(hc huma.Context, next func(huma.Context)) {
-	r, w := humachi.Unwrap(hc)
-	op := hc.Operation()
-	problem := checkQuery(r.URL.RawQuery, op.Parameters)
-	if problem == nil {
-		problem = takeBody(w, r, op.RequestBody != nil)
+// parameters, bodies of another type, too large, with names twice, with null (unless the body's form is foreign) or with
+// trailing data, and bodies where none is wanted. It reads the whole body, so that the handler runs without a read deadline,
+// and it drops Accept: there is one form of answers to choose from.
+func (s *Server) strict(foreign bool) func(huma.Context, func(huma.Context)) {
+	check := strictjson.Check
+	if foreign {
+		check = strictjson.CheckForeign
 	}
-	if problem != nil {
-		problem.write(w)
-		return
+	return func(hc huma.Context, next func(huma.Context)) {
+		r, w := humachi.Unwrap(hc)
+		op := hc.Operation()
+		problem := checkQuery(r.URL.RawQuery, op.Parameters)
+		if problem == nil {
+			problem = takeBody(w, r, op.RequestBody != nil, check)
+		}
+		if problem != nil {
+			problem.write(w)
+			return
+		}
+		r.Header.Del("Accept")
+		next(hc)
 	}
-	r.Header.Del("Accept")
-	next(hc)
 }
 
 func checkQuery(raw string, known []*huma.Param) *Problem {
@@ -68,7 +74,7 @@ func takesQuery(known []*huma.Param, name string) bool {
 }
 
 // takeBody reads and checks the body, and puts what it read in its place.
-func takeBody(w http.ResponseWriter, r *http.Request, wanted bool) *Problem {
+func takeBody(w http.ResponseWriter, r *http.Request, wanted bool, check func([]byte) error) *Problem {
 	body, problem := readBody(w, r)
 	if problem != nil {
 		return problem
@@ -84,7 +90,7 @@ func takeBody(w http.ResponseWriter, r *http.Request, wanted bool) *Problem {
 		return invalidRequest("the call takes no body")
 	}
 	var refusal *strictjson.Error
-	if err := strictjson.Check(body); errors.As(err, &refusal) {
+	if err := check(body); errors.As(err, &refusal) {
 		return invalidRequest("the body is not the JSON that the call wants", FieldError{Field: refusal.Field, Message: refusal.Rule})
 	}
 	return nil

@@ -33,8 +33,15 @@ func (e *Error) Error() string {
 	return e.Field + ": " + e.Rule
 }
 
-// Check returns nil if data is exactly one JSON value that every reader understands alike. Every error is an [*Error].
-func Check(data []byte) error {
+// Check returns nil if data is exactly one JSON value that every reader understands alike, and holds no null, which encoding/json
+// takes for a member that isn't there: who sends it has forgotten a value, and didn't mean the default. Every error is an
+// [*Error].
+func Check(data []byte) error { return check(data, false) }
+
+// CheckForeign is [Check] for a form that isn't ours to define, in which null may stand.
+func CheckForeign(data []byte) error { return check(data, true) }
+
+func check(data []byte, null bool) error {
 	if !utf8.Valid(data) {
 		return &Error{Rule: "is not valid UTF-8"}
 	}
@@ -46,7 +53,7 @@ func Check(data []byte) error {
 	}
 	decoder := json.NewDecoder(bytes.NewReader(data))
 	decoder.UseNumber()
-	w := walker{decoder: decoder}
+	w := walker{decoder: decoder, null: null}
 	if err := w.value(nil); err != nil {
 		return err
 	}
@@ -58,6 +65,7 @@ func Check(data []byte) error {
 
 type walker struct {
 	decoder *json.Decoder
+	null    bool // is allowed
 }
 
 // value reads one value whose path is given; the depth is the path's length.
@@ -82,6 +90,10 @@ func (w walker) value(path []string) error {
 	case string:
 		if strings.IndexByte(t, 0) >= 0 {
 			return &Error{Field: join(path), Rule: "must not hold NUL"}
+		}
+	case nil:
+		if !w.null {
+			return &Error{Field: join(path), Rule: "must not be null"}
 		}
 	}
 	return nil

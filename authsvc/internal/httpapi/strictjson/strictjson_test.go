@@ -9,7 +9,7 @@ import (
 )
 
 func TestAcceptsOrdinaryRequests(t *testing.T) {
-	for _, text := range []string{`{}`, `[]`, `"x"`, `null`, ` {"a":{"b":[1,2,{"c":null}]},"A":1} `, `{"a":"\ud83d\ude00 \\u"}`, `{"é":"\u00e9"}`} {
+	for _, text := range []string{`{}`, `[]`, `"x"`, ` {"a":{"b":[1,2,{"c":false}]},"A":1} `, `{"a":"\ud83d\ude00 \\u"}`, `{"é":"\u00e9"}`} {
 		if err := Check([]byte(text)); err != nil {
 			t.Errorf("%s: %v", text, err)
 		}
@@ -34,6 +34,9 @@ func TestRefusesWhatReadersUnderstandDifferently(t *testing.T) {
 		{`{'a':1}`, ""},
 		{`{"a":NaN}`, ""},
 		{`{"a":01}`, ""},
+		{`null`, ""},
+		{`{"a":{"b":null}}`, "a.b"},
+		{`{"a":["x",null]}`, "a[1]"},
 		{"{\"a\":\"\xff\"}", ""},
 		{"\xef\xbb\xbf{}", ""},
 		{``, ""},
