@@ -51,7 +51,9 @@ const (
 	ReasonInvalidToken Reason = "invalid_token"
 )
 
-// CheckAnswer is the signed decision. When Active, User is the subject's authorization now, and Key is there for keys.
+// CheckAnswer is the signed decision. When Active, User is the subject's authorization now, Key is there for keys and for tokens
+// with a key_id, and NotAfter is when the first of the keys ends on which a token rests, if any does. A release of before tells
+// no NotAfter.
 type CheckAnswer struct {
 	Nonce   string    `json:"nonce"`
 	Request Hash      `json:"request"`
@@ -60,6 +62,8 @@ type CheckAnswer struct {
 	User    *UserInfo `json:"user,omitempty"`
 	Key     *KeyInfo  `json:"key,omitempty"`
 	Now     int64     `json:"now"`
+
+	NotAfter *int64 `json:"not_after,omitempty"`
 }
 
 // UserInfo is a user's authorization state at version RV.

@@ -137,6 +137,7 @@ func TestEveryMessageKeepsItsBytes(t *testing.T) {
 	golden(t, "check_request", "", check)
 	golden(t, "check_request_key", "", mustJSON(t, CheckRequest{Nonce: nonce, KeyHash: ptr(HashOf([]byte("key")))}))
 	golden(t, "check_answer", KindCheck, mustJSON(t, CheckAnswer{Nonce: nonce, Request: HashOf(check), Active: true, User: user, Now: at}))
+	golden(t, "check_answer_not_after", KindCheck, mustJSON(t, CheckAnswer{Nonce: nonce, Request: HashOf(check), Active: true, User: user, Key: key, Now: at, NotAfter: ptr(until)}))
 	golden(t, "check_answer_refused", KindCheck, mustJSON(t, CheckAnswer{Nonce: nonce, Request: HashOf(check), Reason: ReasonRevoked, Now: at}))
 
 	resolve := mustJSON(t, ResolveRequest{Nonce: nonce, KeyHash: HashOf([]byte("key"))})

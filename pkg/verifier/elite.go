@@ -47,7 +47,7 @@ func (v *Verifier) askAboutToken(ctx context.Context, h *holding, route *Route) 
 	if err := v.admit(p, route); err != nil {
 		return nil, answer, err
 	}
-	return p, answer, inTime(v.timeOf(answer), h.notBefore, h.expires)
+	return p, answer, inTime(v.timeOf(answer), h.notBefore, min(h.expires, endOf(answer)))
 }
 
 // deadForGood reports whether the set knows a revocation that nothing can undo, so that authsvc needn't be asked.

@@ -11,9 +11,19 @@ import (
 func (l *live) resolve(ctx context.Context) error {
 	h, err := l.v.resolve(ctx, l.key)
 	if err == nil {
-		l.hold.Store(h)
+		l.take(h)
 	}
 	return err
+}
+
+// take puts a holding in the place of one that isn't newer. Of two resolutions at once the later question knows more.
+func (l *live) take(h *holding) {
+	for {
+		old := l.hold.Load()
+		if old.asked.Boot > h.asked.Boot || l.hold.CompareAndSwap(old, h) {
+			return
+		}
+	}
 }
 
 // askBounded is ask for a request that waits; how many elite calls do is authsvc's to bound.
@@ -32,7 +42,7 @@ func (l *live) ask(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	l.hold.Store(h) // first: the vouch is for it
+	l.take(h) // first: the vouch is for it
 	l.vouch.Store(&follower.Freshness{Since: asked, Now: answer.Now})
 	return nil
 }
@@ -46,14 +56,27 @@ func (l *live) askNow(ctx context.Context) (*holding, events.CheckAnswer, error)
 	if err != nil {
 		return nil, answer, err
 	}
-	return h.told(answer.User), answer, nil
+	return h.told(answer), answer, nil
 }
 
-// told returns the same token with the authorization state that authsvc told.
-func (h *holding) told(user *events.UserInfo) *holding {
+// told returns the same token with what authsvc told: the user's authorization, and the end of what the token rests on, of which
+// a feed that isn't fresh may know nothing.
+func (h *holding) told(answer events.CheckAnswer) *holding {
 	f := h.facts
-	f.principal, f.rv = *h.as(user.Roles, user.Plan), user.RV
-	return &holding{facts: f, notBefore: h.notBefore, expires: h.expires, stripe: h.stripe}
+	f.principal, f.rv = *h.as(answer.User.Roles, answer.User.Plan), answer.User.RV
+	return &holding{facts: f, notBefore: h.notBefore, expires: min(h.expires, endOf(answer)), stripe: h.stripe}
+}
+
+// endOf is when the first of the keys ends on which a token rests. An authsvc of before tells it of the token's own key only.
+func endOf(answer events.CheckAnswer) int64 {
+	ends := int64(never)
+	if answer.NotAfter != nil {
+		ends = *answer.NotAfter
+	}
+	if answer.Key != nil && answer.Key.NotAfter != nil {
+		ends = min(ends, *answer.Key.NotAfter)
+	}
+	return ends
 }
 
 // final reports whether an error of a question about a credential is the last word on it, rather than no answer.

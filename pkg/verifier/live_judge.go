@@ -58,8 +58,8 @@ func (l *live) newest() *holding {
 		return h
 	}
 	if cached := l.v.keys.Get(l.key); cached != nil && cached.asked.Boot > h.asked.Boot {
-		l.hold.Store(cached) // of two at once either will do: what it says is checked with the set
-		h = cached
+		l.take(cached)
+		h = l.hold.Load()
 	}
 	return h
 }

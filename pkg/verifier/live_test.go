@@ -437,6 +437,31 @@ func (r *rig) errandsDone() {
 	}
 }
 
+// The feed isn't fresh, so it may never tell of the rotation.
+func TestAuthsVouchEndsWithTheKeyThatATokenRestsOn(t *testing.T) {
+	withoutEnd := func(a *auth) { a.ends = nil } // as authsvc was before it told the end of every key
+	withoutKey := func(a *auth) { a.tokenKey = false }
+	for name, opt := range map[string]RouteOption{"ask": OnStale(Ask), "elite": Elite()} {
+		for of, change := range map[string]func(*auth){"the end": withoutKey, "its own key": withoutEnd} {
+			t.Run(name+", told by "+of, func(t *testing.T) {
+				r, a := newUnwatchedRig(t), newAuth()
+				r.serve(a)
+				r.clock.Advance(DefaultMaxStaleness + 1)
+				ends := r.clock.Now().Micros() + (10 * time.Second).Microseconds()
+				a.key.NotAfter, a.ends, a.tokenKey = &ends, &ends, true
+				change(a)
+				ctx := r.lasting(Bearer(mint(claims{"sid": nil, "key_id": aliceKey, "client_id": aliceKey})), opt)
+				r.clock.Advance(10*time.Second - time.Microsecond)
+				if err := Alive(ctx); err != nil {
+					t.Fatal("before the end: ", err)
+				}
+				r.clock.Advance(time.Microsecond)
+				r.ends(ctx, ErrExpired)
+			})
+		}
+	}
+}
+
 func TestAuthsVouchEndsWithTheBound(t *testing.T) {
 	r := newRig(t)
 	r.serve(newAuth())

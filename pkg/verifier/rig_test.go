@@ -232,6 +232,9 @@ type auth struct {
 	active bool
 	reason events.Reason
 	found  bool
+	// ends is the end of what a token rests on; tokenKey has its key described, as a key's is.
+	ends     *int64
+	tokenKey bool
 	// last is the last elite question; mu guards it where questions are asked at once.
 	mu   sync.Mutex
 	last events.CheckRequest
@@ -287,8 +290,11 @@ func (a *auth) check(r *rig, body []byte) ([]byte, error) {
 	}
 	if a.active {
 		answer.User = &a.user
-		if q.KeyHash != nil {
+		if q.KeyHash != nil || a.tokenKey {
 			answer.Key = &a.key
+		}
+		if q.KeyHash == nil {
+			answer.NotAfter = a.ends
 		}
 	}
 	return json.Marshal(answer)

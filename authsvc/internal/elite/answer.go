@@ -83,7 +83,7 @@ func (r responder) check(body []byte) (inquiry, error) {
 		answer.Now, answer.Reason = state.Now, liveness.Token(state)
 		if found := state.Credentials[0]; answer.Reason == liveness.Alive {
 			answer.Active, answer.User = true, userInfo(found.User)
-			answer.User.Roles = liveness.Roles(state)
+			answer.User.Roles, answer.NotAfter = liveness.Roles(state), liveness.NotAfter(state)
 			if request.KeyID != "" {
 				answer.Key = keyInfo(found.Key)
 			}

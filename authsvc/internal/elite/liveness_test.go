@@ -326,6 +326,23 @@ func TestCheckOfAnActorsTokenTellsTheRolesOfBoth(t *testing.T) {
 	})
 }
 
+func TestCheckTellsWhenTheFirstKeyEndsOnWhichATokenRests(t *testing.T) {
+	eachEngine(t, func(t *testing.T, w *world) {
+		for name, r := range map[string]events.CheckRequest{"the key of a parent": w.derived(t, w.parent(), w.keyParent()), "its own key": w.keyToken()} {
+			if a := w.check(t, r); !a.Active || a.NotAfter != nil {
+				t.Errorf("%s has no end: %+v", name, a)
+			}
+		}
+		w.endKey(t, time.Hour, "")
+		ends := w.check(t, w.keyQuestion()).Key.NotAfter
+		for name, r := range map[string]events.CheckRequest{"the key of a parent": w.derived(t, w.parent(), w.keyParent()), "its own key": w.keyToken()} {
+			if a := w.check(t, r); !a.Active || a.NotAfter == nil || *a.NotAfter != *ends {
+				t.Errorf("%s ends at %d: %+v", name, *ends, a)
+			}
+		}
+	})
+}
+
 func TestCheckTellsTheAuthorizationOfThisMoment(t *testing.T) {
 	eachEngine(t, func(t *testing.T, w *world) {
 		rv := w.check(t, w.token()).User.RV

@@ -43,6 +43,16 @@ func Token(s store.State) events.Reason {
 	return reason
 }
 
+// NotAfter returns when the first of the keys ends on which a living token rests, or nil if none does.
+func NotAfter(s store.State) (ends *int64) {
+	for _, c := range s.Credentials {
+		if end := c.Key.NotAfter; c.KeyID != "" && end != nil && (ends == nil || *end < *ends) {
+			ends = end
+		}
+	}
+	return ends
+}
+
 // judgeCredential judges the token itself, the first, or one parent. Each is of a user, dies with every bump of that user's
 // tokens, and names at least one thing besides that could be alive; a session or key that it names is that user's.
 func judgeCredential(s store.State, i int) events.Reason {

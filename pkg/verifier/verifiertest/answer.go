@@ -85,6 +85,9 @@ func (i *Issuer) checkToken(q events.CheckRequest, a *events.CheckAnswer) {
 		if a.Reason = i.judge(c, a.Now); a.Reason != "" {
 			return
 		}
+		if k := i.keyByID(c.KeyID); k != nil && k.NotAfter != nil && (a.NotAfter == nil || *k.NotAfter < *a.NotAfter) {
+			a.NotAfter = k.NotAfter
+		}
 	}
 	subject, _ := events.ParseID(q.Subject)
 	user := i.users[subject].UserInfo
