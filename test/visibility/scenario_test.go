@@ -220,6 +220,10 @@ var scenarios = map[string]scenario{
 			"7m":    {"TocsinStreamRepaired": 1},
 		},
 	},
+	"somebody guesses passwords": {
+		series{name("tocsin_throttled_total", auth2, `limit="account"`): "0x60 30+30x59"},
+		map[string]map[string]int{"5m": quiet, "7m": {"TocsinGuessing": 1}},
+	},
 	"a key was found in public and reported": {
 		series{name("tocsin_reported_keys_total", auth2, `outcome="revoked"`): "0x60 1x59"},
 		map[string]map[string]int{"5m": quiet, "5m10s": {"TocsinKeysLeaked": 1}},

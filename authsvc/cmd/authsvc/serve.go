@@ -233,6 +233,9 @@ func (p *program) startHTTP(context.Context) error {
 	api, err := httpapi.New(httpapi.Config{
 		Auth: p.domain, Receipts: receipts{p.feed.Receipts}, Fleets: fleets{p.feed.Fleet}, Keys: p.ring, Ready: p.checks(),
 		Issuer: p.issuer, SigningAlg: p.cfg.SigningAlg, Version: buildVersion(), Metrics: p.metrics, Log: p.log,
+		Limits: httpapi.Limits{Logins: httpapi.Limit(p.cfg.LimitLogins), Registrations: httpapi.Limit(p.cfg.LimitRegistrations),
+			Credentials: httpapi.Limit(p.cfg.LimitCredentials), AccountTries: p.cfg.LimitAccountTries},
+		TrustedProxies: p.cfg.Proxies,
 	})
 	if err != nil {
 		return err

@@ -3,6 +3,7 @@ package auth
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/tocsin-auth/tocsin/authsvc/internal/store"
 	"github.com/tocsin-auth/tocsin/pkg/events"
@@ -54,6 +55,21 @@ func (s *Service) Login(ctx context.Context, l Login, from Client) (Tokens, erro
 		}
 	}
 	return Tokens{}, ErrInvalidCredentials
+}
+
+// SignedInFrom reports whether the owner of a username had a session in the last days whose address is one of those that are
+// meant. It is false for a name that nobody has.
+func (s *Service) SignedInFrom(ctx context.Context, name string, meant func(ip string) bool) (bool, error) {
+	username, err := canonicalUsername(name)
+	if err != nil {
+		return false, nil
+	}
+	var addresses []string
+	err = s.view(ctx, func(tx *store.Tx) (err error) {
+		addresses, err = tx.AddressesOf(ctx, username)
+		return err
+	})
+	return slices.ContainsFunc(addresses, meant), err
 }
 
 // verifyLogin returns the user that a password is right for and, when the stored hash has outdated costs, a fresh one.

@@ -78,7 +78,7 @@ func (s *Serve) complete(getenv func(string) string) error {
 	if s.SecretsKey, err = secret(getenv, "TOCSIN_SECRETS_KEY"); err != nil {
 		return err
 	}
-	return first(s.checkAddresses(), s.checkNATS(), s.checkIssuer(), s.checkLives(), s.checkAccounts())
+	return first(s.checkAddresses(), s.checkNATS(), s.checkIssuer(), s.checkLives(), s.checkAccounts(), s.checkLimits())
 }
 
 func first(errs ...error) error {

@@ -3,6 +3,7 @@ package config
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -88,6 +89,15 @@ func TestBadValueNamesItselfInOneLine(t *testing.T) {
 		{[]string{"serve", "--database-url=postgres://x?password=secret"}, nil, "--database-url"},
 		{[]string{"migrate", "--database-url=sqlite:"}, nil, "--database-url"},
 		{[]string{"serve", "--log-level=loud"}, nil, "--log-level"},
+		{[]string{"serve"}, []string{"TOCSIN_LIMIT_LOGINS", "60"}, "--limit-logins (TOCSIN_LIMIT_LOGINS)"},
+		{[]string{"serve", "--limit-logins=0/1m"}, nil, "--limit-logins"},
+		{[]string{"serve", "--limit-registrations=5/1ms"}, nil, "--limit-registrations"},
+		{[]string{"serve", "--limit-credentials=9999999/1m"}, nil, "--limit-credentials"},
+		{[]string{"serve", "--limit-credentials=never"}, nil, "--limit-credentials"},
+		{[]string{"serve", "--limit-account-tries=101"}, nil, "--limit-account-tries"},
+		{[]string{"serve", "--limit-account-tries=-1"}, nil, "--limit-account-tries"},
+		{[]string{"serve"}, []string{"TOCSIN_TRUSTED_PROXIES", "10.0.0.0/8,proxy"}, "--trusted-proxies (TOCSIN_TRUSTED_PROXIES)"},
+		{[]string{"serve", "--trusted-proxies=10.0.0.1/8"}, nil, "--trusted-proxies"},
 		{[]string{"serve", "--bootstrap-admin-password=x"}, nil, "--bootstrap-admin-password"},
 		{[]string{"swerve"}, nil, "swerve"},
 		{nil, nil, "serve"},
@@ -101,6 +111,28 @@ func TestBadValueNamesItselfInOneLine(t *testing.T) {
 		if text := err.Error(); !strings.Contains(text, test.names) || strings.ContainsAny(text, "\r\n") || strings.Contains(text, "secret@") {
 			t.Errorf("%q %q: %q", test.args, test.env, text)
 		}
+	}
+}
+
+func TestLimitsAreReadAsWritten(t *testing.T) {
+	cfg, err := Parse([]string{"serve"}, env(), &bytes.Buffer{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := cfg.Serve
+	if s.LimitLogins != (Limit{60, 10 * time.Minute}) || s.LimitRegistrations != (Limit{100, time.Hour}) || s.LimitCredentials != (Limit{300, time.Minute}) ||
+		s.LimitAccountTries != 10 || s.Proxies != nil {
+		t.Errorf("defaults: %+v", s)
+	}
+	cfg, err = Parse([]string{"serve", "--limit-logins=off", "--limit-account-tries=0"},
+		env("TOCSIN_LIMIT_REGISTRATIONS", "5/30s", "TOCSIN_TRUSTED_PROXIES", "10.0.0.0/8,192.0.2.1,2001:db8::/32,::ffff:192.0.2.2"), &bytes.Buffer{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s = cfg.Serve
+	if s.LimitLogins != (Limit{}) || s.LimitRegistrations != (Limit{5, 30 * time.Second}) || s.LimitAccountTries != 0 ||
+		fmt.Sprint(s.Proxies) != "[10.0.0.0/8 192.0.2.1/32 2001:db8::/32 192.0.2.2/32]" {
+		t.Errorf("%+v", s)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -52,6 +53,15 @@ type Serve struct {
 	RefreshIdle    time.Duration `name:"refresh-idle" default:"168h" help:"How long a session lives without a refresh."`
 	PasswordMin    int           `name:"password-min" default:"12" help:"Shortest password accepted, in code points; at least 8."`
 	BootstrapAdmin string        `name:"bootstrap-admin" default:"admin" help:"Administrator made when the database has no user."`
+
+	LimitLogins        Limit    `name:"limit-logins" default:"60/10m" help:"Failed logins of one network address (IPv6: one /64): so many at once, and again in each duration; off: no limit."`
+	LimitAccountTries  int      `name:"limit-account-tries" default:"10" help:"Failed logins of one account in a row until each further one has to wait, twice as long each time, up to 1h; 0: no limit."`
+	LimitRegistrations Limit    `name:"limit-registrations" default:"100/1h" help:"Registrations of one network address; off: no limit."`
+	LimitCredentials   Limit    `name:"limit-credentials" default:"300/1m" help:"Refresh tokens and client credentials that aren't good, of one network address, until they are answered with 429; off: never."`
+	TrustedProxies     []string `name:"trusted-proxies" placeholder:"NETWORK" help:"Proxies whose X-Forwarded-For is believed, by address or network; none: nobody's."`
+
+	// Proxies are the networks of TrustedProxies.
+	Proxies []netip.Prefix `kong:"-"`
 
 	// BootstrapAdminPassword is empty when a random one shall be made.
 	BootstrapAdminPassword string `kong:"-"`

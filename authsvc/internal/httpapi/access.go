@@ -127,11 +127,15 @@ func (s *Server) caller(ctx context.Context, r *http.Request, a access) (auth.Ca
 
 const maxUserAgent = 256
 
-// clientOf tells where a request came from. Headers that claim another address are not believed: anyone can send them.
-func clientOf(r *http.Request) auth.Client {
+// clientOf tells where a request came from. Headers that claim another address are believed of trusted proxies alone: anyone can
+// send them.
+func (s *Server) clientOf(r *http.Request) auth.Client {
 	host, _, err := net.SplitHostPort(r.RemoteAddr)
 	if err != nil {
 		host = r.RemoteAddr
+	}
+	if len(s.proxies) > 0 {
+		host = s.proxies.client(host, r.Header.Values("X-Forwarded-For"))
 	}
 	return auth.Client{IP: host, UserAgent: printable(r.UserAgent(), maxUserAgent)}
 }

@@ -58,6 +58,9 @@ func (s *Server) registerAccounts() {
 }
 
 func (s *Server) postRegister(ctx context.Context, in *registerInput) (*answer[registration], error) {
+	if err := s.bound(ctx, s.limits.registrations); err != nil {
+		return nil, err
+	}
 	b := in.Body
 	made, err := s.auth.Register(ctx, auth.Registration{Username: b.Username, Password: b.Password, Email: b.Email}, clientFrom(ctx))
 	if err != nil {
@@ -68,7 +71,11 @@ func (s *Server) postRegister(ctx context.Context, in *registerInput) (*answer[r
 
 func (s *Server) postLogin(ctx context.Context, in *loginInput) (*answer[auth.Tokens], error) {
 	b := in.Body
-	tokens, err := s.auth.Login(ctx, auth.Login{Username: b.Username, Password: b.Password, Mode: events.Mode(b.Mode)}, clientFrom(ctx))
+	var tokens auth.Tokens
+	err := s.guess(ctx, b.Username, func() (err error) {
+		tokens, err = s.auth.Login(ctx, auth.Login{Username: b.Username, Password: b.Password, Mode: events.Mode(b.Mode)}, clientFrom(ctx))
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -78,14 +85,19 @@ func (s *Server) postLogin(ctx context.Context, in *loginInput) (*answer[auth.To
 func (s *Server) postRefresh(ctx context.Context, in *refreshInput) (*answer[auth.Tokens], error) {
 	tokens, err := s.auth.Refresh(ctx, in.Body.RefreshToken, clientFrom(ctx))
 	if err != nil {
-		return nil, err
+		return nil, s.afterFailure(ctx, err)
 	}
 	return &answer[auth.Tokens]{Body: tokens}, nil
 }
 
 func (s *Server) postPassword(ctx context.Context, c auth.Caller, in *passwordInput) (*ReceiptHeader, error) {
-	_, header, err := s.narrow(ctx, in.WaitQuery, func() (auth.Change, error) {
-		return s.auth.ChangePassword(ctx, c, in.Body.Current, in.Body.New)
+	var header ReceiptHeader
+	// Of the session: whoever stole one can't keep the owner, in another, from changing the password.
+	err := s.tryAccount(ctx, c.SessionID, nil, func() (err error) {
+		_, header, err = s.narrow(ctx, in.WaitQuery, func() (auth.Change, error) {
+			return s.auth.ChangePassword(ctx, c, in.Body.Current, in.Body.New)
+		})
+		return err
 	})
 	return &header, err
 }

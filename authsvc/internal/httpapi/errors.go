@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"strconv"
 
 	"github.com/tocsin-auth/tocsin/authsvc/internal/auth"
 	"github.com/tocsin-auth/tocsin/authsvc/internal/store"
@@ -60,7 +61,12 @@ func (s *Server) problemFor(ctx context.Context, err error) *Problem {
 	if refusal.Field != "" {
 		p.Errors = []FieldError{{Field: refusal.Field, Message: refusal.Message}}
 	}
-	return p.withHeaders(ctx, status)
+	p = p.withHeaders(ctx, status)
+	var soon tooSoon
+	if errors.As(err, &soon) {
+		p.header.Set("Retry-After", strconv.FormatInt(soon.seconds(), 10))
+	}
+	return p
 }
 
 // unavailable turns the faults that pass by themselves into the refusal that says so.

@@ -17,6 +17,8 @@ type metrics struct {
 	refusals *prometheus.CounterVec
 	reports  *prometheus.CounterVec
 	callers  *prometheus.CounterVec
+
+	throttled *prometheus.CounterVec
 }
 
 func newMetrics(registry *prometheus.Registry) (*metrics, error) {
@@ -37,9 +39,13 @@ func newMetrics(registry *prometheus.Registry) (*metrics, error) {
 		callers: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "tocsin_http_authenticated_requests_total", Help: "Requests with a good credential, by how it was sent and its mode.",
 		}, []string{"auth", "mode"}),
+		throttled: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "tocsin_throttled_total", Help: "Attempts of strangers that were refused as too many, by the limit.",
+		}, []string{"limit"}),
 	}
 	m.reported(auth.Report{}) // so that the first report is an increase
-	return m, errors.Join(registry.Register(m.requests), registry.Register(m.seconds), registry.Register(m.refusals), registry.Register(m.reports), registry.Register(m.callers))
+	return m, errors.Join(registry.Register(m.requests), registry.Register(m.seconds), registry.Register(m.refusals), registry.Register(m.reports), registry.Register(m.callers),
+		registry.Register(m.throttled))
 }
 
 func (m *metrics) authenticated(c auth.Caller) {

@@ -155,9 +155,15 @@ func parseForm(body string) (form, *oauthError) {
 	return f, nil
 }
 
-// client authenticates the caller of /oauth2 by an API key (RFC 6749, section 2.3.1: both halves of Basic are
-// form-encoded first).
+// client authenticates the caller of /oauth2, and slows down who fails too often.
 func (s *Server) client(ctx context.Context, r *http.Request, f form) (auth.Caller, error) {
+	caller, err := s.authenticateClient(ctx, r, f)
+	return caller, s.afterFailure(ctx, err)
+}
+
+// authenticateClient takes an API key (RFC 6749, section 2.3.1: both halves of Basic are
+// form-encoded first).
+func (s *Server) authenticateClient(ctx context.Context, r *http.Request, f form) (auth.Caller, error) {
 	given, err := parseAuthorization(r.Header.Values("Authorization"))
 	if err != nil {
 		return auth.Caller{}, oauthInvalid(err.Error())

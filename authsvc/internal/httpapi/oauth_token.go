@@ -56,7 +56,8 @@ func (s *Server) refreshGrant(r *http.Request, f form) (any, error) {
 	if f["refresh_token"] == "" {
 		return nil, oauthInvalid("refresh_token is required")
 	}
-	return s.auth.Refresh(r.Context(), f["refresh_token"], clientFrom(r.Context()))
+	tokens, err := s.auth.Refresh(r.Context(), f["refresh_token"], clientFrom(r.Context()))
+	return tokens, s.afterFailure(r.Context(), err)
 }
 
 // Who has a key and no role that says more needs a token every five minutes. Each is a commit, and everybody may register.

@@ -73,7 +73,7 @@ func (s *Server) observe(next http.Handler) http.Handler {
 		id := uuid.NewString()
 		o := &observed{WrapResponseWriter: middleware.NewWrapResponseWriter(w, r.ProtoMajor)}
 		ctx := context.WithValue(r.Context(), keyRequestID, id)
-		ctx = context.WithValue(ctx, keyClient, clientOf(r))
+		ctx = context.WithValue(ctx, keyClient, s.clientOf(r))
 		ctx = context.WithValue(ctx, keyObserved, o)
 		header := o.Header()
 		header.Set("X-Request-Id", id)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -53,6 +54,10 @@ type Config struct {
 	Issuer     string
 	SigningAlg string
 	Version    string
+	// Limits are those of calls by strangers; zero ones allow all.
+	Limits Limits
+	// TrustedProxies are the networks whose X-Forwarded-For is believed; none: nobody's.
+	TrustedProxies []netip.Prefix
 	// Metrics is served at /metrics.
 	Metrics *prometheus.Registry
 	// Now may be nil: time.Now.
@@ -75,6 +80,8 @@ type Server struct {
 	metrics  *metrics
 	reports  *reports
 	issuing  *throttle // of derived tokens, by user
+	limits   limits
+	proxies  proxies
 	api      huma.API
 	router   *chi.Mux
 	// waitParameters are those of [WaitQuery], for calls that huma doesn't read.
@@ -92,9 +99,12 @@ func New(cfg Config) (*Server, error) {
 	}
 	s := &Server{auth: cfg.Auth, receipts: cfg.Receipts, fleets: cfg.Fleets, keys: cfg.Keys, ready: cfg.Ready,
 		issuer: cfg.Issuer, alg: cfg.SigningAlg, now: cfg.Now, log: cfg.Log, metrics: m, reports: newReports(),
-		issuing: newThrottle(issuingInterval, issuingBurst, issuingUsers), router: chi.NewMux()}
+		issuing: newThrottle(issuingInterval, issuingBurst, issuingUsers), limits: newLimits(cfg.Limits), proxies: cfg.TrustedProxies, router: chi.NewMux()}
 	if s.now == nil {
 		s.now = time.Now
+	}
+	for _, name := range s.limits.names() {
+		m.throttled.WithLabelValues(name) // so that the first refusal is an increase
 	}
 	s.waits, s.endWaits = context.WithCancel(context.Background())
 	s.router.Use(s.observe, s.recover, middleware.GetHead, limitTime)

@@ -102,6 +102,16 @@ func (tx *Tx) CountSessionsOf(ctx context.Context, userID string, limit int) (n 
 	return n, err
 }
 
+// AddressesOf reads from where the sessions of a user that aren't pruned yet were used last, at most 1000 addresses.
+func (tx *Tx) AddressesOf(ctx context.Context, username string) ([]string, error) {
+	scan := func(s scanner) (ip string, err error) {
+		err = s.Scan(&ip)
+		return ip, err
+	}
+	return queryAll(ctx, tx, scan, `SELECT DISTINCT sessions.ip FROM sessions JOIN users ON users.id = sessions.user_id
+		WHERE users.username = $1 LIMIT 1000`, username)
+}
+
 // EndSession ends a session and reports whether it hadn't ended before.
 func (tx *Tx) EndSession(ctx context.Context, id string) (bool, error) {
 	n, err := tx.exec(ctx, `UPDATE sessions SET ended_at = $2 WHERE id = $1 AND ended_at IS NULL`, id, tx.Now())
