@@ -46,16 +46,14 @@ func hasQueryToken(u *url.URL) bool {
 	return u != nil && strings.Contains(u.RawQuery, "access_token") && u.Query().Has("access_token")
 }
 
-// parseAuthorization reads one header value: a scheme in any case, blanks, and one credential.
+// parseAuthorization reads one header value: a scheme in any case, spaces, and one credential (RFC 9110, section 11.4).
 func parseAuthorization(value string) (Credential, error) {
 	value = strings.Trim(value, " \t")
 	if value == "" {
 		return Credential{}, ErrInvalidRequest
 	}
-	scheme, rest := value, ""
-	if i := strings.IndexAny(value, " \t"); i >= 0 {
-		scheme, rest = value[:i], strings.TrimLeft(value[i:], " \t")
-	}
+	scheme, rest, _ := strings.Cut(value, " ")
+	rest = strings.TrimLeft(rest, " ")
 	var c Credential
 	switch {
 	case strings.EqualFold(scheme, "Bearer"):

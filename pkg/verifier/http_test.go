@@ -50,7 +50,9 @@ func TestHTTPRefusals(t *testing.T) {
 	}{
 		"good":                          {headers: []string{"Bearer " + good}, status: 200},
 		"scheme in capitals":            {headers: []string{"BEARER " + good}, status: 200},
-		"several blanks":                {headers: []string{" bearer \t " + good + " "}, status: 200},
+		"several blanks":                {headers: []string{" bearer   " + good + " "}, status: 200},
+		"a tab after the scheme":        {headers: []string{"Bearer\t" + good}, status: 401, code: CodeMissingCredential},
+		"a tab before the token":        {headers: []string{"Bearer \t" + good}, status: 400, code: CodeInvalidRequest, bearer: invalidRequest},
 		"no header":                     {status: 401, code: CodeMissingCredential},
 		"unknown scheme":                {headers: []string{"Basic dTpw"}, status: 401, code: CodeMissingCredential},
 		"a token without scheme":        {headers: []string{good}, status: 401, code: CodeMissingCredential},
