@@ -305,6 +305,39 @@ func testRestore(t *testing.T, a *system.Auth, b backups) {
 	})
 }
 
+// What a feed key has signed that is younger than the backup can't be verified. That something is missing must be seen all the same.
+func TestNothingLostSilentlyWhenTheBackupIsOlderThanTheFeedKey(t *testing.T) {
+	for name, emergency := range map[string]bool{"rotated in an emergency": true, "rotated": false} {
+		t.Run(name, func(t *testing.T) {
+			a := system.StartAuth(t, nil)
+			running := system.StartResource(t, a, nil)
+			b := sqliteBackup(t, a)
+			u, v := a.Register(t, "lost"), a.Register(t, "kept")
+			b.take(t)
+			admin := a.Admin(t)
+			rotateFeedKey(t, a, admin.Auth(), map[string]any{"emergency": emergency, "ahead": "0s"})
+			machine.Await(t, "that the new key signs", func() bool { return strings.Contains(a.Output(), "can be read with the new feed key alone") })
+			a.Must(t, 200, "POST", "/v1/admin/revocations?wait=fleet&timeout=30s", admin.Auth(), map[string]any{"user_id": u.ID})
+			a.Kill()
+			b.restore(t)
+			a.Restart(t)
+			machine.Await(t, "word that something is missing", func() bool {
+				return strings.Contains(a.Output(), "the stream doesn't hold everything since the backup")
+			})
+			again(t, running, a.Admin(t))
+			// A verifier that heard of it keeps it, and takes part in the new epoch.
+			running.Eventually(t, "GET", "/v1/whoami", system.Key(u.LiveKey), system.Status(401, ""))
+			running.Eventually(t, "GET", "/v1/whoami", system.Key(v.LiveKey), system.Status(200, ""))
+			// What the runbook says.
+			a.Must(t, 200, "POST", "/v1/admin/revocations?wait=published&timeout=30s", a.Admin(t).Auth(), map[string]any{"all": true, "keys": true})
+			for _, route := range []string{"/v1/whoami", "/v1/whoami/elite"} {
+				running.Eventually(t, "GET", route, system.Key(u.LiveKey), system.Status(401, ""))
+				running.Eventually(t, "GET", route, system.Key(v.LiveKey), system.Status(401, ""))
+			}
+		})
+	}
+}
+
 // again waits until a service asks authsvc again: its connection to the bus has to come back.
 func again(t *testing.T, r *system.Resource, u system.User) {
 	t.Helper()

@@ -232,6 +232,10 @@ var scenarios = map[string]scenario{
 		both("tocsin_feed_epoch_timestamp_seconds", "1700000000.123x60 1700005000.5x59"),
 		map[string]map[string]int{"5m": quiet, "5m10s": {"TocsinEpochOpened": 1}},
 	},
+	"a restored database can't get everything back": {
+		series{name("tocsin_feed_import_incomplete", auth1): "0x60 1x59"},
+		map[string]map[string]int{"5m": quiet, "5m10s": {"TocsinImportIncomplete": 1}},
+	},
 	"the dispatcher and the elite responders are too slow": {
 		series{
 			name("tocsin_feed_late_requests_total", auth1):                         "0x60 2+2x58",

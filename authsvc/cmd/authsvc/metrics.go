@@ -89,6 +89,7 @@ var feedMetrics = []feedMetric{
 	feedValue(prometheus.CounterValue, "stream_failures_total", "Messages that the stream didn't take at once.", func(s feed.Stats) float64 { return float64(s.StreamFailures) }),
 	feedValue(prometheus.CounterValue, "repairs_total", "Republications of everything that still matters.", func(s feed.Stats) float64 { return float64(s.Repairs) }),
 	feedValue(prometheus.GaugeValue, "import_pending", "1 while the database has lost commits and the stream is yet to be read for them.", func(s feed.Stats) float64 { return flag(s.Importing) }),
+	feedValue(prometheus.GaugeValue, "import_incomplete", "1 if this process has imported a stream that doesn't hold, or can't prove, everything since the backup.", func(s feed.Stats) float64 { return flag(s.Incomplete) }),
 	feedValue(prometheus.CounterValue, "imported_events_total", "Events that a restored database had lost and got back from the stream.", func(s feed.Stats) float64 { return float64(s.Imported) }),
 	feedValue(prometheus.CounterValue, "step_errors_total", "Rounds of the dispatcher that failed.", func(s feed.Stats) float64 { return float64(s.StepErrors) }),
 }

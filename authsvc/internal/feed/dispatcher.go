@@ -91,7 +91,11 @@ type Dispatcher struct {
 	cfg DispatcherConfig
 	// known is the last position that this process has seen committed, or has evidence of.
 	known store.FeedPosition
-	term  *term // nil: not the holder
+	// tailKey is the kid of the stream's last message, which this process couldn't verify; askTailKey says that no term has begun
+	// since it was seen.
+	tailKey    string
+	askTailKey bool
+	term       *term // nil: not the holder
 	// flushed is when the bus last took all that it was given; zero after it failed. It must have done so lately before
 	// anything is numbered, so that a dispatcher which can't publish doesn't renew its lease.
 	flushed  time.Time
@@ -172,9 +176,11 @@ func largestBound(requests []Request) int64 {
 func (d *Dispatcher) acquire(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	lease, err := d.cfg.Journal.AcquireFeed(ctx, store.LeaseRequest{
-		Holder: d.cfg.Instance, Issuer: d.cfg.Issuer, Life: d.life(), Alone: d.cfg.Alone, Known: d.known,
-	})
+	request := store.LeaseRequest{Holder: d.cfg.Instance, Issuer: d.cfg.Issuer, Life: d.life(), Alone: d.cfg.Alone, Known: d.known}
+	if d.askTailKey {
+		request.TailKey = d.tailKey
+	}
+	lease, err := d.cfg.Journal.AcquireFeed(ctx, request)
 	if errors.Is(err, store.ErrLeaseHeld) {
 		d.watch(lease)
 		return err
@@ -210,7 +216,10 @@ func (d *Dispatcher) watch(l store.Lease) {
 }
 
 func (d *Dispatcher) begin(l store.Lease) {
-	d.known = l.FeedPosition
+	if d.askTailKey && !l.Opened {
+		d.cfg.Log.Warn("the stream's last message is damaged, or was signed by a key that was dropped: what is missing there is sent again")
+	}
+	d.known, d.askTailKey = l.FeedPosition, false
 	d.term = &term{number: l.Term, at: l.FeedPosition, floor: l.Floor, live: l.Unpublished,
 		marked: l.Unpublished - 1, published: l.Unpublished - 1, carryOver: true, importFrom: l.ImportFrom}
 	d.term.recordedKey = l.StreamKey

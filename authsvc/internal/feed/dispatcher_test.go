@@ -634,3 +634,44 @@ func TestTheBoundIsRecordedBeforeTheAnswer(t *testing.T) {
 		}
 	}
 }
+
+// A key of which the database knows nothing has signed the stream's end, so commits are lost. One term asks about it and no further
+// one does, since the message stays where it is until others follow.
+func TestAnUnknownKeyAtTheStreamsEndOpensOneEpoch(t *testing.T) {
+	w := newWorld(t)
+	w.journal.Imports = true
+	c := w.candidate()
+	w.commit("r")
+	first := w.mustStep(c).Epoch
+	c.Observe(feed.StreamState{TailKey: "lost"})
+	if c.Stats().Holding {
+		t.Fatal("the term goes on")
+	}
+	if err := w.step(c); err != nil {
+		t.Fatal(err)
+	}
+	second := c.Stats().Epoch
+	if task, due := c.ImportDue(); !due || second <= first {
+		t.Fatalf("epoch %s after %s, import due: %v", second, first, due)
+	} else if err := c.Imported(t.Context(), task.Term); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		c.Observe(feed.StreamState{TailKey: "lost"})
+		if got := w.mustStep(c).Epoch; got != second {
+			t.Fatalf("another epoch, %s after %s", got, second)
+		}
+	}
+}
+
+func TestAKeyAtTheStreamsEndThatOnlyTheDatabaseKnowsIsNoLoss(t *testing.T) {
+	w := newWorld(t)
+	w.journal.FeedKeys = []string{"dropped"}
+	c := w.candidate()
+	w.commit("r")
+	first := w.mustStep(c).Epoch
+	c.Observe(feed.StreamState{TailKey: "dropped"})
+	if got := w.mustStep(c).Epoch; got != first {
+		t.Errorf("epoch %s after %s", got, first)
+	}
+}

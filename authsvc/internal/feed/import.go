@@ -143,6 +143,7 @@ func (l *loop) takeImported(ctx context.Context, o imported) {
 	l.cfg.Log.Warn("imported from the stream what the database had lost", "messages", o.messages, "events", o.Events,
 		"forgotten_by_the_tables", o.Effects, "unverifiable", o.foreign, "complete", o.whole)
 	if !o.whole {
+		l.dispatcher.stats.incomplete()
 		l.cfg.Log.Error("the stream doesn't hold everything since the backup: what is missing is unknown; revoke everything to be sure")
 	}
 	signal(l.wake)

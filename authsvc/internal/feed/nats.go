@@ -2,6 +2,8 @@ package feed
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -140,9 +142,19 @@ func (b *natsBus) inspect(ctx context.Context, tail bool) (StreamState, error) {
 	if err != nil {
 		return StreamState{}, fmt.Errorf("stream %s: last message: %w", events.StreamName, err)
 	}
-	state.Tail = b.authenticBatch(last.Header.Get(events.HeaderKey), last.Header.Get(events.HeaderSignature), last.Data)
-	state.Foreign = state.Tail == nil
+	kid := last.Header.Get(events.HeaderKey)
+	if state.Tail = b.authenticBatch(kid, last.Header.Get(events.HeaderSignature), last.Data); state.Tail == nil {
+		state.TailKey = askable(kid)
+	}
 	return state, nil
+}
+
+// askable returns a kid that a database can be asked about, whoever wrote it. A kid is a thumbprint in base64url.
+func askable(kid string) string {
+	if raw, err := base64.RawURLEncoding.DecodeString(kid); err != nil || len(raw) != sha256.Size {
+		return "none"
+	}
+	return kid
 }
 
 // authenticBatch decodes a feed message that one of our feed keys signed, or returns nil.

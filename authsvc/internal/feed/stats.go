@@ -35,6 +35,8 @@ type Stats struct {
 	Waiting int
 	// Importing says that commits were lost and the stream is yet to be read for them; Withheld, that proofs wait for that.
 	Importing, Withheld bool
+	// Incomplete says that an import of this process couldn't read or verify all that the stream may have held since the backup.
+	Incomplete bool
 	// Imported are the events that were announced again, Redone those whose effect the tables had forgotten.
 	Imported, Redone uint64
 	// Verifiers are the instances that were heard of lately, by service and state.
@@ -98,6 +100,7 @@ func (c *counters) imported(i store.Imported) {
 	})
 }
 
+func (c *counters) incomplete() { c.change(func(s *Stats) { s.Incomplete = true }) }
 func (c *counters) stepFailed() { c.change(func(s *Stats) { s.StepErrors++ }) }
 
 func (c *counters) answered(err error) {

@@ -208,8 +208,8 @@ type StreamState struct {
 	Empty, Changed bool
 	// Tail is the stream's last message, nil when there is none or its signature is not by a feed key.
 	Tail *events.Batch
-	// Foreign says that there is a last message whose signature is not by a feed key.
-	Foreign bool
+	// TailKey is the kid of a last message that is no tail.
+	TailKey string
 	// Since is what [Dispatcher.StreamSeq] returned before the bus was asked.
 	Since uint64
 }
@@ -222,14 +222,18 @@ func (d *Dispatcher) NeedsTail() bool { return d.blind || !d.stream.examined }
 
 // Observe compares the stream with what was stored in it. A stream that was recreated or has gone back is filled again.
 // A tail that goes beyond the feed is evidence that the database has lost commits: the next term compares the two, and
-// opens a greater epoch if so, in which the stream is imported ([Dispatcher.ImportDue]). Called before the first Step, it
-// gives a process without memory something to compare with.
+// opens a greater epoch if so, in which the stream is imported ([Dispatcher.ImportDue]). So is a tail that a key has signed of which
+// the database knows nothing: it is of before that key was made. Called before the first Step, it gives a process without memory
+// something to compare with.
 func (d *Dispatcher) Observe(state StreamState) {
-	if state.Foreign {
-		d.cfg.Log.Error("no known feed key has signed the stream's last message: what the database may have lost can't be told from it")
-	}
 	if d.blind {
 		d.unblind(positionOf(state.Tail))
+	}
+	if state.TailKey != "" && state.TailKey != d.tailKey {
+		d.tailKey, d.askTailKey = state.TailKey, true
+		if d.term != nil {
+			d.giveUp() // the next one asks the database whether it knows the key
+		}
 	}
 	if tail := positionOf(state.Tail); tail.Epoch > d.known.Epoch || (tail.Epoch == d.known.Epoch && tail.Head > d.known.Head) {
 		d.known = tail

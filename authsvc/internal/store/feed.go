@@ -35,6 +35,9 @@ type LeaseRequest struct {
 	// Known is the last position that this process has seen, or has evidence of. The database is asked whether it still
 	// holds it.
 	Known FeedPosition
+	// TailKey is the kid under which the stream's last message is signed, if this process knows no such feed key. The database
+	// is asked whether it knows it: keys come and go by commits.
+	TailKey string
 }
 
 // Lease is one term as the dispatcher.
@@ -91,7 +94,7 @@ func asHash(b []byte) (h events.Hash, err error) {
 }
 
 // AcquireFeed begins a new term, and a new epoch where the feed can't be continued: the first time, for another issuer,
-// and when the database lacks r.Known. With [ErrLeaseHeld] it returns how the feed stands under the other holder.
+// and when the database lacks r.Known or doesn't know r.TailKey. With [ErrLeaseHeld] it returns how the feed stands under the other holder.
 func (db *DB) AcquireFeed(ctx context.Context, r LeaseRequest) (Lease, error) {
 	var lease Lease
 	err := db.updateWithPen(ctx, func(tx *Tx) (err error) {
@@ -180,17 +183,28 @@ func (tx *Tx) beginTerm(ctx context.Context, r LeaseRequest, s feedState, now in
 
 // epochEnds returns why the current epoch can't be continued, or "".
 func (tx *Tx) epochEnds(ctx context.Context, r LeaseRequest, s feedState) (string, error) {
-	switch {
-	case s.Epoch == "":
+	if s.Epoch == "" {
 		return "first", nil
-	case s.issuer != r.Issuer:
+	}
+	if ok, err := tx.knowsTailKey(ctx, r.TailKey); err != nil || !ok {
+		return causeRegressed, err
+	}
+	if s.issuer != r.Issuer {
 		return "issuer changed", nil
 	}
-	ok, err := tx.holds(ctx, s, r.Known)
-	if err != nil || ok {
-		return "", err
+	if ok, err := tx.holds(ctx, s, r.Known); err != nil || !ok {
+		return causeRegressed, err
 	}
-	return causeRegressed, nil
+	return "", nil
+}
+
+// knowsTailKey reports whether the stream's end can be of this database's history: the key is or was one of it.
+func (tx *Tx) knowsTailKey(ctx context.Context, kid string) (known bool, err error) {
+	if kid == "" {
+		return true, nil
+	}
+	err = tx.queryRow(ctx, `SELECT EXISTS (SELECT 1 FROM signing_keys WHERE kid = $1) OR EXISTS (SELECT 1 FROM retired_kids WHERE kid = $1)`, kid).Scan(&known)
+	return known, err
 }
 
 const causeRegressed = "database regressed"

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/tocsin-auth/tocsin/authsvc/internal/store"
@@ -46,6 +47,8 @@ type Journal struct {
 	Limit int
 	// Keys is the hash of the token keys.
 	Keys events.Hash
+	// FeedKeys are the kids of the feed keys that it has or had.
+	FeedKeys []string
 	// Imports makes it ask for an import where commits were lost, as a database does.
 	Imports bool
 	// Defects are what tests take away from it.
@@ -161,6 +164,8 @@ func (j *Journal) epochEnds(r store.LeaseRequest) string {
 	switch {
 	case s.Epoch == "":
 		return "first"
+	case r.TailKey != "" && !slices.Contains(j.FeedKeys, r.TailKey):
+		return "database regressed"
 	case s.issuer != r.Issuer:
 		return "issuer changed"
 	case known.Epoch == "" || known.Epoch < s.Epoch || (known.Epoch == s.Epoch && known.Head <= s.Head && j.chainAt(known.Head) == known.Chain):

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -44,6 +45,7 @@ func RunFeed(t *testing.T, engine store.Engine) {
 		{"events after the backup aren't its end", eventsAfterTheBackupAreNotItsEnd},
 		{"an imported pile is numbered", importedPileIsNumbered},
 		{"another issuer opens a greater epoch", otherIssuerOpensEpoch},
+		{"a stream that ends with an unknown key's message opens a greater epoch and asks for an import", unknownTailKeyAsksForAnImport},
 		{"a pile of events takes several rounds", pileTakesRounds},
 		{"a range needs all of its rows", rangeNeedsAllRows},
 		{"the bytes of a range are given in order, until no more are wanted, and chains one by one", bodiesAreGivenInOrder},
@@ -548,6 +550,42 @@ func otherIssuerOpensEpoch(t *testing.T, f *feedTest) {
 	same(t, events.ChainStart("https://other.example", lease.Epoch), lease.Chain)
 	f.lease, f.at, f.carry = lease, lease.FeedPosition, true
 	same(t, ids, rowIDs(f.number()))
+}
+
+func unknownTailKeyAsksForAnImport(t *testing.T, f *feedTest) {
+	kid := func(c string) string { return strings.Repeat(c, 43) }
+	acquire := func(tail, issuer string) store.Lease {
+		t.Helper()
+		f.clock.Advance(time.Hour)
+		lease, err := f.AcquireFeed(t.Context(), store.LeaseRequest{Holder: "a", Issuer: issuer, Life: leaseLife, TailKey: tail})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return lease
+	}
+	if l := acquire(kid("f"), feedIssuer); !l.First || l.ImportFrom != 0 {
+		t.Errorf("a database that has lost nothing yet: %+v", l)
+	}
+	update(t, f.DB, func(tx *store.Tx) error {
+		for _, k := range []string{"k", "r"} {
+			err := tx.InsertSigningKey(t.Context(), store.SigningKey{KID: kid(k), Purpose: store.PurposeFeed, Alg: "EdDSA", PublicJWK: "{}", Sealed: []byte{1}})
+			if err != nil {
+				return err
+			}
+		}
+		return tx.RetireSigningKey(t.Context(), kid("r"))
+	})
+	for _, k := range []string{"k", "r"} {
+		if l := acquire(kid(k), feedIssuer); l.Opened || l.ImportFrom != 0 {
+			t.Errorf("a key that the database has or had: %+v", l)
+		}
+	}
+	if l := acquire(kid("f"), feedIssuer); !l.Opened || l.ImportFrom == 0 {
+		t.Errorf("a key that it lacks: %+v", l)
+	}
+	if l := acquire(kid("g"), "https://other.example"); !l.Opened || l.ImportFrom == 0 {
+		t.Errorf("a key that it lacks, and another issuer: %+v", l)
+	}
 }
 
 func pileTakesRounds(t *testing.T, f *feedTest) {
