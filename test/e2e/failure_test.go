@@ -166,6 +166,20 @@ func TestABadStartSaysWhyInOneLine(t *testing.T) {
 	}
 }
 
+func TestAReplicaWithAnotherIssuerDoesNotStart(t *testing.T) {
+	url := pgtest.URL(t)
+	a := system.StartAuth(t, map[string]string{"TOCSIN_DATABASE_URL": url})
+	exit, out := system.Run(t, "authsvc", map[string]string{"TOCSIN_DATABASE_URL": url, "TOCSIN_HTTP_ADDR": "127.0.0.1:0",
+		"TOCSIN_NATS_LISTEN": "127.0.0.1:0", "TOCSIN_DATA_DIR": filepath.Join(t.TempDir(), "data")}, "serve")
+	if exit != 2 || !strings.Contains(out, "TOCSIN_ISSUER") || !strings.Contains(out, a.Issuer) {
+		t.Errorf("exit %d:\n%s", exit, out)
+	}
+	// Alone it may have any, whose lease ever goes on.
+	a.Kill()
+	a.Set("TOCSIN_ISSUER=http://127.0.0.1:1")
+	a.Restart(t)
+}
+
 func TestADatabaseOfANewerProgramIsLeftAlone(t *testing.T) {
 	url := pgtest.URL(t)
 	a := system.StartAuth(t, map[string]string{"TOCSIN_DATABASE_URL": url})

@@ -32,7 +32,7 @@ func serve(ctx context.Context, cfg config.Serve, stdout, stderr io.Writer) (err
 	defer func() { err = errors.Join(err, life.stop()) }()
 	p := &program{cfg: cfg, log: log, stdout: stdout, life: life, metrics: newRegistry()}
 	for _, step := range []func(context.Context) error{
-		p.holdPlace, p.openDatabase, p.openKeys, p.makeDomain, p.startBus, p.startFeed, p.awaitSettled, p.startElite, p.startHTTP,
+		p.holdPlace, p.openDatabase, p.agreeOnIssuer, p.openKeys, p.makeDomain, p.startBus, p.startFeed, p.awaitSettled, p.startElite, p.startHTTP,
 	} {
 		if err := step(ctx); err != nil {
 			if ctx.Err() != nil {

@@ -276,6 +276,21 @@ func (tx *Tx) laterID(others ...string) string {
 	return tx.newID(after)
 }
 
+// DispatchedIssuer returns the issuer of the feed while somebody holds its lease, "" while nobody does.
+func (db *DB) DispatchedIssuer(ctx context.Context) (issuer string, err error) {
+	err = db.View(ctx, func(tx *Tx) error {
+		s, err := tx.feedState(ctx, "")
+		if errors.Is(err, ErrNotFound) {
+			return nil
+		}
+		if err == nil && s.leaseUntil > tx.Now() {
+			issuer = s.issuer
+		}
+		return err
+	})
+	return issuer, err
+}
+
 func (tx *Tx) unpublished(ctx context.Context, p FeedPosition) (uint64, error) {
 	var lowest uint64
 	err := tx.queryRow(ctx, `SELECT COALESCE(min(seq), CAST($2 AS BIGINT)) FROM events
