@@ -45,6 +45,8 @@ func (a *api) routes() http.Handler {
 		elite      = a.require(verifier.Elite())
 		lasting    = a.require(verifier.LongAnswer())
 		jobs       = a.require(verifier.Quota("ai-jobs"))
+		calls      = a.require(verifier.Quota("calls"))
+		strict     = a.require(verifier.Quota("strict-calls"), verifier.QuotaStrict())
 		worker     = a.require(verifier.Role("worker"))
 		eliteAdmin = a.require(verifier.Elite(), verifier.Role("admin"))
 	)
@@ -55,6 +57,8 @@ func (a *api) routes() http.Handler {
 
 	r.Method("GET", "/v1/whoami", anyone(handle(a.log, a.whoami)))
 	r.Method("GET", "/v1/whoami/elite", elite(handle(a.log, a.whoami)))
+	r.Method("GET", "/v1/whoami/quota", calls(handle(a.log, a.whoami)))
+	r.Method("GET", "/v1/whoami/strict", strict(handle(a.log, a.whoami)))
 
 	r.Method("GET", "/v1/cars", anyone(handle(a.log, a.listCars, "limit", "cursor")))
 	r.Method("POST", "/v1/cars", user(handle(a.log, a.createCar)))

@@ -7,7 +7,8 @@ import (
 	"github.com/tocsin-auth/tocsin/pkg/verifier"
 )
 
-// whoami shows the caller as the verifier sees it. The elite route answers the same, decided afresh by auth.
+// whoami shows the caller as the verifier sees it. The other routes answer the same: decided afresh by auth, or for
+// one of the user's quota.
 func (a *api) whoami(w http.ResponseWriter, r *http.Request) error {
 	p := principal(r)
 	roles := slices.Concat([]string{}, p.Roles) // no roles are [], not null

@@ -43,7 +43,7 @@ func (p *person) logout(ctx context.Context, s *session) {
 }
 
 func (p *person) logoutAll(ctx context.Context, s *session) {
-	p.do(ctx, request{name: "logout all", method: "POST", path: "/v1/logout/all", auth: system.Bearer(s.token), kills: p.tokens(nil)}, p.dropAll)
+	p.do(ctx, request{name: "logout all", method: "POST", path: "/v1/logout/all", auth: system.Bearer(s.token), kills: p.tokens(nil), everyToken: true}, p.dropAll)
 }
 
 func (p *person) endSession(ctx context.Context, s *session) {
@@ -88,15 +88,28 @@ func (p *person) revokeSession(ctx context.Context, s *session) {
 }
 
 func (p *person) revokeSessions(ctx context.Context, _ *session) {
-	p.do(ctx, request{name: "revoke sessions", method: "POST", path: "/v1/admin/users/" + p.id + "/revoke", kills: p.tokens(nil)}, p.dropAll)
+	p.do(ctx, request{name: "revoke sessions", method: "POST", path: "/v1/admin/users/" + p.id + "/revoke", kills: p.tokens(nil), everyToken: true}, p.dropAll)
 }
 
 func (p *person) revokeUser(ctx context.Context, _ *session) {
-	p.revocation(ctx, "revoke user", map[string]any{"user_id": p.id}, append(p.tokens(nil), p.everyKey()...), p.dropEverything)
+	p.revokeEverything(ctx, "revoke user", map[string]any{"user_id": p.id}, p)
 }
 
 func (p *person) revokeUsers(ctx context.Context, _ *session) {
-	p.revocation(ctx, "revoke users", map[string]any{"user_ids": []string{p.id}}, append(p.tokens(nil), p.everyKey()...), p.dropEverything)
+	p.revokeEverything(ctx, "revoke users", map[string]any{"user_ids": []string{p.id}}, p)
+}
+
+// revokeEverything ends all tokens and keys of one or two persons.
+func (p *person) revokeEverything(ctx context.Context, name string, selector map[string]any, of ...*person) {
+	var kills []*credential
+	for _, one := range of {
+		kills = slices.Concat(kills, one.tokens(nil), one.everyKey())
+	}
+	p.do(ctx, request{name: name, method: "POST", path: "/v1/admin/revocations", body: selector, kills: kills, everyToken: true, peer: len(of) > 1}, func() {
+		for _, one := range of {
+			one.dropEverything()
+		}
+	})
 }
 
 func (p *person) revokeRole(ctx context.Context, s *session) {
@@ -104,14 +117,32 @@ func (p *person) revokeRole(ctx context.Context, s *session) {
 		p.setRoles(ctx, s)
 		return
 	}
-	p.revocation(ctx, "revoke role", map[string]any{"role": p.role}, append(p.tokens(nil), p.everyKey()...), p.dropEverything)
+	of := []*person{p}
+	if other := p.peer(); other != nil && other.role == p.role {
+		of = append(of, other)
+	}
+	p.revokeEverything(ctx, "revoke role", map[string]any{"role": p.role}, of...)
+}
+
+// peer is the other one of a family, nil where there is none.
+func (p *person) peer() *person {
+	switch {
+	case p.family == nil:
+		return nil
+	case p.family.user == p:
+		return p.family.worker
+	}
+	return p.family.user
 }
 
 func (p *person) setRoles(ctx context.Context, _ *session) {
 	number := int(p.roles.Add(1))
-	role := fmt.Sprintf("%s%d", rolePrefix, number)
+	p.haveRole(ctx, fmt.Sprintf("%s%d", rolePrefix, number), number)
+}
+
+func (p *person) haveRole(ctx context.Context, role string, number int) {
 	p.do(ctx, request{name: "roles", method: "PUT", path: "/v1/admin/users/" + p.id + "/roles",
-		body: map[string]any{"roles": []string{"user", role}}, role: number}, func() { p.role = role })
+		body: map[string]any{"roles": append([]string{"user", role}, p.standing...)}, role: number}, func() { p.role, p.number = role, number })
 }
 
 func (p *person) setPlan(ctx context.Context, _ *session) {
@@ -121,11 +152,11 @@ func (p *person) setPlan(ctx context.Context, _ *session) {
 
 func (p *person) disable(ctx context.Context, _ *session) {
 	p.do(ctx, request{name: disabling, method: "PUT", path: "/v1/admin/users/" + p.id + "/status",
-		body: map[string]any{"disabled": true}, kills: p.tokens(nil), suspends: p.liveKeys()},
+		body: map[string]any{"disabled": true}, kills: p.tokens(nil), suspends: p.liveKeys(), everyToken: true},
 		func() { p.disabled, p.sessions = true, nil })
 }
 
 func (p *person) remove(ctx context.Context, _ *session) {
 	p.do(ctx, request{name: "delete user", method: "DELETE", path: "/v1/admin/users/" + p.id,
-		kills: append(p.tokens(nil), p.everyKey()...)}, func() { p.gone = true })
+		kills: append(p.tokens(nil), p.everyKey()...), everyToken: true}, func() { p.gone = true })
 }

@@ -17,7 +17,7 @@ func BoundedAcceptance(h *History) (late Lateness, broken []Violation) {
 		}
 		l := all[c.Credential]
 		old := l.dead(c.Begin, c.End)
-		if newer := roles.missed(l.User, c, c.Begin); newer != nil && (old == nil || newer.End < old.End) {
+		if newer := roles.missed(l, c, c.Begin); newer != nil && (old == nil || newer.End < old.End) {
 			old = newer
 		}
 		if old == nil {
@@ -70,11 +70,17 @@ func rolesOf(h *History) roles {
 	return all
 }
 
-// missed returns the first role change that had returned before a moment and that an accepted call doesn't show.
-func (r roles) missed(user string, call Call, by time.Duration) *Change {
-	for _, c := range r[user] {
-		if c.Role > call.Role && c.End < by {
-			return c
+// missed returns the first role change that had returned before a moment and that an accepted call doesn't show. A derived
+// token shows the role that it was given, or, when either of its users has lost that, none.
+func (r roles) missed(l *life, call Call, by time.Duration) *Change {
+	if l.Derived != "" && call.Role == 0 {
+		return nil
+	}
+	for _, user := range []string{l.User, l.Actor} {
+		for _, c := range r[user] {
+			if c.Role > call.Role && c.End < by {
+				return c
+			}
 		}
 	}
 	return nil

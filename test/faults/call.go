@@ -20,7 +20,7 @@ const (
 	callers = 4
 )
 
-// call uses a credential at an instance, and records what was answered.
+// call uses a credential at an instance on a route without a quota.
 func (s *System) call(ctx context.Context, r *Resource, c *credential, elite bool) Call {
 	done := s.try(ctx, r, c, elite)
 	s.Recorder.Add(done)
@@ -41,18 +41,22 @@ func (s *System) decided(ctx context.Context, r *Resource, c *credential, elite 
 }
 
 func (s *System) try(ctx context.Context, r *Resource, c *credential, elite bool) Call {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
 	path := "/v1/whoami"
 	if elite {
 		path = "/v1/whoami/elite"
 	}
-	done := Call{Span: Span{Begin: s.Recorder.Now()}, Instance: r.Instance, Credential: c.name, Elite: elite}
+	return s.request(ctx, r, c, path, Call{Elite: elite})
+}
+
+// request uses a credential at an instance on some route; it is for the caller to record what was answered.
+func (s *System) request(ctx context.Context, r *Resource, c *credential, path string, done Call) Call {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	done.Begin, done.Instance, done.Credential = s.Recorder.Now(), r.Instance, c.name
 	answer, err := r.Try(ctx, "GET", path, c.authorization, nil)
 	done.End = s.Recorder.Now()
 	if err == nil {
-		done.Status, done.Code = answer.Status, answer.Code()
-		done.Role = shownRole(answer)
+		done.Status, done.Code, done.Role = answer.Status, answer.Code(), shownRole(answer)
 	}
 	return done
 }

@@ -23,6 +23,8 @@ type request struct {
 	revives      []*credential
 	allTokens    bool
 	allKeys      bool
+	everyToken   bool // it ends every token of the person's, whatever that is of; and, if peer, of the other one's in the family
+	peer         bool
 	role         int
 	// outcome, if given, reads the answer instead of outcomeOf.
 	outcome func(system.Answer, error) Outcome
@@ -47,7 +49,7 @@ func (f *Traffic) change(ctx context.Context, rng *rand.Rand, q request) (Outcom
 		f.logAdminOut()
 	}
 	if done.Outcome != Failed {
-		f.pool.heat(slices.Concat(q.kills, q.suspends, q.revives), done.End)
+		f.pool.heat(slices.DeleteFunc(slices.Concat(q.kills, q.suspends, q.revives), func(c *credential) bool { return c.name == "" }), done.End)
 		select {
 		case f.changed <- struct{}{}:
 		default:
@@ -83,7 +85,9 @@ func (q request) read(answer system.Answer, err error) Outcome {
 func names(cs []*credential) []string {
 	var all []string
 	for _, c := range cs {
-		all = append(all, c.name)
+		if c.name != "" { // it isn't a job grant, which nobody but authsvc takes
+			all = append(all, c.name)
+		}
 	}
 	return all
 }

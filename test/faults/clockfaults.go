@@ -80,6 +80,14 @@ func (c *clocks) tell(t testing.TB, name string) {
 	}
 }
 
+// setClock sets a clock, records that, and returns by how much it leapt.
+func (j *Injector) setClock(name string, wrong time.Duration) time.Duration {
+	began := j.Recorder.Now()
+	step := j.clocks.set(j.t, name, wrong)
+	j.Recorder.Add(Clock{Span{began, j.Recorder.Now()}, name, j.clocks.passed + wrong})
+	return step
+}
+
 // drawnWrong is how wrong a clock is set: by seconds from where it is as often as by minutes.
 func (j *Injector) drawnWrong(name string) time.Duration {
 	if j.rng.IntN(2) == 0 {
@@ -92,7 +100,7 @@ func (j *Injector) drawnWrong(name string) time.Duration {
 func (j *Injector) setResourceClock() Fault {
 	r := j.resource()
 	began := j.Recorder.Now()
-	step := j.clocks.set(j.t, r.Instance, j.drawnWrong(r.Instance))
+	step := j.setClock(r.Instance, j.drawnWrong(r.Instance))
 	return Fault{Span: Span{Begin: began}, Name: ": " + r.Instance + by(step), Spared: true, Leapt: j.leapt(r, step)}
 }
 
@@ -106,7 +114,7 @@ func (j *Injector) leapt(r *Resource, step time.Duration) []string {
 
 func (j *Injector) setDatabaseClock() Fault {
 	began := j.Recorder.Now()
-	step := j.clocks.set(j.t, ofDatabase, j.drawnWrong(ofDatabase))
+	step := j.setClock(ofDatabase, j.drawnWrong(ofDatabase))
 	return Fault{Span: Span{Begin: began}, Name: by(step), Spared: true}
 }
 
@@ -119,9 +127,9 @@ func (j *Injector) letTimePass() Fault {
 	}
 	f := Fault{Span: Span{Begin: j.Recorder.Now()}, Spared: true}
 	j.clocks.passed += passing
-	j.clocks.tell(j.t, ofDatabase)
+	j.setClock(ofDatabase, j.clocks.wrong[ofDatabase])
 	for _, r := range j.Resources {
-		j.clocks.tell(j.t, r.Instance)
+		j.setClock(r.Instance, j.clocks.wrong[r.Instance])
 		f.Leapt = append(f.Leapt, r.Instance)
 	}
 	return f

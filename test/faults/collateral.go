@@ -78,7 +78,7 @@ func NoCollateral(h *History) (a Availability, broken []Violation) {
 		if c.Accepted() {
 			cached[at] = c.End
 		}
-		if !l.good(c.Span, h.Bound+recovery) {
+		if c.Quota != "" || !l.good(h, c.Span, c.Instance) {
 			continue
 		}
 		a.Good++

@@ -22,7 +22,7 @@ func EliteLinearizable(h *History) (users int, broken []Violation) {
 		l := all[c.Credential]
 		old := l.dead(c.Begin, c.End)
 		if old == nil {
-			old = roles.missed(l.User, c, c.Begin)
+			old = roles.missed(l, c, c.Begin)
 		}
 		if old != nil {
 			broken = append(broken, Violation{Promise: "EliteLinearizable",
@@ -51,6 +51,7 @@ type eliteStep struct {
 	kill, suspend, revive uint64 // sets of the user's credentials
 	role                  int
 	read                  uint64 // a set of one; 0: a change
+	derived               bool   // it may show no role
 }
 
 type eliteAnswer struct {
@@ -78,7 +79,7 @@ var eliteModel = porcupine.Model{
 		if a.refused {
 			return (s.dead|s.suspended)&q.read != 0, s
 		}
-		return (s.dead|s.suspended)&q.read == 0 && a.role == s.role, s
+		return (s.dead|s.suspended)&q.read == 0 && (a.role == s.role || q.derived && a.role == 0), s
 	},
 }
 
@@ -118,7 +119,7 @@ func eliteReads(h *History, all lives, bits map[string]uint64) map[string][]porc
 	for _, c := range h.Calls {
 		if c.Elite && (c.Accepted() || c.Refused() && !(c.Code == "expired" && all[c.Credential].Short)) {
 			user := all[c.Credential].User
-			byUser[user] = append(byUser[user], porcupine.Operation{Input: eliteStep{read: bits[c.Credential]},
+			byUser[user] = append(byUser[user], porcupine.Operation{Input: eliteStep{read: bits[c.Credential], derived: all[c.Credential].Derived != ""},
 				Output: eliteAnswer{c.Refused(), c.Role}, Call: int64(c.Begin), Return: int64(c.End)})
 		}
 	}

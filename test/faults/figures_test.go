@@ -9,7 +9,7 @@ import (
 // What a kind of fault did is told in a row of the guarantees' table.
 func TestFiguresTellWhatEachKindOfFaultDid(t *testing.T) {
 	sample := func(at float64, age float64, fresh bool) Sample {
-		return Sample{Span{seconds(at), seconds(at + 0.01)}, "one", fresh, seconds(age)}
+		return Sample{Span: Span{seconds(at), seconds(at + 0.01)}, Instance: "one", Fresh: fresh, Age: seconds(age)}
 	}
 	cut := func(begin, end float64) Fault { return Fault{Span: at(begin, end), Kind: "cut"} }
 	h := history().with(

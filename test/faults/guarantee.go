@@ -2,7 +2,7 @@ package faults
 
 import "fmt"
 
-// OneGuarantee: tokens, keys and roles are all in the traffic, so that what the other validators say holds for each of
+// OneGuarantee: tokens, derived ones, keys and roles are all in the traffic, so that what the other validators say holds for each of
 // them. It looks for what a history has to hold to mean anything.
 func OneGuarantee(h *History) []Violation {
 	all := livesOf(h)
@@ -10,8 +10,11 @@ func OneGuarantee(h *History) []Violation {
 	for _, c := range h.Calls {
 		l := all[c.Credential]
 		kind := "token"
-		if l.Key {
+		switch {
+		case l.Key:
 			kind = "key"
+		case l.Derived != "":
+			kind = "derived token"
 		}
 		route := "ordinary"
 		if c.Elite {
@@ -29,7 +32,7 @@ func OneGuarantee(h *History) []Violation {
 	}
 	var broken []Violation
 	for _, route := range []string{"ordinary", "elite"} {
-		for _, what := range []string{"accepted with a token", "accepted with a key", "refused with an ended token", "refused with an ended key", "that showed a changed role"} {
+		for _, what := range []string{"accepted with a token", "accepted with a key", "accepted with a derived token", "refused with an ended token", "refused with an ended key", "refused with an ended derived token", "that showed a changed role"} {
 			if name := fmt.Sprintf("%s call %s", route, what); seen[name] == 0 {
 				broken = append(broken, Violation{Promise: "OneGuarantee", Text: "the history has no " + name})
 			}

@@ -26,6 +26,18 @@ type Issue struct {
 	Credential, User string
 	Key              bool // an API key, else an access token
 	Short            bool `json:",omitempty"` // it may expire during the run
+	// Of a token that was derived: how; who acts, if that is another than the user; and how long it lives, by the
+	// database's clock.
+	Derived string        `json:",omitempty"`
+	Actor   string        `json:",omitempty"`
+	Life    time.Duration `json:",omitempty"`
+}
+
+// Clock is a wall clock being set: from End on it is ahead of this machine's by so much. Before the first time it is right.
+type Clock struct {
+	Span
+	Name  string
+	Ahead time.Duration
 }
 
 // Call is a use of a credential at a resource service.
@@ -33,6 +45,7 @@ type Call struct {
 	Span
 	Instance, Credential string
 	Elite                bool
+	Quota                string `json:",omitempty"` // the resource of which it spends one; empty: the route has no quota
 	Status               int    // 0: no answer
 	Code                 string `json:",omitempty"`
 	Role                 int    // of an accepted call: the number of the user's last role change that it showed
@@ -133,6 +146,8 @@ type Sample struct {
 	Instance string
 	Fresh    bool
 	Age      time.Duration // since the last proof was asked for
+	// Uncounted are the requests that it has accepted, since it was started, beyond what it was allowed of quotas.
+	Uncounted int `json:",omitempty"`
 }
 
 // Sweep is when everything was healed and every credential was tried everywhere.
@@ -141,12 +156,15 @@ type Sweep struct{ Span }
 // History is everything that happened in a run.
 type History struct {
 	Bound   time.Duration
+	Epoch   time.Duration // this machine's wall clock, since 1970, when the run began
+	Meters  []Meter
 	Issues  []Issue
 	Calls   []Call
 	Long    []LongAnswer
 	Changes []Change
 	Faults  []Fault
 	Starts  []Start
+	Clocks  []Clock
 	Samples []Sample
 	Sweep   Sweep
 }
@@ -160,7 +178,8 @@ type Recorder struct {
 
 // NewRecorder starts the clock.
 func NewRecorder(bound time.Duration) *Recorder {
-	return &Recorder{start: time.Now(), h: History{Bound: bound}}
+	now := time.Now()
+	return &Recorder{start: now, h: History{Bound: bound, Epoch: time.Duration(now.UnixNano())}}
 }
 
 // Now reads the clock.
@@ -183,6 +202,10 @@ func (r *Recorder) Add(entry any) {
 		r.h.Faults = append(r.h.Faults, e)
 	case Start:
 		r.h.Starts = append(r.h.Starts, e)
+	case Clock:
+		r.h.Clocks = append(r.h.Clocks, e)
+	case Meter:
+		r.h.Meters = append(r.h.Meters, e)
 	case Sample:
 		r.h.Samples = append(r.h.Samples, e)
 	case Sweep:
@@ -210,9 +233,10 @@ func (r *Recorder) missing() []Violation {
 func (h *History) Write(w io.Writer) error {
 	b := bufio.NewWriter(w)
 	e := json.NewEncoder(b)
-	err := e.Encode(map[string]any{"bound": h.Bound, "sweep": h.Sweep})
+	err := e.Encode(map[string]any{"bound": h.Bound, "epoch": h.Epoch, "meters": h.Meters, "sweep": h.Sweep})
 	err = lines(e, err, "issue", h.Issues)
 	err = lines(e, err, "start", h.Starts)
+	err = lines(e, err, "clock", h.Clocks)
 	err = lines(e, err, "fault", h.Faults)
 	err = lines(e, err, "change", h.Changes)
 	err = lines(e, err, "sample", h.Samples)

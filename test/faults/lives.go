@@ -9,15 +9,16 @@ import (
 type life struct {
 	Issue
 	kills, suspends, revives []*Change
+	walls                    walls
 }
 
 // lives are the lives of all credentials of a history.
 type lives map[string]*life
 
 func livesOf(h *History) lives {
-	all := lives{}
+	all, walls := lives{}, wallsOf(h)
 	for _, i := range h.Issues {
-		all[i.Credential] = &life{Issue: i}
+		all[i.Credential] = &life{Issue: i, walls: walls}
 	}
 	for n := range h.Changes {
 		c := &h.Changes[n]
@@ -79,8 +80,9 @@ func (l *life) revivedBy(s *Change, end time.Duration) *Change {
 
 // good reports whether a credential must be accepted by a call, whatever order the changes took: nothing had begun that
 // ends it, and what had suspended it was undone so early that everybody knows.
-func (l *life) good(call Span, known time.Duration) bool {
-	if l.End > call.Begin || l.Short {
+func (l *life) good(h *History, call Span, instance string) bool {
+	known := h.Bound + recovery
+	if l.End > call.Begin || l.Short && !l.unexpired(call, instance, h.Bound) {
 		return false
 	}
 	for _, k := range l.kills {

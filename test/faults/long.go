@@ -108,7 +108,7 @@ func awake(h *History, instance string, due time.Duration) (time.Duration, bool)
 // good looks whether the service ended or refused an answer although its credential was good. That a stream isn't opened
 // is the matter of NoCollateral, as with every call.
 func (n *LongFigures) good(h *History, l *life, a LongAnswer, w windows) []Violation {
-	if !l.good(a.Span, h.Bound+recovery) || (!a.Poll && a.Status != 200) {
+	if !l.good(h, a.Span, a.Instance) || (!a.Poll && a.Status != 200) {
 		return nil
 	}
 	n.Good++

@@ -27,7 +27,7 @@ func lostInTheEnd(h *History, all lives) (broken []Violation) {
 			if lost := l.dead(h.Sweep.Begin, c.End); lost != nil {
 				broken = append(broken, Violation{Promise: "NothingLost", Text: "still accepted in the end", Calls: []Call{c}, Changes: []Change{*lost}})
 			}
-			if lost := roles.missed(l.User, c, h.Sweep.Begin); lost != nil {
+			if lost := roles.missed(l, c, h.Sweep.Begin); lost != nil {
 				broken = append(broken, Violation{Promise: "NothingLost", Text: "a role change is missing in the end", Calls: []Call{c}, Changes: []Change{*lost}})
 			}
 		}

@@ -21,8 +21,12 @@ type person struct {
 	keys             []*key
 	all              []*credential
 	role             string
+	number           int      // of that role
+	standing         []string // roles that it always has, besides user
 	disabled         bool
-	gone             bool // deleted, or a change had an unknown outcome
+	gone             bool    // deleted, or a change had an unknown outcome
+	family           *family // nil: nothing is derived for this one
+	metered          bool    // what is issued from now on spends a quota
 }
 
 type session struct {
@@ -105,6 +109,9 @@ func (p *person) issue(i Issue, authorization string) *credential {
 	p.Recorder.Add(i)
 	p.all = append(p.all, c)
 	p.pool.add(c)
+	if p.metered {
+		p.spending.add(c)
+	}
 	return c
 }
 
@@ -139,8 +146,10 @@ func (p *person) refresh(ctx context.Context, s *session) {
 		}
 		p.renew(s, began, tokenIn(answer))
 	case isRefused(answer):
+		q := request{kills: s.tokens}
+		p.family.extend(&q, p)
 		p.Recorder.Add(Change{Span: Span{began, p.Recorder.Now()}, Name: "refresh refused", User: p.name, Status: answer.Status,
-			Outcome: Unknown, Kills: names(s.tokens)})
+			Outcome: Unknown, Kills: names(q.kills)})
 		p.drop(s)()
 	}
 }
@@ -167,6 +176,16 @@ func (p *person) liveKeys() []*credential {
 	return all
 }
 
+// livingKey is one that isn't suspended, nil while there is none.
+func (p *person) livingKey() *key {
+	for _, k := range p.keys {
+		if !k.suspended {
+			return k
+		}
+	}
+	return nil
+}
+
 func (p *person) everyKey() []*credential {
 	var all []*credential
 	for _, k := range p.keys {
@@ -184,6 +203,7 @@ func (p *person) enable(ctx context.Context) {
 // do makes a change of this person; then says what is true if it was done.
 func (p *person) do(ctx context.Context, q request, then func()) system.Answer {
 	q.user = p.name
+	p.family.extend(&q, p)
 	outcome, answer := p.change(ctx, p.rng, q)
 	switch outcome {
 	case Done:

@@ -42,8 +42,8 @@ func TrueReceipts(h *History) (checked int, broken []Violation) {
 				broken = append(broken, untrue(c, *k))
 			}
 		}
-		for _, k := range byUser[l.User] {
-			if k.End < c.Begin && c.Role < k.Role && !slices.Contains(k.Fleet.Laggards, c.Instance) {
+		for _, k := range slices.Concat(byUser[l.User], byUser[l.Actor]) {
+			if k.End < c.Begin && c.Role < k.Role && !(l.Derived != "" && c.Role == 0) && !slices.Contains(k.Fleet.Laggards, c.Instance) {
 				broken = append(broken, untrue(c, *k))
 			}
 		}

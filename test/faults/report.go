@@ -2,6 +2,8 @@ package faults
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 )
@@ -28,6 +30,8 @@ func Validate(h *History) *Report {
 	receipts, broken := TrueReceipts(h)
 	r.add(broken)
 	r.add(OneGuarantee(h))
+	quotas, broken := WithinQuota(h)
+	r.add(broken)
 
 	r.figure("calls: %s", callFigures(h))
 	r.figure("changes: %s", changeFigures(h))
@@ -36,6 +40,8 @@ func Validate(h *History) *Report {
 	r.figure("EliteLinearizable: %d users", users)
 	r.figure("NoCollateral: %d ordinary calls with good credentials, %d refused where that is allowed, the last %v after a fault's end",
 		available.Good, available.Refused, available.Recovery.Round(time.Millisecond))
+	r.figure("derived tokens: %s", derivedFigures(h))
+	r.figure("WithinQuota: %v", quotas)
 	r.figure("TrueReceipts: %d that count the whole fleet", receipts)
 	r.figure("%s", faultFigures(h, late, available))
 	return r
@@ -51,18 +57,45 @@ func (r *Report) figure(format string, args ...any) {
 func (r *Report) Figures() string { return strings.Join(r.figures, "\n") }
 
 func callFigures(h *History) string {
-	var ordinary, elite, silent int
+	var ordinary, elite, metered, silent int
 	for _, c := range h.Calls {
 		switch {
 		case c.Status == 0:
 			silent++
 		case c.Elite:
 			elite++
+		case c.Quota != "":
+			metered++
 		default:
 			ordinary++
 		}
 	}
-	return fmt.Sprintf("%d ordinary, %d elite, %d without an answer", ordinary, elite, silent)
+	return fmt.Sprintf("%d ordinary, %d elite, %d with a quota, %d without an answer", ordinary, elite, metered, silent)
+}
+
+// derivedFigures tells how many tokens were derived in each way, and by how many changes some of them ended.
+func derivedFigures(h *History) string {
+	issued, ended := map[string]int{}, map[string]int{}
+	all := livesOf(h)
+	for _, i := range h.Issues {
+		if i.Derived != "" {
+			issued[i.Derived]++
+		}
+	}
+	for _, c := range h.Changes {
+		if slices.ContainsFunc(slices.Concat(c.Kills, c.Suspends), func(name string) bool { return all[name].Derived != "" }) {
+			ended[c.Name]++
+		}
+	}
+	return fmt.Sprintf("%s; some ended by: %s", counts(issued), counts(ended))
+}
+
+func counts(of map[string]int) string {
+	var all []string
+	for _, name := range slices.Sorted(maps.Keys(of)) {
+		all = append(all, fmt.Sprintf("%s %d", name, of[name]))
+	}
+	return strings.Join(all, ", ")
 }
 
 func changeFigures(h *History) string {

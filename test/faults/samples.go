@@ -23,12 +23,13 @@ func (s *System) sample(ctx context.Context, r *Resource) (Sample, bool) {
 	begin := s.Recorder.Now()
 	answer, err := r.Try(ctx, "GET", "/v1/verifier", "", nil)
 	var said struct {
-		State string
-		Age   float64 `json:"proof_age_ms"`
+		State     string
+		Age       float64 `json:"proof_age_ms"`
+		Uncounted int     `json:"quota_uncounted"`
 	}
 	if err != nil || json.Unmarshal(answer.Body, &said) != nil {
 		return Sample{}, false
 	}
 	return Sample{Span: Span{begin, s.Recorder.Now()}, Instance: r.Instance, Fresh: said.State == "fresh",
-		Age: time.Duration(said.Age * float64(time.Millisecond))}, true
+		Age: time.Duration(said.Age * float64(time.Millisecond)), Uncounted: said.Uncounted}, true
 }

@@ -48,7 +48,7 @@ func simulate(length time.Duration, seed uint64) *History {
 			s.Add(Fault{Span: s.around(2 * time.Second), Kind: fmt.Sprintf("kind %d", n%7), Name: "a fault"})
 		}
 		if n%(callsPerSecond/60) == 0 {
-			s.Add(Sample{s.around(time.Millisecond), fmt.Sprintf("resource%d", n%3), true, time.Second / 3})
+			s.Add(Sample{Span: s.around(time.Millisecond), Instance: fmt.Sprintf("resource%d", n%3), Fresh: true, Age: time.Second / 3})
 		}
 		s.call()
 	}
@@ -101,7 +101,11 @@ func (s *simulation) live(i int) {
 
 func (s *simulation) issue(u *simulatedUser, key bool) {
 	c := &credential{name: fmt.Sprintf("%s.%d", u.name, len(u.all)), user: u.name, key: key}
-	s.Add(Issue{Span: Span{s.now, s.now}, Credential: c.name, User: u.name, Key: key})
+	i := Issue{Span: Span{s.now, s.now}, Credential: c.name, User: u.name, Key: key}
+	if !key && len(u.all)%3 == 2 {
+		i.Derived, i.Actor, i.Short, i.Life = "exchanged", "a worker", true, time.Minute
+	}
+	s.Add(i)
 	u.all = append(u.all, c)
 	s.pool.add(c)
 }

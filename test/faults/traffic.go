@@ -20,9 +20,11 @@ const (
 // Traffic is users who live and lose their credentials, and callers who try those.
 type Traffic struct {
 	*System
-	seed  uint64
-	pool  pool
-	admin admin
+	seed uint64
+	pool pool
+	// spending are the credentials of those who have a quota; all are in the pool, too.
+	spending pool
+	admin    admin
 	// changed is told of each change that has returned; nobody need listen.
 	changed chan struct{}
 
@@ -49,6 +51,7 @@ func NewTraffic(s *System, seed uint64) *Traffic {
 func (f *Traffic) Run(ctx context.Context) {
 	var running sync.WaitGroup
 	defer running.Wait()
+	f.setPlans(ctx)
 	for i, r := range f.Resources {
 		for n := range callers {
 			running.Go(func() { f.keepCalling(ctx, r, &f.pool, f.rng(1, i, n)) })
@@ -57,6 +60,16 @@ func (f *Traffic) Run(ctx context.Context) {
 	for i, r := range f.Resources {
 		running.Go(func() { f.keepSampling(ctx, r) })
 		running.Go(func() { f.useLongAnswers(ctx, i, r) })
+	}
+	for i, r := range f.Resources {
+		running.Go(func() { f.keepSpending(ctx, r, f.rng(10, i, 0)) })
+	}
+	for i := range spenders {
+		running.Go(func() {
+			for ctx.Err() == nil {
+				f.spend(ctx, f.rng(11, i, int(f.serial.Add(1))))
+			}
+		})
 	}
 	for i := range persons {
 		running.Go(func() {
@@ -69,6 +82,13 @@ func (f *Traffic) Run(ctx context.Context) {
 		running.Go(func() {
 			for ctx.Err() == nil {
 				f.beRobbed(ctx, f.rng(4, i, int(f.serial.Add(1))))
+			}
+		})
+	}
+	for i := range families {
+		running.Go(func() {
+			for ctx.Err() == nil {
+				f.beServed(ctx, f.rng(8, i, int(f.serial.Add(1))))
 			}
 		})
 	}

@@ -23,7 +23,7 @@ func NotReadyUntilProven(h *History) (broken []Violation) {
 		l := all[c.Credential]
 		old := l.dead(started, c.End)
 		if old == nil {
-			old = roles.missed(l.User, c, started)
+			old = roles.missed(l, c, started)
 		}
 		if old != nil {
 			broken = append(broken, Violation{Promise: "NotReadyUntilProven", Text: "accepted by a service that was started after the change had returned",

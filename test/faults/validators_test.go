@@ -247,8 +247,8 @@ func TestTrueReceiptsAreSeenToBeBroken(t *testing.T) {
 }
 
 func TestOneGuaranteeIsSeenToBeBroken(t *testing.T) {
-	whole := []any{setRole(1.1, 1.2, 1)}
-	for _, credential := range []string{"t", "k"} {
+	whole := []any{setRole(1.1, 1.2, 1), derivedIssue}
+	for _, credential := range []string{"t", "k", "d"} {
 		whole = append(whole, accepted(2, 3, credential).role(1), accepted(2, 3, credential).role(1).elite(),
 			kill(4, 5, credential), refused(6, 7, credential), refused(6, 7, credential).elite())
 	}
