@@ -170,7 +170,7 @@ measure: propagation recovery issuing reading fanout mass coldstart ## all of th
 .PHONY: defects
 defects: ## take each defence away and see that its promise breaks, and that the model notices (SEARCH=1: by random schedules too)
 	@TOCSIN_SEARCH=$(SEARCH) $(GO) test -count=1 -timeout 30m -tags tocsin_defects -run 'Defence|Defect' $(TESTFLAGS) \
-		./pkg/verifier/... ./authsvc/internal/model | grep -v 'no test files'
+		./pkg/verifier/... ./authsvc/internal/model ./authsvc/internal/quota | grep -v 'no test files'
 
 .PHONY: faults
 faults: ## kill, freeze and cut off real processes under traffic (DURATION, SETUP, SEED, BOUND, FAULTS, PAUSE)

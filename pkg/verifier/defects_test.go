@@ -31,6 +31,20 @@ func TestDefenceStampIsNeeded(t *testing.T) {
 	}
 }
 
+// A derived token tells nothing of what has become of the tokens and keys that it rests on.
+func TestDefenceParentsIsNeeded(t *testing.T) {
+	for _, gone := range []bool{false, true} {
+		r := newRig(t)
+		defect.Parents = gone
+		r.apply(events.TokenRevoked{JTI: parentToken})
+		_, code := r.verify(Bearer(derived()))
+		defect.Parents = false
+		if accepted := code == ""; accepted != gone {
+			t.Errorf("defence gone: %v, and what rests on a revoked token is accepted: %v", gone, accepted)
+		}
+	}
+}
+
 // A process that was frozen past the bound goes on where it was: if the first thing that runs is a handler, only the judgement
 // of what it writes stops it.
 func TestDefencePiecesIsNeeded(t *testing.T) {

@@ -66,7 +66,7 @@ func (v *Verifier) stand(h *holding, keys *link.TokenKeys, s *standing) error {
 		return errUnknownKid
 	}
 	for i := range h.chain {
-		if !s.survives(v.set.Token(h.chain[i])) {
+		if !s.survives(v.set.Token(h.chain[i])) && (i == 0 || !defect.Parents) {
 			return ErrRevoked
 		}
 	}

@@ -121,6 +121,31 @@ var anomalies = []anomaly{
 		},
 	},
 	{
+		// What is derived from x has an id of its own, of which no event tells.
+		defence: "what a derived token rests on is judged with it", setUp: "single", resource: "parents",
+		breaks: []string{"BoundedAcceptance", "NothingLost"},
+		happens: func(s *scene) {
+			x := s.user("x")
+			d := s.derive(x)
+			s.revoke(s.Auth[0], x, "none", d)
+			s.afterB()
+			s.try(d)
+		},
+	},
+	{
+		defence: "the sum of what is handed out of a quota", setUp: "single", auth: "overdraft",
+		breaks: []string{"WithinQuota"},
+		happens: func(s *scene) {
+			m := Meter{Resource: "strict-calls", Path: "/v1/whoami/strict", Limit: 4, Window: 744 * time.Hour, Strict: true}
+			x := s.metered("x", m)
+			for _, r := range s.Resources {
+				for range 2 * m.Limit {
+					s.request(s.t.Context(), r, x, m.Path, Call{Quota: m.Resource})
+				}
+			}
+		},
+	},
+	{
 		// While the dispatcher says nothing, somebody who has the credentials of the bus says that nothing has happened.
 		defence: "signatures", setUp: "single", resource: "signature",
 		breaks: []string{"BoundedAcceptance"},

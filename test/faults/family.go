@@ -12,7 +12,7 @@ import (
 
 const (
 	// families are how many users there are for whom a worker of theirs acts.
-	families = 3
+	families = 2
 	// changesOfAFamily bounds how many things happen to one.
 	changesOfAFamily = 30
 	aJob             = "job"
@@ -107,12 +107,22 @@ func (a *family) settle(ctx context.Context) (done, settled bool) {
 		u.login(ctx)
 	case len(w.sessions) == 0:
 		w.login(ctx)
-	case len(w.keys) == 0 && w.sessions[0].token != "":
-		w.makeKey(ctx, w.sessions[0])
+	case len(w.keys) == 0:
+		w.getKey(ctx)
 	default:
 		return true, true
 	}
 	return true, false
+}
+
+// getKey makes a key, unless the session's token is to be renewed before, which may have expired.
+func (p *person) getKey(ctx context.Context) {
+	s := p.sessions[0]
+	if s.token == "" || p.rng.IntN(3) == 0 {
+		p.refresh(ctx, s)
+		return
+	}
+	p.makeKey(ctx, s)
 }
 
 // happen is one random thing that a family does or suffers.

@@ -58,12 +58,19 @@ func (s *scene) sweep() {
 	s.Recorder.Add(Sweep{Span{began, s.Recorder.Now()}})
 }
 
-// user registers one, whose token every service accepts.
+// user registers one.
 func (s *scene) user(name string) *credential {
 	s.t.Helper()
-	began := s.Recorder.Now()
-	c := &credential{name: name, user: name, authorization: s.Auth[0].Register(s.t, "user-"+name).Auth()}
-	s.Recorder.Add(Issue{Span: Span{Begin: began, End: s.Recorder.Now()}, Credential: c.name, User: c.user})
+	began, u := s.Recorder.Now(), s.Auth[0].Register(s.t, "user-"+name)
+	return s.issued(Issue{Span: Span{Begin: began}, Credential: name, User: name}, u)
+}
+
+// issued records a credential, which every service accepts.
+func (s *scene) issued(i Issue, u system.User) *credential {
+	s.t.Helper()
+	c := &credential{name: i.Credential, user: i.User, subject: u.ID, authorization: u.Auth()}
+	i.End = s.Recorder.Now()
+	s.Recorder.Add(i)
 	s.all = append(s.all, c)
 	for _, r := range s.Resources {
 		s.accepted(r, c, false)
@@ -87,12 +94,34 @@ func (s *scene) accepted(r *Resource, c *credential, elite bool) {
 // ordinary calls the first resource service on an ordinary route.
 func (s *scene) ordinary(c *credential) { s.call(s.t.Context(), s.Resources[0], c, false) }
 
-// revoke ends a token by an authsvc's call, which has to return.
-func (s *scene) revoke(a *system.Auth, c *credential, wait string) {
+// derive has a worker exchange a user's token.
+func (s *scene) derive(c *credential) *credential {
+	s.t.Helper()
+	began, worker := s.Recorder.Now(), s.Auth[0].Register(s.t, "worker")
+	var got issued
+	s.Auth[0].Must(s.t, 200, "POST", "/oauth2/token", system.Key(worker.LiveKey),
+		subject(c.secret(), "urn:ietf:params:oauth:token-type:access_token")).Into(s.t, &got)
+	return s.issued(Issue{Span: Span{Begin: began}, Credential: c.name + " derived", User: c.user, Derived: "exchanged", Actor: "worker"},
+		system.User{ID: c.subject, Token: got.AccessToken})
+}
+
+// metered registers a user with a plan of one limit.
+func (s *scene) metered(name string, m Meter) *credential {
+	s.t.Helper()
+	limit := map[string]any{"resource": m.Resource, "limit": m.Limit, "window": m.Window.String()}
+	s.Auth[0].Must(s.t, 200, "PUT", "/v1/admin/plans", s.admin, map[string]any{"plans": []any{map[string]any{"name": metered, "limits": []any{limit}}}})
+	c := s.user(name)
+	s.Auth[0].Must(s.t, 200, "PUT", "/v1/admin/users/"+c.subject+"/plan", s.admin, map[string]any{"plan": metered})
+	s.Recorder.Add(m)
+	return c
+}
+
+// revoke ends a token by an authsvc's call, which has to return, and with it what was derived from it.
+func (s *scene) revoke(a *system.Auth, c *credential, wait string, derived ...*credential) {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(s.t.Context(), patience)
 	defer cancel()
-	done := Change{Span: Span{Begin: s.Recorder.Now()}, Name: "revoke token", Replica: a.Base, User: c.user, Kills: []string{c.name}, Outcome: Done}
+	done := Change{Span: Span{Begin: s.Recorder.Now()}, Name: "revoke token", Replica: a.Base, User: c.user, Kills: append(names(derived), c.name), Outcome: Done}
 	answer, err := a.Try(ctx, "POST", "/v1/admin/revocations?timeout=20s&wait="+wait, s.admin,
 		map[string]any{"token": c.authorization[len(system.Bearer("")):]})
 	if err != nil || answer.Status >= 300 {

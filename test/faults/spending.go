@@ -10,7 +10,7 @@ const (
 	// metered is the plan with limits; the users of all others have none.
 	metered = "metered"
 	// spenders are how many users have it, each with a worker who spends what is theirs, too.
-	spenders = 3
+	spenders = 2
 	// spendPause is the mean time between two calls of a route with a quota at an instance.
 	spendPause = 40 * time.Millisecond
 )
@@ -60,8 +60,8 @@ func (a *family) stepToSpend(ctx context.Context) bool {
 			func() { u.metered = true })
 	case len(u.sessions) > 2:
 		u.logout(ctx, u.sessions[0])
-	case len(u.keys) < 2 && u.sessions[0].token != "":
-		u.makeKey(ctx, u.sessions[0])
+	case len(u.keys) < 2:
+		u.getKey(ctx)
 	case u.rng.IntN(4) == 0:
 		u.login(ctx)
 	case u.rng.IntN(4) == 0:
@@ -84,6 +84,7 @@ func (f *Traffic) keepSpending(ctx context.Context, r *Resource, rng *rand.Rand)
 
 // forget leaves behind what a change of everybody's trust may have ended.
 func (a *family) forget() {
+	a.retire()
 	for _, p := range []*person{a.user, a.worker} {
 		p.dropEverything()
 		p.generation = p.Traffic.generation

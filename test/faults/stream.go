@@ -3,8 +3,11 @@ package faults
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"path/filepath"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -18,6 +21,7 @@ import (
 const (
 	streamPatience = 3 * machine.Patience
 	streamReading  = machine.Patience // all of it, message by message
+	streamReaders  = 16               // at once, since each message is a round trip on a busy machine
 	streamPoll     = 50 * time.Millisecond
 )
 
@@ -110,13 +114,13 @@ func (j *Injector) complete(ctx context.Context, js jetstream.JetStream, s jetst
 	if state.Msgs == 0 {
 		return fmt.Errorf("no messages: %+v", state)
 	}
+	messages, err := j.messages(ctx, js, s, max(state.FirstSeq, 1), state.LastSeq)
+	if err != nil {
+		return fmt.Errorf("%+v: %w", state, err)
+	}
 	held := map[string]map[uint64]bool{}
 	var tail events.Batch
-	for seq := max(state.FirstSeq, 1); seq <= state.LastSeq; seq++ {
-		data, err := j.message(ctx, js, s, seq)
-		if err != nil {
-			return fmt.Errorf("message %d of %+v: %w", seq, state, err)
-		}
+	for _, data := range messages {
 		if tail, err = events.DecodeBatch(data); err != nil {
 			return err
 		}
@@ -137,6 +141,28 @@ func (j *Injector) complete(ctx context.Context, js jetstream.JetStream, s jetst
 	}
 	j.streamEpoch, j.streamHead = tail.Epoch, tail.LastSeq()
 	return nil
+}
+
+// messages reads a part of the stream.
+func (j *Injector) messages(ctx context.Context, js jetstream.JetStream, s jetstream.Stream, first, last uint64) ([][]byte, error) {
+	all := make([][]byte, last+1-first)
+	var next atomic.Uint64
+	var reading sync.WaitGroup
+	failed := make([]error, streamReaders)
+	for reader := range failed {
+		reading.Go(func() {
+			for seq := first + next.Add(1) - 1; seq <= last; seq = first + next.Add(1) - 1 {
+				data, err := j.message(ctx, js, s, seq)
+				if err != nil {
+					failed[reader] = fmt.Errorf("message %d: %w", seq, err)
+					return
+				}
+				all[seq-first] = data
+			}
+		})
+	}
+	reading.Wait()
+	return all, errors.Join(failed...)
 }
 
 // message reads from the stream's leader. Any replica may answer a Direct Get, and one whose store was set back may lack

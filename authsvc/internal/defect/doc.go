@@ -9,6 +9,7 @@
 //   - late-event: an event is written after the transaction of its change, not in it.
 //   - unfenced: numbering goes on from what the dispatcher remembers; it looks neither at the term nor at what others have numbered.
 //   - elite-memory: a check is answered by what the same check found before.
+//   - overdraft: each holder of a quota is allowed what the plan does, whatever others have spent or hold.
 //   - cheap-hashes: a password hash costs next to nothing, so that what else a login costs can be measured.
 //
 // # Points

@@ -7,6 +7,7 @@ const (
 	LateEvent   = false
 	Unfenced    = false
 	EliteMemory = false
+	Overdraft   = false
 	CheapHashes = false
 )
 

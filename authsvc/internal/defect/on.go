@@ -8,12 +8,12 @@ import (
 )
 
 // Set at start, and never changed.
-var LateEvent, Unfenced, EliteMemory, CheapHashes bool
+var LateEvent, Unfenced, EliteMemory, Overdraft, CheapHashes bool
 
 func init() {
 	os.Stderr.WriteString(Warning) // a program that was built so by mistake says what it is
 	switches := map[string]*bool{"late-event": &LateEvent, "unfenced": &Unfenced, "elite-memory": &EliteMemory,
-		"cheap-hashes": &CheapHashes}
+		"overdraft": &Overdraft, "cheap-hashes": &CheapHashes}
 	for _, name := range strings.Split(os.Getenv("TOCSIN_DEFECTS"), ",") {
 		if taken := switches[name]; taken != nil {
 			*taken = true

@@ -3,6 +3,7 @@ package quota
 import (
 	"time"
 
+	"github.com/tocsin-auth/tocsin/authsvc/internal/defect"
 	"github.com/tocsin-auth/tocsin/authsvc/internal/store"
 	"github.com/tocsin-auth/tocsin/pkg/events"
 )
@@ -142,6 +143,9 @@ func (a *account) left(h *holder) int64 {
 }
 
 func (a *account) leftOf(l store.PlanLimit, h *holder) int64 {
+	if defect.Overdraft {
+		return l.Limit
+	}
 	return l.Limit - a.window(l).Used + h.Present.Held
 }
 

@@ -13,4 +13,5 @@
 //   - Stamp: what the set said is stamped with a version that is read after the look-up, not before.
 //   - RealClock: age is measured by a count of what this process ran, not by clocks that are read.
 //   - Pieces: a long answer ends when that is noticed; what it sends isn't judged.
+//   - Parents: a derived token is judged by itself; what it was derived from doesn't count.
 package defect

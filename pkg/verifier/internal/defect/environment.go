@@ -13,6 +13,7 @@ func init() {
 	switches := map[string]*bool{
 		"contiguity": &Contiguity, "chain": &Chain, "signature": &Signature, "catch-up": &CatchUp,
 		"fill-limit": &FillLimit, "generation": &Generation, "stamp": &Stamp, "pieces": &Pieces, "real-clock": &RealClock,
+		"parents": &Parents,
 	}
 	for _, name := range strings.Split(os.Getenv("TOCSIN_DEFECTS"), ",") {
 		if taken := switches[name]; taken != nil {

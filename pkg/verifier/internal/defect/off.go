@@ -13,6 +13,7 @@ const (
 	Stamp      = false
 	RealClock  = false
 	Pieces     = false
+	Parents    = false
 )
 
 // Meanwhile does nothing.

@@ -5,7 +5,7 @@ package defect
 import "os"
 
 // Set by tests, while nothing else runs.
-var Contiguity, Chain, Signature, CatchUp, FillLimit, Generation, Stamp, RealClock, Pieces bool
+var Contiguity, Chain, Signature, CatchUp, FillLimit, Generation, Stamp, RealClock, Pieces, Parents bool
 
 // Between, if set, is what [Meanwhile] calls.
 var Between func()
