@@ -174,7 +174,7 @@ defects: ## take each defence away and see that its promise breaks, and that the
 
 .PHONY: faults
 faults: ## kill, freeze and cut off real processes under traffic (DURATION, SETUP, SEED, BOUND, FAULTS, PAUSE)
-	@$(GO) test -count=1 -v -timeout 0 -run '^TestFaults$(if $(FAULTS),,|^TestNoCollateralOfAReconnectStorm)' $(TESTFLAGS) ./test/faults \
+	@$(GO) test -count=1 -v -timeout 0 -parallel 3 -run '^TestFaults$(if $(FAULTS),,|^TestNoCollateralOfAReconnectStorm)' $(TESTFLAGS) ./test/faults \
 		-args -duration $(DURATION) -setup $(SETUP) -bound $(BOUND) -pause $(PAUSE) -faults '$(FAULTS)' $(if $(SEED),-seed $(SEED))
 
 .PHONY: generate

@@ -349,7 +349,7 @@ func TestMetricsCountByRouteAndNeverByPath(t *testing.T) {
 
 func TestWhoamiShowsTheCaller(t *testing.T) {
 	s := newService(t, "sqlite:"+t.TempDir()+"/w.db", fakeGuard{})
-	for _, path := range []string{"/v1/whoami", "/v1/whoami/elite"} {
+	for _, path := range []string{"/v1/whoami", "/v1/whoami/elite", "/v1/whoami/quota", "/v1/whoami/strict"} {
 		got := s.do(alice, "GET", path, "")
 		want := `{"subject":"` + alice + `","roles":["user"],"method":"bearer","mode":"live"}`
 		if got.status != 200 || got.body != want {

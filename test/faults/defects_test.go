@@ -129,7 +129,7 @@ var anomalies = []anomaly{
 			d := s.derive(x)
 			s.revoke(s.Auth[0], x, "none", d)
 			s.afterB()
-			s.try(d)
+			s.ordinary(d)
 		},
 	},
 	{
@@ -140,7 +140,7 @@ var anomalies = []anomaly{
 			x := s.metered("x", m)
 			for _, r := range s.Resources {
 				for range 2 * m.Limit {
-					s.request(s.t.Context(), r, x, m.Path, Call{Quota: m.Resource})
+					s.Recorder.Add(s.request(s.t.Context(), r, x, m.Path, Call{Quota: m.Resource}))
 				}
 			}
 		},
@@ -174,8 +174,9 @@ func TestFaultsShowWhatADefencePrevents(t *testing.T) {
 			continue
 		}
 		t.Run(a.defence, func(t *testing.T) {
+			t.Parallel() // most of it is waiting for B
 			t.Run("on", func(t *testing.T) {
-				t.Parallel() // most of it is waiting for B
+				t.Parallel()
 				if broken, _ := a.play(t, "", ""); len(broken) > 0 {
 					t.Errorf("%s", (&Report{Broken: broken}).Complaint())
 				}
