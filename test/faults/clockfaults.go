@@ -33,15 +33,18 @@ type clocks struct {
 	dir    string
 	passed time.Duration // everybody's
 	wrong  map[string]time.Duration
-	ahead  atomic.Int64 // by how much the database's clock may ever have been ahead of this machine's, with a step to spare
+	// ahead is by how much the database's clock is ahead of this machine's, and most by how much it ever was.
+	ahead, most atomic.Int64
 }
 
-// latest is a time before which the database has issued everything, by its own clock, that it has issued until now.
-func (c *clocks) latest() time.Time {
+// latest is a time of the database's clock that isn't in its future, and before which it has issued everything that it has issued
+// more than a millisecond ago. There is none while that clock shows less than it has shown.
+func (c *clocks) latest() (time.Time, bool) {
 	if c == nil {
-		return time.Now()
+		return time.Now(), true
 	}
-	return time.Now().Add(time.Duration(c.ahead.Load()))
+	most, ahead := c.most.Load(), c.ahead.Load()
+	return time.Now().Add(time.Duration(ahead)), ahead == most
 }
 
 func newClocks(dir string) *clocks { return &clocks{dir: dir, wrong: map[string]time.Duration{}} }
@@ -69,7 +72,11 @@ func (c *clocks) set(t testing.TB, name string, wrong time.Duration) time.Durati
 // tell replaces a file as a whole, so that nobody reads half of it.
 func (c *clocks) tell(t testing.TB, name string) {
 	t.Helper()
-	c.ahead.Store(int64(c.passed + passing + mostWrong))
+	if name == ofDatabase { // before it is so: whoever asks for the latest time gets none that is too early
+		ahead := int64(c.passed + c.wrong[name])
+		c.most.Store(max(c.most.Load(), ahead))
+		c.ahead.Store(ahead)
+	}
 	file := filepath.Join(c.dir, name)
 	err := os.WriteFile(file+".new", []byte((c.passed + c.wrong[name]).String()), 0o600)
 	if err == nil {

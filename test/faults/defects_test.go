@@ -139,9 +139,7 @@ var anomalies = []anomaly{
 			m := Meter{Resource: "strict-calls", Path: "/v1/whoami/strict", Limit: 4, Window: 744 * time.Hour, Strict: true}
 			x := s.metered("x", m)
 			for _, r := range s.Resources {
-				for range 2 * m.Limit {
-					s.Recorder.Add(s.request(s.t.Context(), r, x, m.Path, Call{Quota: m.Resource}))
-				}
+				s.spend(r, x, m)
 			}
 		},
 	},

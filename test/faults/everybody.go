@@ -19,22 +19,28 @@ func (f *Traffic) strikeEverybody(ctx context.Context, rng *rand.Rand) {
 func (f *Traffic) strike(ctx context.Context, rng *rand.Rand) {
 	f.everybody.Lock()
 	defer f.everybody.Unlock()
+	pause(ctx, 2*time.Millisecond) // ids count milliseconds
+	latest, known := f.clocks.latest()
 	q := request{method: "POST", path: "/v1/admin/revocations", allTokens: true, allKeys: rng.IntN(3) == 0}
-	switch rng.IntN(8) {
-	case 0, 1, 2:
+	switch n := rng.IntN(8); {
+	case n < 3 && known:
+		q.name, q.body = "revoke issued before", map[string]any{"issued_before": latest.UTC().Format(time.RFC3339Nano), "keys": q.allKeys}
+	case n < 6:
 		q.name, q.body = "revoke all", map[string]any{"all": true, "keys": q.allKeys}
-	case 3, 4, 5:
-		q.name, q.body = "revoke issued before", map[string]any{"issued_before": f.clocks.latest().UTC().Format(time.RFC3339Nano), "keys": q.allKeys}
-	case 6:
+	case n == 6:
 		q = request{name: "rotate signing key", method: "POST", path: "/v1/admin/signing-keys/rotate", body: map[string]any{}}
-	case 7:
+	default:
 		q = request{name: emergency, method: "POST", path: "/v1/admin/signing-keys/rotate",
 			body: map[string]any{"emergency": true}, allTokens: true}
 	}
-	if outcome, _ := f.change(ctx, rng, q); outcome == Failed || !q.allTokens {
+	outcome, _ := f.change(ctx, rng, q)
+	if outcome == Failed || !q.allTokens {
 		return
 	}
 	f.logAdminOut()
 	f.generation++
+	if outcome == Unknown {
+		f.unsure = f.generation
+	}
 	f.pool.heatActive(f.Recorder.Now())
 }

@@ -106,14 +106,16 @@ func changeFigures(h *History) string {
 	return fmt.Sprintf("%d done, %d failed, %d of unknown outcome; %d credentials issued", outcomes[Done], outcomes[Failed], outcomes[Unknown], len(h.Issues))
 }
 
-// shown bounds how many violations are printed; the history has all.
+// shown bounds how many violations of each promise are printed; the history has all.
 const shown = 10
 
 // Complaint tells what was broken.
 func (r *Report) Complaint() string {
-	text := fmt.Sprintf("%d violations", len(r.Broken))
-	for _, v := range r.Broken[:min(shown, len(r.Broken))] {
-		text += "\n" + v.String()
+	byPromise, printed := map[string]int{}, ""
+	for _, v := range r.Broken {
+		if byPromise[v.Promise]++; byPromise[v.Promise] <= shown {
+			printed += "\n" + v.String()
+		}
 	}
-	return text
+	return fmt.Sprintf("%d violations: %s%s", len(r.Broken), counts(byPromise), printed)
 }

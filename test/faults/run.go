@@ -73,13 +73,16 @@ func (f *Traffic) sweep(ctx context.Context) {
 	pause(ctx, f.bound) // what changed last has to be known everywhere
 	began := f.Recorder.Now()
 	var running sync.WaitGroup
+	everything := f.pool.everything()
 	for _, r := range f.Resources {
-		running.Go(func() {
-			for _, c := range f.pool.everything() {
-				f.decided(ctx, r, c, false)
-				f.decided(ctx, r, c, true)
-			}
-		})
+		for n := range callers {
+			running.Go(func() {
+				for i := n; i < len(everything); i += callers {
+					f.decided(ctx, r, everything[i], false)
+					f.decided(ctx, r, everything[i], true)
+				}
+			})
+		}
 	}
 	running.Wait()
 	f.Recorder.Add(Sweep{Span{began, f.Recorder.Now()}})

@@ -116,6 +116,20 @@ func (s *scene) metered(name string, m Meter) *credential {
 	return c
 }
 
+// spend calls a service until it has accepted as many as the limit, or says that this is reached.
+func (s *scene) spend(r *Resource, c *credential, m Meter) {
+	s.t.Helper()
+	accepted := 0
+	machine.Await(s.t, "the end of a quota at "+r.Instance, func() bool {
+		done := s.request(s.t.Context(), r, c, m.Path, Call{Quota: m.Resource})
+		s.Recorder.Add(done)
+		if done.Accepted() {
+			accepted++
+		}
+		return accepted == m.Limit || done.Status == 429
+	})
+}
+
 // revoke ends a token by an authsvc's call, which has to return, and with it what was derived from it.
 func (s *scene) revoke(a *system.Auth, c *credential, wait string, derived ...*credential) {
 	s.t.Helper()

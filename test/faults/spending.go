@@ -49,7 +49,11 @@ func (a *family) stepToSpend(ctx context.Context) bool {
 	u := a.user
 	u.everybody.RLock()
 	defer u.everybody.RUnlock()
-	if u.id != "" && u.generation != u.Traffic.generation {
+	switch {
+	case u.id == "" || u.generation == u.Traffic.generation:
+	case u.generation < u.unsure: // what is issued from now on may end or not
+		return false
+	default:
 		a.forget()
 	}
 	switch done, settled := a.settle(ctx); {

@@ -32,6 +32,7 @@ type Traffic struct {
 	// credential was surely issued before or after.
 	everybody  sync.RWMutex
 	generation int // raised when nobody knows any more who still has what
+	unsure     int // the last one of these that began with a change which may still happen
 	serial     atomic.Int64
 	roles      atomic.Int64
 }
