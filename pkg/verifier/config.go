@@ -212,12 +212,12 @@ func (s *settings) validate() error {
 		return err
 	}
 	switch {
-	case !events.ValidText(s.Audience):
-		return errors.New("audience is required")
+	case !events.ValidText(s.Audience), strings.TrimSpace(s.Audience) != s.Audience:
+		return errors.New("audience is required, without space around it")
 	case !events.ValidService(s.Service):
 		return errors.New("service must match [a-z0-9_-]{1,32}")
-	case strings.TrimSpace(s.NATSURL) == "":
-		return errors.New("NATS URL is required")
+	case !natsURLs(s.NATSURL):
+		return errors.New("NATS URL is required: nats://host:port, or several, separated by commas")
 	case s.policy.serveFor() > 0 && s.policy.serveFor() < s.bound:
 		return errors.New("serve-stale must be longer than the max staleness")
 	}
@@ -233,10 +233,26 @@ func validateIssuer(issuer string) error {
 	if err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.ForceQuery || strings.Contains(issuer, "#") {
 		return errors.New("issuer must be an absolute URL without user, query and fragment")
 	}
+	if strings.HasSuffix(u.Path, "/") {
+		return errors.New("issuer must not end in /")
+	}
 	if u.Scheme == "https" || u.Scheme == "http" && isLoopback(u.Hostname()) {
 		return nil
 	}
 	return errors.New("issuer must be an https URL, or http on a loopback host")
+}
+
+// natsURLs reports whether a list could be one of servers; their scheme may be left out.
+func natsURLs(list string) bool {
+	for one := range strings.SplitSeq(list, ",") {
+		if one = strings.TrimSpace(one); !strings.Contains(one, "://") {
+			one = "nats://" + one
+		}
+		if u, err := url.Parse(one); err != nil || u.Hostname() == "" {
+			return false
+		}
+	}
+	return true
 }
 
 func isLoopback(host string) bool {

@@ -2,6 +2,7 @@ package verifier
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -28,6 +29,10 @@ func TestNewRefusesWhatIsNotSafe(t *testing.T) {
 		"issuer with fragment":  {change: func(c *Config) { c.Issuer = testIssuer + "/#" }, names: "issuer"},
 		"issuer not absolute":   {change: func(c *Config) { c.Issuer = "auth.example.com" }, names: "issuer"},
 		"issuer of a file":      {change: func(c *Config) { c.Issuer = "file:///etc" }, names: "issuer"},
+		"issuer with a slash":   {change: func(c *Config) { c.Issuer = testIssuer + "/" }, names: "issuer"},
+		"blank audience":        {change: func(c *Config) { c.Audience = " " }, names: "audience"},
+		"NATS URL in words":     {change: func(c *Config) { c.NATSURL = "not a url" }, names: "NATS"},
+		"one bad NATS URL":      {change: func(c *Config) { c.NATSURL = "nats://a:4222,nats://" }, names: "NATS"},
 		"no audience":           {change: func(c *Config) { c.Audience = "" }, names: "audience"},
 		"no service":            {change: func(c *Config) { c.Service = "" }, names: "service"},
 		"wildcard service":      {change: func(c *Config) { c.Service = "*" }, names: "service"},
@@ -64,6 +69,16 @@ func TestNewRefusesWhatIsNotSafe(t *testing.T) {
 	}
 }
 
+func TestNATSURLsThatAreGood(t *testing.T) {
+	for _, list := range []string{"nats://a:4222", "a", "127.0.0.1:4222", "nats://a:4222, tls://b", "wss://c/path", "nats://user:secret@d:1,nats://[::1]:4222"} {
+		cfg := goodConfig()
+		cfg.NATSURL = list
+		if _, err := newSettings(cfg, nil); err != nil {
+			t.Errorf("%s: %v", list, err)
+		}
+	}
+}
+
 func TestConfigurationsThatAreGood(t *testing.T) {
 	for _, issuer := range []string{
 		testIssuer, testIssuer + "/tenant", "http://127.0.0.1:8080", "http://localhost", "http://[::1]:8080", "http://127.9.9.9",
@@ -82,8 +97,30 @@ func TestRoutesRefuseWhatIsNotSafe(t *testing.T) {
 		"no roles": AnyRole(), "empty role": Role(""), "role with a blank": Role("a b"), "B below a second": MaxStaleness(1),
 		"B above the verifier's": MaxStaleness(31 * time.Second), "negative serve-stale": OnStale(ServeStale(-5)),
 	} {
-		if _, err := r.Route(opt); !errors.Is(err, ErrConfig) {
+		route, err := r.Route(opt)
+		if !errors.Is(err, ErrConfig) {
 			t.Errorf("%s: %v", name, err)
+		}
+		// Who goes on with it all the same accepts nobody.
+		if p, err := r.Verify(t.Context(), Bearer(mint(nil)), route); !errors.Is(err, ErrStale) {
+			t.Errorf("%s: %v %v", name, p, err)
+		}
+		if _, _, err := r.Live(t.Context(), Bearer(mint(nil)), route); !errors.Is(err, ErrStale) {
+			t.Errorf("%s: a long answer: %v", name, err)
+		}
+	}
+}
+
+// The principal MUST NOT be changed; the likeliest way to do it all the same changes a copy.
+func TestRolesAppendedToAPrincipalAreNobodyElses(t *testing.T) {
+	r := newRig(t)
+	r.serve(newAuth())
+	for _, c := range []Credential{Bearer(mint(claims{"roles": []string{"a", "b", "user"}})), newKey(ModeLive)} {
+		p := r.want("", c)
+		_ = append(p.Roles, "admin")
+		again := r.want("", c)
+		if got := again.Roles[:cap(again.Roles)]; slices.Contains(got, "admin") {
+			t.Errorf("%v", got)
 		}
 	}
 }

@@ -95,6 +95,7 @@ func holdToken(c *token.Claims) *heldToken {
 	if len(c.Parents) > 0 || c.Actor != nil || !c.APIKeyID.IsZero() {
 		f.narrow, f.narrowed = c.Roles, true // derived: a promotion of the user doesn't widen what was handed on
 	}
+	f.principal.clip()
 	f.chain = append(f.chain, revset.Credential{JTI: c.ID, SessionID: c.SessionID, Subject: c.Subject, KeyID: c.APIKeyID, TV: c.TV})
 	for _, p := range c.Parents {
 		f.chain = append(f.chain, revset.Credential{JTI: p.ID, SessionID: p.SessionID, Subject: p.Subject, KeyID: p.APIKeyID, TV: p.TV})
@@ -135,7 +136,13 @@ func holdKey(user *events.UserInfo, key *events.KeyInfo, r resolution) (*heldKey
 		f.principal.Expires = time.UnixMicro(*key.NotAfter).UTC()
 	}
 	f.principal.Roles = f.within(user.Roles)
+	f.principal.clip()
 	return f.heldKey(), nil
+}
+
+// clip has whoever appends to a slice of the principal get one of their own: this one is everybody's who has the credential.
+func (p *Principal) clip() {
+	p.Roles, p.Scopes, p.AuthMethods = slices.Clip(p.Roles), slices.Clip(p.Scopes), slices.Clip(p.AuthMethods)
 }
 
 // heldKey returns an entry for a resolution that may be in the cache already.
@@ -177,6 +184,6 @@ func (f *facts) as(roles []string, plan string) *Principal {
 		return &f.principal
 	}
 	p := f.principal
-	p.Roles, p.Plan = roles, plan
+	p.Roles, p.Plan = slices.Clip(roles), plan
 	return &p
 }

@@ -68,7 +68,10 @@ func Role(name string) RouteOption { return AnyRole(name) }
 // AnyRole requires one of several roles.
 func AnyRole(names ...string) RouteOption {
 	return func(r *Route) error {
-		if len(names) == 0 || !allRoles(names) {
+		switch {
+		case len(names) == 0:
+			return errors.New("a role is required")
+		case !allRoles(names):
 			return errors.New("roles must match [a-z0-9_-]{1,32}")
 		}
 		r.roles = append(r.roles, slices.Clone(names))
@@ -118,12 +121,13 @@ func OnStale(p StalePolicy) RouteOption {
 	}
 }
 
-// Route makes a route for [Verifier.Verify]. Its errors wrap [ErrConfig].
+// Route makes a route for [Verifier.Verify]. Its errors wrap [ErrConfig]; the route beside an error refuses everything, should
+// anybody go on with it.
 func (v *Verifier) Route(opts ...RouteOption) (*Route, error) {
 	r := v.base
 	for _, opt := range opts {
 		if err := opt(&r); err != nil {
-			return nil, fmt.Errorf("%w: %w", ErrConfig, err)
+			return &Route{bound: neverFresh}, fmt.Errorf("%w: %w", ErrConfig, err)
 		}
 	}
 	v.noteBound(r.bound)
@@ -132,6 +136,9 @@ func (v *Verifier) Route(opts ...RouteOption) (*Route, error) {
 	}
 	return &r, nil
 }
+
+// neverFresh is a bound within which no proof is.
+const neverFresh time.Duration = -1
 
 // Long reports whether the route has [LongAnswer], for transports other than HTTP.
 func (r *Route) Long() bool { return r.long }
