@@ -57,7 +57,8 @@ func (r *Receipts) Expect(wait Wait) (done func()) {
 
 // Wait returns when the events have travelled as far as asked, or the timeout or ctx has ended: then it tells how far
 // they have come. The events MUST be committed. An event that doesn't exist any more has lapsed and counts as published
-// and applied. Errors are those of the database, and of nothing else.
+// and applied. Errors are those of the database, and of nothing else: one that can't be asked for a moment is asked again while
+// there is time.
 func (r *Receipts) Wait(ctx context.Context, eventIDs []string, wait Wait, timeout time.Duration) (Receipt, error) {
 	start := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, timeout)
@@ -90,18 +91,19 @@ func (w *waiting) run(ctx context.Context) (Receipt, error) {
 	}
 	for {
 		s := w.progress.standing() // before the database is asked, so that no change is missed
-		if err := w.look(ctx, s); err != nil {
-			return w.receipt(s), err
+		changed, rolled := s.changed, roll.C
+		err := w.look(ctx, s)
+		if receipt := w.receipt(s); w.wait == WaitNone || err == nil && w.satisfied(receipt) {
+			return receipt, err
 		}
-		receipt := w.receipt(s)
-		if w.satisfied(receipt) {
-			return receipt, nil
+		if err != nil {
+			changed, rolled = nil, nil // a database that fails isn't asked more often for them
 		}
 		select {
 		case <-ctx.Done():
-			return w.receipt(w.progress.standing()), nil
-		case <-s.changed:
-		case <-roll.C:
+			return w.receipt(w.progress.standing()), err
+		case <-changed:
+		case <-rolled:
 		case <-poll.C:
 			w.states = nil // the marks on the rows
 		}

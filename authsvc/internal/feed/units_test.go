@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/tocsin-auth/tocsin/authsvc/internal/store"
@@ -336,6 +337,45 @@ func TestAReceiptAtItsTimeoutTellsWhatIsKnown(t *testing.T) {
 	if got := wait(WaitPublished, "x"); got.Published || *got.EventID != "x" {
 		t.Errorf("no database: %+v", got)
 	}
+}
+
+// recovering can't be asked at first.
+type recovering struct {
+	failures atomic.Int64
+	scriptedStates
+}
+
+func (s *recovering) EventStates(ctx context.Context, ids []string) ([]store.EventState, error) {
+	if s.failures.Add(-1) >= 0 {
+		return nil, store.ErrUnavailable
+	}
+	return s.scriptedStates.EventStates(ctx, ids)
+}
+
+// The call has time: that the database can't be asked for a moment doesn't end its wait.
+func TestAReceiptWaitsThroughALossOfTheDatabase(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, p, _ := testFleet()
+		p.see("e", 5, 0)
+		states := &recovering{scriptedStates: scriptedStates{states: []store.EventState{{ID: "x", Epoch: "e", Seq: 5, Published: true}}}}
+		states.failures.Store(20)
+		r := &Receipts{events: states, fleet: f, progress: p}
+		for _, wait := range []Wait{WaitPublished, WaitFleet} {
+			states.failures.Store(20)
+			got, err := r.Wait(t.Context(), []string{"x"}, wait, 10*time.Second)
+			if err != nil || !got.Published || got.Seq == nil || *got.Seq != 5 {
+				t.Errorf("%s: %+v, %v", wait, got, err)
+			}
+		}
+		states.failures.Store(1)
+		if _, err := r.Wait(t.Context(), []string{"x"}, WaitNone, 10*time.Second); !errors.Is(err, store.ErrUnavailable) {
+			t.Errorf("who waits for nothing: %v", err)
+		}
+		states.failures.Store(1_000_000)
+		if _, err := r.Wait(t.Context(), []string{"x"}, WaitPublished, time.Second); !errors.Is(err, store.ErrUnavailable) {
+			t.Errorf("a loss that lasts: %v", err)
+		}
+	})
 }
 
 func TestAReceiptReturnsAsSoonAsAllHaveApplied(t *testing.T) {
