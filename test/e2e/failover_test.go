@@ -222,7 +222,7 @@ func (p *pair) check(t *testing.T, all []victim) {
 	}
 	for _, v := range all {
 		for _, r := range p.resources {
-			v.wantFate(t, "a running verifier", r)
+			v.wantFate(t, running, r)
 		}
 		v.wantFate(t, "a new verifier", late)
 		v.wantRefresh(t, p.auth[1])

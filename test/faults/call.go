@@ -27,13 +27,13 @@ func (s *System) call(ctx context.Context, r *Resource, c *credential, elite boo
 	return done
 }
 
-// decided is call, again while nothing was decided as the machine stood still.
+// decided is call, again while nothing was decided as the machine stands still, or did a moment ago.
 func (s *System) decided(ctx context.Context, r *Resource, c *credential, elite bool) {
-	for began := s.Recorder.Now(); ; {
-		beat := machine.Listen()
+	for deadline := time.Now().Add(patience); ; pause(ctx, 10*time.Millisecond) {
+		began := time.Now()
 		done := s.try(ctx, r, c, elite)
-		stood := beat.Stop()
-		if done.Accepted() || done.Refused() || stood < machine.Stall || s.Recorder.Now()-began > patience {
+		ended := time.Now()
+		if done.Accepted() || done.Refused() || s.beat.StoodStill(began.Add(-recovery), ended) < machine.Stall || ended.After(deadline) {
 			s.Recorder.Add(done)
 			return
 		}

@@ -38,9 +38,9 @@ func (o Options) String() string {
 // returns the history.
 func Run(t testing.TB, o Options) *History {
 	r := NewRecorder(o.Bound)
-	s := &System{Name: o.SetUp, Recorder: r, bound: o.Bound, points: points(t.TempDir()), clocks: newClocks(t.TempDir()), memory: &Memory{seed: o.Seed}}
-	beat := machine.Listen()
-	defer beat.Stop()
+	s := &System{Name: o.SetUp, Recorder: r, bound: o.Bound, points: points(t.TempDir()), clocks: newClocks(t.TempDir()), memory: &Memory{seed: o.Seed},
+		beat: machine.Listen()}
+	defer s.beat.Stop()
 	SetUps[o.SetUp](s, t)
 	f := NewTraffic(s, o.Seed)
 	calling, hangUp := context.WithCancel(t.Context())
@@ -56,8 +56,7 @@ func Run(t testing.TB, o Options) *History {
 	hangUp()
 	traffic.Wait()
 	f.sweep(t.Context())
-	beat.Stop()
-	s.standstills(beat)
+	s.standstills()
 	return r.History()
 }
 

@@ -27,25 +27,35 @@ type scene struct {
 // returns what the validators complain of, and how long the machine stood still meanwhile.
 func (a anomaly) play(t testing.TB, authDefects, resourceDefects string) (violations []Violation, stood time.Duration) {
 	const bound = 3 * time.Second
-	s := &scene{t: t, System: &System{Name: a.setUp, Recorder: NewRecorder(bound), bound: bound, points: points(t.TempDir()), memory: &Memory{},
+	s := &scene{t: t, System: &System{Name: a.setUp, Recorder: NewRecorder(bound), bound: bound, points: points(t.TempDir()), memory: &Memory{}, beat: machine.Listen(),
 		authDefects: authDefects, resourceDefects: resourceDefects}}
-	beat := machine.Listen()
-	defer beat.Stop()
+	defer s.beat.Stop()
 	SetUps[a.setUp](s.System, t)
 	s.admin = s.Auth[0].Admin(t).Auth()
 	began := s.Recorder.Now()
 	a.happens(s)
 	s.Recorder.Add(Fault{Span: Span{began, s.Recorder.Now()}, Kind: a.defence, Name: a.defence})
-	s.afterB() // B later, nothing of it may be left
+	s.calm() // B later, nothing of it may be left
 	s.sweep()
-	stood = beat.Stop()
-	s.standstills(beat)
+	s.standstills()
+	stood = s.beat.Stop()
 	broken := Validate(s.Recorder.History()).Broken
 	return slices.DeleteFunc(broken, func(v Violation) bool { return v.Promise == "OneGuarantee" }), stood // a scene needn't have everything
 }
 
 // afterB waits until B, and what a call may take, has passed since the change before.
 func (s *scene) afterB() { pause(s.t.Context(), s.bound+200*time.Millisecond) }
+
+// calm is afterB on a machine that ran all the while.
+func (s *scene) calm() {
+	for deadline := time.Now().Add(patience); ; {
+		began := time.Now()
+		s.afterB()
+		if now := time.Now(); s.beat.StoodStill(began, now) < machine.Stall || now.After(deadline) {
+			return
+		}
+	}
+}
 
 func (s *scene) sweep() {
 	began := s.Recorder.Now()

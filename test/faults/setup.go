@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tocsin-auth/tocsin/test/machine"
 	"github.com/tocsin-auth/tocsin/test/natstest"
 	"github.com/tocsin-auth/tocsin/test/pgtest"
 	"github.com/tocsin-auth/tocsin/test/system"
@@ -23,6 +24,7 @@ type System struct {
 	Resources []*Resource
 	Recorder  *Recorder
 	bound     time.Duration
+	beat      *machine.Beat
 
 	points points
 	clocks *clocks

@@ -1,22 +1,19 @@
 package faults
 
-import (
-	"fmt"
-
-	"github.com/tocsin-auth/tocsin/test/machine"
-)
+import "fmt"
 
 // standstill is the kind of fault that nobody injects: the machine didn't let the run's processes run.
 const standstill = "the machine stood still"
 
-// standstills records what a beat has heard since the start of the run. Nothing that is promised whatever happens is judged more mildly
+// standstills records those since the start of the run. Nothing that is promised whatever happens is judged more mildly
 // for it; who waits for a proof may be refused, as with every fault.
-func (s *System) standstills(b *machine.Beat) {
+func (s *System) standstills() {
+	s.beat.Stop()
 	var all []string
 	for _, r := range s.Resources {
 		all = append(all, r.Instance)
 	}
-	for _, still := range b.Standstills() {
+	for _, still := range s.beat.Standstills() {
 		span := Span{still.From.Sub(s.Recorder.start), still.To.Sub(s.Recorder.start)}
 		s.Recorder.Add(Fault{Span: span, Kind: standstill, Name: fmt.Sprintf("%s%s", standstill, lasting(span.End-span.Begin)), Frozen: all})
 	}
