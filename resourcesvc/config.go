@@ -217,7 +217,10 @@ func isHeaderValue(s string) bool {
 // secret reads a variable that may hold a secret, or the file that the variable with _FILE names.
 func secret(name string) (string, error) {
 	path := os.Getenv(name + "_FILE")
-	if value := os.Getenv(name); value != "" || path == "" {
+	switch value := os.Getenv(name); {
+	case value != "" && path != "":
+		return "", fmt.Errorf("%s and %s_FILE are both given: one of them must go", name, name)
+	case path == "":
 		return value, nil
 	}
 	content, err := os.ReadFile(path)

@@ -120,3 +120,11 @@ func TestHelpAndVersionAreNoFailures(t *testing.T) {
 		t.Errorf("help: %v", err)
 	}
 }
+
+func TestASecretThatIsGivenTwiceIsRefused(t *testing.T) {
+	t.Setenv("TOCSIN_API_KEY", "one")
+	t.Setenv("TOCSIN_API_KEY_FILE", "/etc/passwd")
+	if _, err := secret("TOCSIN_API_KEY"); err == nil || !strings.Contains(err.Error(), "TOCSIN_API_KEY_FILE") {
+		t.Error(err)
+	}
+}
