@@ -158,7 +158,7 @@ func (p *program) makeDomain(ctx context.Context) error {
 	p.domain, err = auth.New(auth.Config{
 		DB: p.db, Reads: p.gatherer, Ring: p.ring, Bus: laterBus{p}, Nudge: p.nudge, Used: p.uses.Note, Log: p.log,
 		Issuer: p.issuer, Audience: p.cfg.Audience, AccessTTL: p.cfg.AccessTTL,
-		RefreshTTL: p.cfg.RefreshTTL, RefreshIdle: p.cfg.RefreshIdle, PasswordMin: p.cfg.PasswordMin,
+		RefreshTTL: p.cfg.RefreshTTL, RefreshIdle: p.cfg.RefreshIdle, PasswordMin: p.cfg.PasswordMin, AuditRetention: p.cfg.AuditRetention,
 	})
 	if err != nil {
 		return err
@@ -211,7 +211,7 @@ func (p *program) keepHouse(ctx context.Context) error {
 	if retired {
 		p.feed.Nudge()
 	}
-	return errors.Join(err, p.ring.RetireFeedKeys(ctx), p.domain.Prune(ctx))
+	return errors.Join(err, p.ring.RetireFeedKeys(ctx), p.domain.Prune(ctx), p.domain.PruneAudit(ctx))
 }
 
 func (p *program) startElite(ctx context.Context) error {

@@ -70,6 +70,8 @@ type Config struct {
 	RefreshIdle time.Duration
 	// PasswordMin is the least number of code points of a new password; at least 8.
 	PasswordMin int
+	// AuditRetention is how long entries of the audit log stay at least; 0: for ever. Otherwise at least [MinAuditRetention].
+	AuditRetention time.Duration
 	// Bus is asked by AddService and RemoveService.
 	Bus ServiceBus
 	// Used is called with the id of each API key that was accepted here. It MUST NOT block.

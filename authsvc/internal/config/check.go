@@ -19,6 +19,8 @@ const (
 	maxPassword   = 128 // of the minimum: a longer demand would refuse what NIST 800-63B says must be accepted
 	maxAccessTTL  = 24 * time.Hour
 	maxSessionTTL = 10 * 365 * 24 * time.Hour
+	// minAuditRetention is auth's.
+	minAuditRetention = 2 * maxAccessTTL
 )
 
 var usernamePattern = regexp.MustCompile(`^[a-z0-9][a-z0-9._@-]{2,63}$`)
@@ -164,6 +166,8 @@ func (s *Serve) checkLives() error {
 		return refuse("access-ttl", "%s is not whole seconds from 1s to %s", s.AccessTTL, maxAccessTTL)
 	case s.RefreshTTL < s.AccessTTL || s.RefreshTTL > maxSessionTTL:
 		return refuse("refresh-ttl", "%s is below --access-ttl or above ten years", s.RefreshTTL)
+	case s.AuditRetention != 0 && s.AuditRetention < minAuditRetention:
+		return refuse("audit-retention", "%s is neither 0s nor %s or more", s.AuditRetention, minAuditRetention)
 	case s.RefreshIdle < time.Second || s.RefreshIdle > s.RefreshTTL:
 		return refuse("refresh-idle", "%s is below 1s or above --refresh-ttl", s.RefreshIdle)
 	}

@@ -90,6 +90,8 @@ func TestBadValueNamesItselfInOneLine(t *testing.T) {
 		{[]string{"migrate", "--database-url=sqlite:"}, nil, "--database-url"},
 		{[]string{"serve", "--log-level=loud"}, nil, "--log-level"},
 		{[]string{"serve"}, []string{"TOCSIN_LIMIT_LOGINS", "60"}, "--limit-logins (TOCSIN_LIMIT_LOGINS)"},
+		{[]string{"serve"}, []string{"TOCSIN_AUDIT_RETENTION", "24h"}, "--audit-retention (TOCSIN_AUDIT_RETENTION)"},
+		{[]string{"serve", "--audit-retention=-72h"}, nil, "--audit-retention"},
 		{[]string{"serve", "--limit-logins=0/1m"}, nil, "--limit-logins"},
 		{[]string{"serve", "--limit-registrations=5/1ms"}, nil, "--limit-registrations"},
 		{[]string{"serve", "--limit-credentials=9999999/1m"}, nil, "--limit-credentials"},

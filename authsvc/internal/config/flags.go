@@ -54,6 +54,8 @@ type Serve struct {
 	PasswordMin    int           `name:"password-min" default:"12" help:"Shortest password accepted, in code points; at least 8."`
 	BootstrapAdmin string        `name:"bootstrap-admin" default:"admin" help:"Administrator made when the database has no user."`
 
+	AuditRetention time.Duration `name:"audit-retention" default:"0s" help:"How long entries of the audit log are kept, at least 48h; 0s: for ever."`
+
 	LimitLogins        Limit    `name:"limit-logins" default:"60/10m" help:"Failed logins of one network address (IPv6: one /64): so many at once, and again in each duration; off: no limit."`
 	LimitAccountTries  int      `name:"limit-account-tries" default:"10" help:"Failed logins of one account in a row until each further one has to wait, twice as long each time, up to 1h; 0: no limit."`
 	LimitRegistrations Limit    `name:"limit-registrations" default:"100/1h" help:"Registrations of one network address; off: no limit."`

@@ -173,6 +173,53 @@ func auditIsPaged(t *testing.T, db *store.DB) {
 	same(t, []string{"three", "two", "one"}, actions)
 }
 
+func auditIsPruned(t *testing.T, db *store.DB) {
+	var cut time.Time
+	for n, action := range []string{"one", "two", "three", "four", "five"} {
+		update(t, db, func(tx *store.Tx) error {
+			id, err := tx.OpenAudit(t.Context(), store.AuditEntry{Actor: "system", Action: action, Target: "user:x"})
+			if err != nil || n != 3 {
+				return err
+			}
+			parsed, err := events.ParseID(id)
+			cut = time.UnixMilli(parsed.Millis())
+			return err
+		})
+		waitMillisecond(t, db)
+	}
+	for _, want := range []int64{2, 1, 0} {
+		update(t, db, func(tx *store.Tx) error {
+			found, err := tx.AuditBefore(t.Context(), cut)
+			if err != nil {
+				return err
+			}
+			n, err := tx.PruneAudit(t.Context(), cut, 2)
+			same(t, want, n)
+			same(t, want > 0, found)
+			return err
+		})
+	}
+	view(t, db, func(tx *store.Tx) error {
+		left, err := tx.Audit(t.Context(), "", 10)
+		if len(left) != 2 || left[0].Action != "five" || left[1].Action != "four" {
+			t.Errorf("%+v", left)
+		}
+		return err
+	})
+}
+
+// waitMillisecond returns when ids have another time: when the database's clock has gone on.
+func waitMillisecond(t *testing.T, db *store.DB) {
+	t.Helper()
+	millis := func() (now int64) {
+		view(t, db, func(tx *store.Tx) error { now = tx.Now() / 1000; return nil })
+		return now
+	}
+	for begun := millis(); millis() == begun; {
+		continue
+	}
+}
+
 func servicesHaveUniqueNames(t *testing.T, db *store.DB) {
 	update(t, db, func(tx *store.Tx) error {
 		return errors.Join(tx.InsertService(t.Context(), store.Service{Name: "jobs", NKey: "U1"}),

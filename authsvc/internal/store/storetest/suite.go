@@ -39,6 +39,7 @@ func Run(t *testing.T, engine store.Engine) {
 		{"an event of many users is split", eventOfManyUsersIsSplit},
 		{"live revocations are paged", revocationsArePaged},
 		{"the audit log is paged", auditIsPaged},
+		{"the audit log is pruned from its beginning", auditIsPruned},
 		{"services have unique names", servicesHaveUniqueNames},
 		{"a retired kid never comes back", retiredKidNeverComesBack},
 		{"secrets are kept once", secretsAreKeptOnce},
