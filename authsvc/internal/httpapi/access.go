@@ -134,8 +134,8 @@ func (s *Server) clientOf(r *http.Request) auth.Client {
 	if err != nil {
 		host = r.RemoteAddr
 	}
-	if len(s.proxies) > 0 {
-		host = s.proxies.client(host, r.Header.Values("X-Forwarded-For"))
+	if forwarded := r.Header.Values("X-Forwarded-For"); forwarded != nil {
+		host = s.forwarded(host, forwarded)
 	}
 	return auth.Client{IP: host, UserAgent: printable(r.UserAgent(), maxUserAgent)}
 }

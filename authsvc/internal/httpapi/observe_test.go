@@ -163,7 +163,7 @@ func TestClientsAreKnownByTheirConnectionOnly(t *testing.T) {
 	r.RemoteAddr = "[2001:db8::1]:99"
 	r.Header.Set("X-Forwarded-For", "10.0.0.1")
 	r.Header.Set("User-Agent", "a\x00\x1b[31m\xffb"+strings.Repeat("é", 200))
-	got := new(Server).clientOf(r)
+	got := newServer(t, nil).clientOf(r)
 	if got.IP != "2001:db8::1" || !strings.HasPrefix(got.UserAgent, "a[31mb") || len(got.UserAgent) > maxUserAgent {
 		t.Errorf("%+v", got)
 	}

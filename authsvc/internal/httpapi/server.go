@@ -82,8 +82,10 @@ type Server struct {
 	issuing  *throttle // of derived tokens, by user
 	limits   limits
 	proxies  proxies
-	api      huma.API
-	router   *chi.Mux
+	// unknownProxy is done when one may have been forgotten.
+	unknownProxy sync.Once
+	api          huma.API
+	router       *chi.Mux
 	// waitParameters are those of [WaitQuery], for calls that huma doesn't read.
 	waitParameters []*huma.Param
 	// waits ends when the server is shut down: calls that wait for events to travel answer with how far they came.
