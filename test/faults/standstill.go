@@ -1,6 +1,9 @@
 package faults
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // standstill is the kind of fault that nobody injects: the machine didn't let the run's processes run.
 const standstill = "the machine stood still"
@@ -17,4 +20,9 @@ func (s *System) standstills() {
 		span := Span{still.From.Sub(s.Recorder.start), still.To.Sub(s.Recorder.start)}
 		s.Recorder.Add(Fault{Span: span, Kind: standstill, Name: fmt.Sprintf("%s%s", standstill, lasting(span.End-span.Begin)), Frozen: all})
 	}
+}
+
+// stoodStill reports whether the machine did during a span.
+func (h *History) stoodStill(s Span) bool {
+	return slices.ContainsFunc(h.Faults, func(f Fault) bool { return f.Kind == standstill && f.Begin <= s.End && s.Begin <= f.End })
 }

@@ -33,6 +33,7 @@ const (
 // than that and what the instances say they have accepted because authsvc couldn't be asked. And nobody is refused in a window
 // in which nobody has called yet. Windows are those of the database's clock. One in which that was set isn't judged, nor one
 // that began less than its length later: an instance may still spend what it was allowed in a window that the clock has left.
+// Who is refused just after the machine stood still may have been told so late that the window has ended meanwhile.
 func WithinQuota(h *History) (figures QuotaFigures, broken []Violation) {
 	all, samples, starts := livesOf(h), samplesOf(h), startsOf(h)
 	clock := wallsOf(h)[ofDatabase]
@@ -180,7 +181,7 @@ func lockedOut(h *History, m Meter, clock []Clock, calls []Call) (broken []Viola
 		index, began := windowAt(h, m, ahead, around.Begin)
 		last, _ := windowAt(h, m, ahead, around.End)
 		alone := latest < began-windowMargin && (n+1 == len(calls) || calls[n+1].Begin > c.End)
-		if c.Status == 429 && alone && index == last && !disturbed(clock, around, 2*m.Window+stepBack) {
+		if c.Status == 429 && alone && index == last && !disturbed(clock, around, 2*m.Window+stepBack) && !h.stoodStill(Span{around.Begin - m.Window, around.End}) {
 			broken = append(broken, Violation{Promise: "WithinQuota", Text: "refused in a window in which nobody had called before", Calls: []Call{c}})
 		}
 		latest = max(latest, c.End)

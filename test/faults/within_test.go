@@ -57,6 +57,7 @@ func TestWithinQuotaIsSeenToBeBroken(t *testing.T) {
 		{"refused while somebody calls", false, quotaHistory(one(beyond(21, "strict")), spent(1, 21.005, 22, "strict"))},
 		{"refused after somebody has called", false, quotaHistory(spent(1, 20.5, 21, "strict"), one(beyond(21, "strict")))},
 		{"refused after somebody has called in the window before", true, quotaHistory(spent(1, 15, 16, "strict"), one(beyond(21, "strict")))},
+		{"refused after the machine stood still", false, quotaHistory(one(Fault{Span: at(19, 20.5), Kind: standstill}, beyond(21, "strict")))},
 		{"refused though the clock has stepped back", false, quotaHistory(clock(70, -30), one(beyond(111, "strict")))},
 	})
 }
