@@ -59,6 +59,7 @@ func newWorld(t testing.TB, url string) *world {
 func gather(t testing.TB, db *store.DB) *liveness.Gatherer {
 	t.Helper()
 	g := liveness.NewGatherer(db, liveness.DefaultShares)
+	g.Patience = time.Hour
 	t.Cleanup(func() {
 		if err := g.Close(context.Background()); err != nil {
 			t.Error(err)

@@ -41,7 +41,6 @@ func connect(urls, user string, creds nats.Option, log *slog.Logger) (*connectio
 	c := &connection{closed: make(chan struct{}), connected: make(chan struct{})}
 	log = log.With("connection", user)
 	conn, err := nats.Connect(urls,
-		creds,
 		nats.Name("authsvc "+user),
 		nats.CustomInboxPrefix("_INBOX_"+user),
 		nats.Timeout(connectTimeout),
@@ -72,6 +71,7 @@ func connect(urls, user string, creds nats.Option, log *slog.Logger) (*connectio
 			// The library may hold the subscription's lock here: don't ask it anything.
 			log.Error("NATS reports an error", "error", err)
 		}),
+		creds,
 	)
 	if err != nil {
 		return nil, fmt.Errorf("NATS: %w", err)

@@ -33,7 +33,7 @@ type asked struct {
 func (r *Responders) settle(batch []arrival) {
 	var waiting []asked
 	for _, a := range batch {
-		if time.Since(a.at) > patience {
+		if time.Since(a.at) > r.cfg.patience {
 			r.finish(a, feed.Message{}, liveness.ErrLate)
 			continue
 		}
@@ -47,7 +47,7 @@ func (r *Responders) settle(batch []arrival) {
 	if len(waiting) == 0 {
 		return
 	}
-	ctx, cancel := context.WithTimeout(r.queries, queryTimeout)
+	ctx, cancel := context.WithTimeout(r.queries, r.cfg.queryTimeout())
 	defer cancel()
 	if err := r.settleTogether(ctx, waiting); err != nil {
 		r.settleEach(ctx, waiting, err)

@@ -1,6 +1,7 @@
 package elite
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -42,9 +43,7 @@ var subjects = map[Question]string{
 
 const (
 	// patience is how long askers wait. A question that has waited longer for a worker is dropped.
-	patience = time.Second
-	// queryTimeout leaves time to answer before the asker gives up.
-	queryTimeout  = 900 * time.Millisecond
+	patience      = time.Second
 	probeInterval = 500 * time.Millisecond
 	probeTimeout  = 400 * time.Millisecond
 	// pendingLimit and pendingBytes bound what waits for the callbacks, which only sort questions into queues.
@@ -73,8 +72,26 @@ type Config struct {
 	// Observe is called after each question with how it ended and how long it took from arrival. It may be nil.
 	Observe func(q Question, outcome Outcome, took time.Duration)
 
-	shares        turns.Shares
-	probeInterval time.Duration
+	shares                                turns.Shares
+	patience, probeInterval, probeTimeout time.Duration
+}
+
+// queryTimeout leaves time to answer before the asker gives up.
+func (c *Config) queryTimeout() time.Duration { return c.patience * 9 / 10 }
+
+func (c *Config) setDefaults() {
+	if c.shares == (turns.Shares{}) {
+		c.shares = defaultShares
+	}
+	c.patience = cmp.Or(c.patience, patience)
+	c.probeInterval = cmp.Or(c.probeInterval, probeInterval)
+	c.probeTimeout = cmp.Or(c.probeTimeout, probeTimeout)
+	if c.Up == nil {
+		c.Up = c.Conn.IsConnected
+	}
+	if c.Observe == nil {
+		c.Observe = func(Question, Outcome, time.Duration) {}
+	}
 }
 
 // Outcome is how a question ended.
@@ -122,18 +139,7 @@ type subscription struct {
 // Start begins to answer, unless the database can't be read: then it begins as soon as that can be done. The error is of
 // the subscriptions.
 func Start(ctx context.Context, cfg Config) (*Responders, error) {
-	if cfg.shares == (turns.Shares{}) {
-		cfg.shares = defaultShares
-	}
-	if cfg.probeInterval == 0 {
-		cfg.probeInterval = probeInterval
-	}
-	if cfg.Up == nil {
-		cfg.Up = cfg.Conn.IsConnected
-	}
-	if cfg.Observe == nil {
-		cfg.Observe = func(Question, Outcome, time.Duration) {}
-	}
+	cfg.setDefaults()
 	r := &Responders{
 		cfg:      cfg,
 		answers:  responder{store: cfg.Store, ring: cfg.Ring, pages: cfg.Pages},
@@ -179,7 +185,7 @@ func (r *Responders) watch() {
 // look probes the database and makes the subscriptions follow. A single failed query isn't enough to withdraw: it
 // might be the question's own fault, and then one service could silence the responders for all.
 func (r *Responders) look() error {
-	ctx, cancel := context.WithTimeout(r.queries, probeTimeout)
+	ctx, cancel := context.WithTimeout(r.queries, r.cfg.probeTimeout)
 	defer cancel()
 	err := r.cfg.Store.Readable(ctx)
 	switch {
@@ -206,7 +212,7 @@ func (r *Responders) subscribe() error {
 	if !r.cfg.Up() {
 		return nil // the subscriptions are sent when it is
 	}
-	ctx, cancel := context.WithTimeout(r.queries, patience)
+	ctx, cancel := context.WithTimeout(r.queries, r.cfg.patience)
 	defer cancel()
 	if err := r.cfg.Conn.FlushWithContext(ctx); err != nil {
 		r.cfg.Log.Warn("elite: the bus is slow to take the subscriptions", "error", err)
@@ -318,11 +324,11 @@ func answerable(reply string) bool {
 }
 
 func (r *Responders) work(a arrival) {
-	if time.Since(a.at) > patience {
+	if time.Since(a.at) > r.cfg.patience {
 		r.finish(a, feed.Message{}, liveness.ErrLate)
 		return
 	}
-	ctx, cancel := context.WithTimeout(r.queries, queryTimeout)
+	ctx, cancel := context.WithTimeout(r.queries, r.cfg.queryTimeout())
 	defer cancel()
 	page, err := r.answers.answer(ctx, a.question, a.Data)
 	r.finish(a, page, err)
@@ -393,7 +399,7 @@ func (r *Responders) Close(ctx context.Context) error {
 	if !r.cfg.Up() {
 		return ctx.Err()
 	}
-	flushing, cancel := context.WithTimeout(ctx, patience)
+	flushing, cancel := context.WithTimeout(ctx, r.cfg.patience)
 	defer cancel()
 	if err := r.cfg.Conn.FlushWithContext(flushing); err != nil {
 		return fmt.Errorf("close elite responders: %w", err)

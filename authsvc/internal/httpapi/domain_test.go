@@ -55,6 +55,7 @@ func newSystem(t testing.TB) *system {
 	ring, err := keyring.Open(ctx, keyring.Config{DB: db, Sealer: sealer, Issuer: testIssuer, Alg: "EdDSA", Log: log})
 	fatal(t, err)
 	reads := gather.NewGatherer(db, gather.DefaultShares)
+	reads.Patience = time.Hour
 	t.Cleanup(func() { fatal(t, reads.Close(context.Background())) })
 	domain, err := auth.New(auth.Config{DB: db, Reads: reads, Ring: ring, Issuer: testIssuer, Audience: "tocsin", AccessTTL: 15 * time.Minute,
 		RefreshTTL: time.Hour, RefreshIdle: time.Hour, PasswordMin: 12, Bus: &testBus{}, Nudge: func() {}, Used: func(string) {}, Log: log})

@@ -9,12 +9,8 @@ import (
 	"github.com/tocsin-auth/tocsin/authsvc/internal/turns"
 )
 
-const (
-	// patience is how long askers wait. A question that has waited longer for its read is dropped.
-	patience = time.Second
-	// readTimeout leaves time to answer before the asker gives up.
-	readTimeout = 900 * time.Millisecond
-)
+// patience is how long askers wait.
+const patience = time.Second
 
 // The errors of questions that were not read. Others are the database's.
 var (
@@ -35,6 +31,11 @@ var DefaultShares = turns.Shares{Workers: 3, Running: 2, Queued: 1024, Total: 81
 
 // Gatherer reads what has been asked for when a read can begin, all at once. It is safe for concurrent use.
 type Gatherer struct {
+	// Patience is how long askers wait: a question that has waited longer for its read is dropped, and the read ends a tenth
+	// earlier, which leaves time to answer. It may be changed before the first question; that is for tests, whose machines stand
+	// still at times.
+	Patience time.Duration
+
 	reader Reader
 	pool   *turns.Pool[pending]
 	reads  context.Context // ends the reads that run when Close has no time left
@@ -50,7 +51,7 @@ type pending struct {
 
 // NewGatherer starts a gatherer, which MUST be closed.
 func NewGatherer(reader Reader, shares turns.Shares) *Gatherer {
-	g := &Gatherer{reader: remembering(reader)}
+	g := &Gatherer{Patience: patience, reader: remembering(reader)}
 	g.reads, g.cancel = context.WithCancel(context.Background())
 	g.pool = turns.New(shares, g.read)
 	return g
@@ -91,7 +92,7 @@ func (g *Gatherer) Ask(ctx context.Context, asker string, question store.Questio
 func (g *Gatherer) read(batch []pending) {
 	waiting := batch[:0]
 	for _, p := range batch {
-		if time.Since(p.arrived) > patience {
+		if time.Since(p.arrived) > g.Patience {
 			p.done(store.State{}, ErrLate)
 			continue
 		}
@@ -100,7 +101,7 @@ func (g *Gatherer) read(batch []pending) {
 	if len(waiting) == 0 {
 		return
 	}
-	ctx, cancel := context.WithTimeout(g.reads, readTimeout)
+	ctx, cancel := context.WithTimeout(g.reads, g.Patience*9/10)
 	defer cancel()
 	if err := g.readTogether(ctx, waiting); err != nil {
 		g.readEach(ctx, waiting, err)

@@ -40,9 +40,16 @@ func about(name string) store.Question {
 
 func name(q store.Question) string { return q.Credentials[0].JTI }
 
+// patient returns a gatherer for whose patience a machine that stands still is no matter.
+func patient(reader Reader, shares turns.Shares) *Gatherer {
+	g := NewGatherer(reader, shares)
+	g.Patience = time.Hour
+	return g
+}
+
 func gatherer(t testing.TB, shares turns.Shares, reader readerFunc) *Gatherer {
 	t.Helper()
-	g := NewGatherer(reader, shares)
+	g := patient(reader, shares)
 	t.Cleanup(func() { g.Close(context.Background()) })
 	return g
 }
@@ -56,7 +63,7 @@ func TestNoQuestionJoinsAReadThatBeganBeforeIt(t *testing.T) {
 			Queued: 1000, Total: 1000, Batch: rapid.IntRange(1, 8).Draw(t, "batch")}
 		askers := rapid.IntRange(1, 12).Draw(t, "askers")
 		var version atomic.Int64 // of the primary: raised by whoever changes it
-		g := NewGatherer(readerFunc(func(_ context.Context, questions []store.Question) ([]store.State, error) {
+		g := patient(readerFunc(func(_ context.Context, questions []store.Question) ([]store.State, error) {
 			states := make([]store.State, len(questions))
 			seen := version.Load() // the snapshot of the whole read
 			for i := range states {
@@ -208,7 +215,7 @@ func TestWhoHasWaitedTooLongIsNotReadFor(t *testing.T) {
 		return nil, nil
 	})
 	var got error
-	g.read([]pending{{about("x"), time.Now().Add(-2 * patience), func(_ store.State, err error) { got = err }}})
+	g.read([]pending{{about("x"), time.Now().Add(-2 * g.Patience), func(_ store.State, err error) { got = err }}})
 	if !errors.Is(got, ErrLate) {
 		t.Error(got)
 	}
@@ -232,7 +239,7 @@ func TestWithoutRoomAQuestionIsRefusedAtOnce(t *testing.T) {
 
 func TestCloseInAHurryEndsReads(t *testing.T) {
 	began := make(chan struct{})
-	g := NewGatherer(readerFunc(func(ctx context.Context, _ []store.Question) ([]store.State, error) {
+	g := patient(readerFunc(func(ctx context.Context, _ []store.Question) ([]store.State, error) {
 		close(began)
 		<-ctx.Done()
 		return nil, ctx.Err()

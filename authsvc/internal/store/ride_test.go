@@ -52,10 +52,8 @@ func (j *jam) call(t *testing.T, ctx context.Context, fn func(tx *Tx) error) *ou
 		defer func() { o.panicked = recover() }()
 		o.err = j.UpdateBriefly(ctx, fn)
 	})
-	for deadline := time.Now().Add(10 * time.Second); j.standing() == before; time.Sleep(time.Millisecond) { // nothing tells
-		if time.Now().After(deadline) {
-			t.Fatal("the call doesn't come")
-		}
+	for j.standing() == before {
+		time.Sleep(time.Millisecond) // nothing tells
 	}
 	return o
 }

@@ -55,6 +55,7 @@ type DB struct {
 	migrator func() *sql.DB
 	log      *slog.Logger
 	offset   func() time.Duration
+	patience time.Duration
 	// queue is who waits for the writer of SQLite.
 	queue queue
 }
@@ -67,6 +68,10 @@ type Option func(*DB)
 func WithClockOffset(offset func() time.Duration) Option {
 	return func(db *DB) { db.offset = offset }
 }
+
+// WithPatience makes the limits on what PostgreSQL may keep waiting no shorter than patience, for tests whose machine stands still
+// at times. The default is that they are as short as takeovers and elite questions need them.
+func WithPatience(patience time.Duration) Option { return func(db *DB) { db.patience = patience } }
 
 // Open connects to the database that url names: sqlite:<path> or postgres://…. It doesn't change the schema: call
 // [DB.Migrate] next. The errors are [ErrUnavailable] when the database can't be reached, [ErrURL] for a bad url.

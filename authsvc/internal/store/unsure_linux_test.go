@@ -23,16 +23,13 @@ func TestNothingLostACommitWhoseWaitForTheStandbyIsCancelledHasNotSucceeded(t *t
 	}()
 	// Somebody looks after what hangs.
 	var err error
-	for limit := time.After(20 * time.Second); ; {
+	for waiting := true; waiting; {
 		direct(t, at(t, p.url, p.primary.Addr()), "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'")
 		select {
 		case err = <-committed:
+			waiting = false
 		case <-time.After(50 * time.Millisecond): // a real server
-			continue
-		case <-limit:
-			t.Fatal("the commit was not cancelled")
 		}
-		break
 	}
 	if !errors.Is(err, store.ErrUnavailable) {
 		t.Errorf("only the primary has it, and the commit said %v", err)

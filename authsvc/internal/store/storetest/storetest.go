@@ -23,8 +23,15 @@ func URL(t testing.TB, engine store.Engine) string {
 	return "sqlite:" + filepath.Join(t.TempDir(), "tocsin.db")
 }
 
-// Open opens a database, brings its schema up to date, and closes it when the test ends.
+// Open opens a database that waits for PostgreSQL for as long as it takes, brings its schema up to date, and closes it when the
+// test ends.
 func Open(t testing.TB, url string, opts ...store.Option) *store.DB {
+	t.Helper()
+	return OpenAsShipped(t, url, append(opts, store.WithPatience(time.Hour))...)
+}
+
+// OpenAsShipped is Open with the limits that ship, for tests of what they are for.
+func OpenAsShipped(t testing.TB, url string, opts ...store.Option) *store.DB {
 	t.Helper()
 	db, err := store.Open(t.Context(), url, slog.New(slog.DiscardHandler), opts...)
 	if err != nil {
