@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"github.com/nats-io/nats.go"
 )
@@ -36,6 +37,18 @@ type Config struct {
 	// ReplyCreds is that of the answering connection. Empty: the same as Creds, which then needs both sets of rights.
 	ReplyCreds string
 	Log        *slog.Logger
+	// Patience makes the bus wait for no less than that before it gives a connection or an answer up, for tests whose machine
+	// stands still at times. Zero: what ships.
+	Patience time.Duration
+}
+
+// options are for both connections.
+func (c Config) options(creds nats.Option) nats.Option {
+	return func(o *nats.Options) error {
+		o.Timeout, o.PingInterval = max(o.Timeout, c.Patience), max(o.PingInterval, c.Patience)
+		o.FlusherTimeout = max(o.FlusherTimeout, c.Patience)
+		return creds(o)
+	}
 }
 
 // Bus is authsvc's NATS. It is safe for concurrent use.
@@ -70,7 +83,7 @@ func startExternal(cfg Config) (*Bus, error) {
 			return nil, err
 		}
 	}
-	if err := b.connect(cfg.URL, creds, replyCreds); err != nil {
+	if err := b.connect(cfg.URL, cfg.options(creds), cfg.options(replyCreds)); err != nil {
 		return nil, err
 	}
 	return b, nil
@@ -92,7 +105,7 @@ func startEmbedded(ctx context.Context, cfg Config, services []Service) (*Bus, e
 		server.stop()
 		return nil, err
 	}
-	if err := b.connect(server.url(), feed, reply); err != nil {
+	if err := b.connect(server.url(), cfg.options(feed), cfg.options(reply)); err != nil {
 		server.stop()
 		return nil, err
 	}

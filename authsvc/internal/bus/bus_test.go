@@ -18,6 +18,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/tocsin-auth/tocsin/pkg/events"
+	"github.com/tocsin-auth/tocsin/test/pgtest/loopback"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -45,7 +46,9 @@ func stop(t *testing.T, b *Bus) {
 	}
 }
 
-func embeddedConfig(t *testing.T) Config { return Config{DataDir: t.TempDir(), Listen: "127.0.0.1:0"} }
+func embeddedConfig(t *testing.T) Config {
+	return Config{DataDir: t.TempDir(), Listen: "127.0.0.1:0", Patience: time.Hour}
+}
 
 // join connects as a service does, and reports when the server ends the connection.
 func join(t *testing.T, b *Bus, dataDir, service string) (nc *nats.Conn, lost chan error, err error) {
@@ -55,7 +58,7 @@ func join(t *testing.T, b *Bus, dataDir, service string) (nc *nats.Conn, lost ch
 		t.Fatal(err)
 	}
 	lost, closed := make(chan error, 4), make(chan struct{})
-	nc, err = nats.Connect(b.URL(), option, nats.CustomInboxPrefix("_INBOX_"+service), nats.NoReconnect(),
+	nc, err = nats.Connect(b.URL(), option, nats.CustomInboxPrefix("_INBOX_"+service), nats.NoReconnect(), nats.Timeout(within),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) { lost <- err }),
 		nats.ClosedHandler(func(*nats.Conn) { close(closed) }))
 	if err == nil {
@@ -271,12 +274,7 @@ func dirWithBadSeed(t *testing.T) string {
 }
 
 func TestExternalServerMayBeAwayAtStart(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := l.Addr().String()
-	l.Close()
+	address := fmt.Sprintf("127.0.0.1:%d", loopback.Free(t))
 	b := start(t, Config{URL: "nats://" + address})
 	if err := b.Feed().Publish("x", nil); err == nil {
 		t.Error("publishing succeeded without a server")

@@ -35,6 +35,7 @@ func newEmbedded(ctx context.Context, cfg Config, services []Service) (*embedded
 	if e.set, err = embeddedSet(dir, cfg.Listen); err != nil {
 		return nil, err
 	}
+	e.set.Patience = cfg.Patience
 	if e.text, err = e.configuration(services); err != nil {
 		return nil, err
 	}

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"text/template"
+	"time"
 
 	"github.com/nats-io/nkeys"
 
@@ -57,6 +58,15 @@ type permissions struct {
 	Listen, StoreDir         string // embedded only
 	AuthFeed, AuthReply, Sys string
 	Services                 []serviceEntry
+	Patience                 time.Duration // [Config.Patience]
+}
+
+// AnswerFor is how long an answer to a question is permitted.
+func (p permissions) AnswerFor() string { return max(2*time.Second, p.Patience).String() }
+
+// Remember is how long the server remembers a question that isn't answered.
+func (p permissions) Remember() string {
+	return (max(2*time.Second, p.Patience) + time.Second).String()
 }
 
 type serviceEntry struct{ Name, Account, NKey string }

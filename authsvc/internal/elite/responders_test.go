@@ -93,7 +93,7 @@ func newSceneOn(t testing.TB, engine store.Engine, change func(cfg *Config), gat
 	}
 	var err error
 	log := slog.New(slog.DiscardHandler)
-	s.bus, err = bus.Start(t.Context(), bus.Config{DataDir: dir, Listen: "127.0.0.1:0", Log: log}, services)
+	s.bus, err = bus.Start(t.Context(), bus.Config{DataDir: dir, Listen: "127.0.0.1:0", Log: log, Patience: time.Hour}, services)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -129,7 +129,7 @@ func (s *scene) join(t testing.TB, dir, service string) *nats.Conn {
 		t.Fatal(err)
 	}
 	closed := make(chan struct{})
-	nc, err := nats.Connect(s.bus.URL(), seed, nats.CustomInboxPrefix("_INBOX_"+service), nats.NoReconnect(),
+	nc, err := nats.Connect(s.bus.URL(), seed, nats.CustomInboxPrefix("_INBOX_"+service), nats.NoReconnect(), nats.Timeout(within),
 		nats.ClosedHandler(func(*nats.Conn) { close(closed) }))
 	if err != nil {
 		t.Fatal(err)
@@ -473,6 +473,7 @@ func TestCloseAnswersWhatHasArrived(t *testing.T) {
 func TestCloseInAHurryEndsRunningQueries(t *testing.T) {
 	s := newScene(t, nil)
 	hold := make(chan struct{})
+	defer close(hold) // for the read, which is the gatherer's to end
 	s.store.hold.Store(&hold)
 	if err := s.cars.PublishRequest(events.ResolveSubject("cars"), s.cars.NewRespInbox(), s.resolveBody(t)); err != nil {
 		t.Fatal(err)
