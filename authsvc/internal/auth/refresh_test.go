@@ -2,6 +2,7 @@ package auth
 
 import (
 	"errors"
+	"fmt"
 	"strconv"
 	"sync"
 	"testing"
@@ -33,37 +34,58 @@ func TestRefreshRotates(t *testing.T) {
 func TestRefreshWithinGraceGivesTheSameSuccessorAndIsAudited(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		w.register(t, "vera")
-		tokens := w.login(t, "vera")
-		first, err := w.Refresh(t.Context(), tokens.RefreshToken, Client{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		w.clock.Advance(RefreshGrace - 2*time.Second)
-		again, err := w.Refresh(t.Context(), tokens.RefreshToken, Client{})
-		if err != nil || again.RefreshToken != first.RefreshToken {
-			t.Fatalf("again: same=%v %v", again.RefreshToken == first.RefreshToken, err)
-		}
+		inTime(t, 2*time.Second, func() error {
+			tokens := w.login(t, "vera")
+			first, err := w.Refresh(t.Context(), tokens.RefreshToken, Client{})
+			if err != nil {
+				return err
+			}
+			w.clock.Advance(RefreshGrace - 2*time.Second)
+			again, err := w.Refresh(t.Context(), tokens.RefreshToken, Client{})
+			if err != nil || again.RefreshToken != first.RefreshToken {
+				return fmt.Errorf("again: same=%v %w", again.RefreshToken == first.RefreshToken, err)
+			}
+			return nil
+		})
 		w.newestAudit(t, "session.refresh_repeated")
 	})
+}
+
+// inTime runs what has to be done within limit, and again where the machine stood still for longer, which shows nothing.
+func inTime(t *testing.T, limit time.Duration, run func() error) {
+	t.Helper()
+	for {
+		began := time.Now()
+		err := run()
+		if err == nil {
+			return
+		}
+		if took := time.Since(began); took < limit {
+			t.Fatalf("after %v: %v", took, err)
+		}
+	}
 }
 
 func TestConcurrentRefreshesGetOneSuccessor(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		w.register(t, "vera")
-		tokens := w.login(t, "vera")
-		const clients = 8
-		got := make([]Tokens, clients)
-		errs := make([]error, clients)
-		var all sync.WaitGroup
-		for i := range clients {
-			all.Go(func() { got[i], errs[i] = w.Refresh(t.Context(), tokens.RefreshToken, Client{}) })
-		}
-		all.Wait()
-		for i := range clients {
-			if errs[i] != nil || got[i].RefreshToken != got[0].RefreshToken {
-				t.Errorf("client %d: same=%v %v", i, got[i].RefreshToken == got[0].RefreshToken, errs[i])
+		inTime(t, RefreshGrace, func() error {
+			tokens := w.login(t, "vera")
+			const clients = 8
+			got := make([]Tokens, clients)
+			errs := make([]error, clients)
+			var all sync.WaitGroup
+			for i := range clients {
+				all.Go(func() { got[i], errs[i] = w.Refresh(t.Context(), tokens.RefreshToken, Client{}) })
 			}
-		}
+			all.Wait()
+			for i := range clients {
+				if errs[i] == nil && got[i].RefreshToken != got[0].RefreshToken {
+					errs[i] = fmt.Errorf("client %d has a successor of its own", i)
+				}
+			}
+			return errors.Join(errs...)
+		})
 	})
 }
 

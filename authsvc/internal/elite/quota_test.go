@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go"
 
@@ -20,6 +21,7 @@ const quotaResource = "requests"
 // limit gives the plan of the scene's user a limit of a day.
 func (s *scene) limit(t testing.TB, limit int64) {
 	t.Helper()
+	s.clock.Early(24 * time.Hour)
 	s.update(t, func(ctx context.Context, tx *store.Tx) error {
 		return tx.SetPlans(ctx, []store.Plan{{Name: "free", Limits: []store.PlanLimit{{Resource: quotaResource, Limit: limit, Seconds: 86400}}}})
 	})

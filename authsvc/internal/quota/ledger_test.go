@@ -40,19 +40,13 @@ func TestWhatHasNoLimitIsNotCounted(t *testing.T) {
 	})
 }
 
-// early moves the clock to a few seconds after the beginning of a window.
-func (w *world) early(window time.Duration) {
-	now := time.Now()
-	w.clock.Advance(now.Truncate(window).Add(window + 5*time.Second).Sub(now))
-}
-
 // What an instance gives back of an earlier term is taken out of the windows that had it, not of those that a plan has begun since.
 func TestAChangedPlanLimitsWhoHeldAnAllowanceOfTheOldOne(t *testing.T) {
 	old := []store.PlanLimit{{Resource: resource, Limit: 1_000_000, Seconds: 60}}
 	t.Run("a longer window", func(t *testing.T) {
 		eachEngine(t, old, func(t *testing.T, w *world) {
 			u, a := w.user(t), events.NewNonce()
-			w.early(time.Hour)
+			w.clock.Early(time.Hour)
 			g := w.ask(t, a, events.QuotaEntry{Subject: u.ID, Resource: resource, Want: 1_000_000})
 			w.clock.Advance(5 * time.Minute)
 			w.plans(t, store.Plan{Name: "free", Limits: []store.PlanLimit{{Resource: resource, Limit: 100, Seconds: 3600}}})
@@ -65,7 +59,7 @@ func TestAChangedPlanLimitsWhoHeldAnAllowanceOfTheOldOne(t *testing.T) {
 	t.Run("a shorter window with the same end", func(t *testing.T) {
 		eachEngine(t, old, func(t *testing.T, w *world) {
 			u, a, b := w.user(t), events.NewNonce(), events.NewNonce()
-			w.early(time.Minute)
+			w.clock.Early(time.Minute)
 			g := w.ask(t, a, events.QuotaEntry{Subject: u.ID, Resource: resource, Want: 1_000_000})
 			w.plans(t, store.Plan{Name: "free", Limits: []store.PlanLimit{{Resource: resource, Limit: 100, Seconds: 10}}})
 			w.clock.Advance(10 * time.Second)
@@ -83,7 +77,7 @@ func TestAChangedPlanLimitsWhoHeldAnAllowanceOfTheOldOne(t *testing.T) {
 func TestAClockThatWasSetBackAndForthAddsNothing(t *testing.T) {
 	eachEngine(t, []store.PlanLimit{{Resource: resource, Limit: 1000, Seconds: 60}}, func(t *testing.T, w *world) {
 		u, a, b := w.user(t), events.NewNonce(), events.NewNonce()
-		w.early(time.Minute)
+		w.clock.Early(time.Minute)
 		g := w.ask(t, a, events.QuotaEntry{Subject: u.ID, Resource: resource, Want: 1000})
 		w.clock.Advance(-2 * time.Minute)
 		w.ask(t, b, events.QuotaEntry{Subject: u.ID, Resource: resource, Want: 1})

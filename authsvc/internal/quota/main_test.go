@@ -3,6 +3,7 @@ package quota
 import (
 	"context"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -38,6 +39,7 @@ func eachEngine(t *testing.T, limits []store.PlanLimit, test func(t *testing.T, 
 func newWorld(t testing.TB, engine store.Engine, limits []store.PlanLimit) *world {
 	t.Helper()
 	clock := new(storetest.Clock)
+	clock.Early(24 * time.Hour)
 	w := &world{clock: clock, db: storetest.Open(t, storetest.URL(t, engine), clock.Option())}
 	w.ledger = NewLedger(w.db)
 	w.plans(t, store.Plan{Name: "free", Limits: limits})

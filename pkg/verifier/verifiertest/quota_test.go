@@ -119,10 +119,8 @@ func TestWithoutAuthRequestsPassUncountedUnlessTheRouteIsStrict(t *testing.T) {
 		t.Errorf("%d passed uncounted", n)
 	}
 	w.StartAuth()
-	for deadline := time.Now().Add(20 * time.Second); w.Verifier.Stats().QuotaAway; time.Sleep(time.Millisecond) { // the verifier asks again once a second, in real time
-		if time.Now().After(deadline) {
-			t.Fatal("not asked again")
-		}
+	for w.Verifier.Stats().QuotaAway {
+		time.Sleep(time.Millisecond) // the verifier asks again once a second, in real time
 	}
 	w.ask("", fresh, metered)
 	w.ask(verifier.CodeQuotaExceeded, fresh, metered)

@@ -71,5 +71,11 @@ func (c *Clock) Option() store.Option {
 	return store.WithClockOffset(func() time.Duration { return time.Duration(c.offset.Load()) })
 }
 
+// Early lets time pass until a few seconds after the beginning of the next window of a quota, so that none ends during a test.
+func (c *Clock) Early(window time.Duration) {
+	now := time.Now().Add(time.Duration(c.offset.Load()))
+	c.Advance(now.Truncate(window).Add(window + 5*time.Second).Sub(now))
+}
+
 // Advance lets time pass.
 func (c *Clock) Advance(d time.Duration) { c.offset.Add(int64(d)) }

@@ -35,10 +35,7 @@ func TestSystemClockGoesOn(t *testing.T) {
 	if first.IsZero() || first.Boot <= 0 {
 		t.Fatalf("reading %+v", first)
 	}
-	for deadline := time.Now().Add(time.Second); clk.Now().Since(first) <= 0; {
-		if time.Now().After(deadline) {
-			t.Fatal("the clock stands still")
-		}
+	for clk.Now().Since(first) <= 0 { // for ever, if the clock stands still
 	}
 }
 
