@@ -15,6 +15,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/tocsin-auth/tocsin/test/machine"
 )
 
 const root = "../.."
@@ -120,7 +122,7 @@ func (r *running) stop(t *testing.T) {
 // shell runs lines as a user would, in the directory of the running services.
 func (r *running) shell(t *testing.T, script string) string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), machine.Patience)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "bash", "-euo", "pipefail", "-c", script)
 	cmd.Dir = r.dir
@@ -189,7 +191,7 @@ func TestServicesEndWithAKilledSupervisor(t *testing.T) {
 	}
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
-	for deadline := time.Now().Add(20 * time.Second); isOpen(address); <-tick.C {
+	for deadline := time.Now().Add(machine.Patience); isOpen(address); <-tick.C {
 		if time.Now().After(deadline) {
 			t.Fatalf("%s outlived its supervisor", address)
 		}
@@ -198,7 +200,7 @@ func TestServicesEndWithAKilledSupervisor(t *testing.T) {
 
 func TestDemoTellsTheWholeStory(t *testing.T) {
 	build(t)
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*machine.Patience)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, filepath.Join(binDir, "demo"), "-bin", binDir, "-fresh")
 	cmd.Dir = t.TempDir()

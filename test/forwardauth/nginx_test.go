@@ -7,7 +7,7 @@ import (
 )
 
 // short is B of the scenes' sidecars.
-var short = map[string]string{"TOCSIN_MAX_STALENESS": "2s"}
+var short = map[string]string{"TOCSIN_MAX_STALENESS": "10s"}
 
 func TestBehindNginx(t *testing.T) {
 	program := proxytest.Installed(t, "nginx")

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tocsin-auth/tocsin/test/machine"
 	"github.com/tocsin-auth/tocsin/test/proxytest"
 	"github.com/tocsin-auth/tocsin/test/system"
 )
@@ -103,7 +104,7 @@ func (s *scene) rawAll(t *testing.T, request string) string {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(2 * time.Second))
+	conn.SetDeadline(time.Now().Add(machine.Patience))
 	if _, err := io.WriteString(conn, request); err != nil {
 		t.Fatal(err)
 	}

@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tocsin-auth/tocsin/test/machine"
 	"github.com/tocsin-auth/tocsin/test/system"
 )
 
@@ -28,7 +29,7 @@ func (s *scene) raw(t *testing.T, request string) (int, string) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(5 * time.Second))
+	conn.SetDeadline(time.Now().Add(machine.Patience))
 	if _, err := io.WriteString(conn, request); err != nil {
 		t.Fatal(err)
 	}

@@ -164,7 +164,7 @@ func (s *scene) refusesWhatWasRevoked(t *testing.T) {
 	}
 }
 
-// refusesWithoutTheFeed: scenes have B = 2 s.
+// refusesWithoutTheFeed: scenes have B = 10 s: less has to be waited for here, and a machine that stands still for less makes nothing stale elsewhere.
 func (s *scene) refusesWithoutTheFeed(t *testing.T) {
 	s.auth.Freeze(t)
 	s.proxy.Eventually(t, "GET", "/v1/cars", s.user.Auth(), system.Status(503, "stale"))

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tocsin-auth/tocsin/test/machine"
 	"github.com/tocsin-auth/tocsin/test/system"
 )
 
@@ -102,7 +103,7 @@ func Start(t testing.TB, addr, program string, args ...string) {
 
 func await(t testing.TB, addr, program string, ended <-chan struct{}) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); {
+	for deadline := time.Now().Add(machine.Patience); time.Now().Before(deadline); {
 		if c, err := net.Dial("tcp", addr); err == nil {
 			c.Close()
 			return

@@ -37,7 +37,7 @@ type System struct {
 }
 
 // startTimeout bounds how long one program may take to become ready.
-const startTimeout = 30 * time.Second
+const startTimeout = 2 * time.Minute
 
 // Start starts both and returns when both are ready. What it started is stopped again when it fails.
 func Start(ctx context.Context, cfg Config) (*System, error) {

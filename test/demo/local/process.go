@@ -131,7 +131,7 @@ func (p *process) failure() error {
 }
 
 // stopTimeout is how long a program may take to end before it is killed.
-const stopTimeout = 15 * time.Second
+const stopTimeout = time.Minute
 
 func (p *process) stop() error {
 	if p == nil {

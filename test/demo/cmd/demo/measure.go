@@ -41,7 +41,7 @@ func (s *story) median(ctx context.Context, url, authorization string) (time.Dur
 
 // until calls whoami again and again, and returns the time from began to the first answer that is as wanted.
 func (s *story) until(ctx context.Context, began time.Time, authorization string, wanted func(reply) bool) (time.Duration, error) {
-	for time.Since(began) < 10*time.Second {
+	for time.Since(began) < time.Minute {
 		r, err := s.call(ctx, "GET", s.resource+"/v1/whoami", authorization, nil)
 		if err != nil {
 			return 0, err
@@ -50,7 +50,7 @@ func (s *story) until(ctx context.Context, began time.Time, authorization string
 			return time.Since(began), nil
 		}
 	}
-	return 0, errors.New("nothing changed within 10 s")
+	return 0, errors.New("nothing changed within a minute")
 }
 
 // watch is what somebody saw who called all the time while a credential died.
@@ -93,13 +93,13 @@ func (s *story) killWhileCalling(ctx context.Context, path, authorization string
 // pace is how often somebody calls who watches: often enough to see, seldom enough not to be what is measured.
 const pace = time.Millisecond
 
-// callUntilRefused closes running after its first accepted call. It gives up after 10 s.
+// callUntilRefused closes running after its first accepted call. It gives up after a minute.
 func (s *story) callUntilRefused(ctx context.Context, authorization string, running chan<- struct{}) (w watch) {
 	started := sync.OnceFunc(func() { close(running) })
 	defer started()
 	tick := time.NewTicker(pace)
 	defer tick.Stop()
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); <-tick.C {
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); <-tick.C {
 		began := time.Now()
 		r, err := s.call(ctx, "GET", s.resource+"/v1/whoami", authorization, nil)
 		switch {

@@ -44,7 +44,7 @@ type tokens struct {
 func tell(ctx context.Context, where places, out io.Writer) error {
 	transport := &http.Transport{MaxIdleConnsPerHost: 8}
 	defer transport.CloseIdleConnections()
-	s := &story{caller: caller{&http.Client{Transport: transport, Timeout: 10 * time.Second}}, places: where, out: out}
+	s := &story{caller: caller{&http.Client{Transport: transport, Timeout: time.Minute}}, places: where, out: out}
 	for _, scene := range []struct {
 		title string
 		play  func(context.Context) error

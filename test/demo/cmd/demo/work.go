@@ -12,7 +12,7 @@ import (
 )
 
 // patience is how long the job may take, of which the worker's start is most.
-const patience = 30 * time.Second
+const patience = 2 * time.Minute
 
 // work starts a worker that has her API key and nothing else, and waits for the job that she queued.
 func (s *story) work(ctx context.Context) (err error) {
