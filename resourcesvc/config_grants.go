@@ -56,5 +56,5 @@ func (c config) sealGrants(ctx context.Context, db *store) error {
 	if err := db.useKeys(ctx, keys); err != nil {
 		return err
 	}
-	return db.tidyGrants(ctx)
+	return db.sealGrants(ctx)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/tocsin-auth/tocsin/resourcesvc/internal/queue"
 	"github.com/tocsin-auth/tocsin/resourcesvc/internal/seal"
@@ -52,9 +53,9 @@ func (s *store) noteKey(ctx context.Context, ids []string) error {
 	return errGrantsKey // another replica's, also of one that came first just now
 }
 
-// checkSealed looks for jobs that nobody could do any more because a key was left out too early.
+// checkSealed looks for jobs that nobody could do any more, or whose grants nobody could spend, because a key was left out too early.
 func (s *store) checkSealed(ctx context.Context, keys seal.Keys) error {
-	missing := `SELECT count(*) FROM ai_jobs WHERE ` + isOpen + ` AND sealed_grant IS NOT NULL`
+	missing := `SELECT count(*) FROM ai_jobs WHERE sealed_grant IS NOT NULL`
 	args := []any{}
 	for i, id := range keys.IDs() {
 		missing += fmt.Sprintf(` AND grant_key <> $%d`, i+1)
@@ -65,18 +66,15 @@ func (s *store) checkSealed(ctx context.Context, keys seal.Keys) error {
 		return inDB("look for sealed grants", err)
 	}
 	if n > 0 {
-		return fmt.Errorf("%w: those of %d open jobs", errGrantsKey, n)
+		return fmt.Errorf("%w: those of %d jobs", errGrantsKey, n)
 	}
 	return nil
 }
 
-// tidyGrants does what an earlier release doesn't, before this one as beside it: it seals, and forgets when a job is over.
-func (s *store) tidyGrants(ctx context.Context) error {
+// sealGrants seals grants that an earlier release has left, or leaves while it is being replaced.
+func (s *store) sealGrants(ctx context.Context) error {
 	for {
 		if n, err := s.sealUpTo(ctx, sealAtOnce); err != nil || n < sealAtOnce {
-			if err == nil {
-				err = s.forgetLeft(ctx)
-			}
 			return err
 		}
 	}
@@ -84,12 +82,7 @@ func (s *store) tidyGrants(ctx context.Context) error {
 
 const sealAtOnce = 256
 
-func (s *store) forgetLeft(ctx context.Context) error {
-	_, err := s.db.ExecContext(ctx, `UPDATE ai_jobs SET sealed_grant = NULL, grant_key = NULL WHERE NOT (`+isOpen+`) AND sealed_grant IS NOT NULL`)
-	return inDB("forget grants", err)
-}
-
-// sealUpTo seals grants that an earlier release has left, or leaves while it is being replaced, and reports how many there were.
+// sealUpTo is sealGrants for some, and reports how many there were.
 func (s *store) sealUpTo(ctx context.Context, limit int) (n int, err error) {
 	rows, err := s.db.QueryContext(ctx, `SELECT user_id, job_id, job_grant FROM ai_jobs WHERE job_grant IS NOT NULL LIMIT $1`, limit)
 	if err != nil {
@@ -126,4 +119,58 @@ func (s *store) sealOne(ctx context.Context, of queue.Message, grant string) err
 		`UPDATE ai_jobs SET sealed_grant = $3, grant_key = $4, job_grant = NULL WHERE user_id = $1 AND job_id = $2 AND job_grant IS NOT NULL`,
 		of.UserID, of.JobID, sealed.Text, sealed.KeyID)
 	return inDB("seal a grant", err)
+}
+
+// leftGrant is that of a job that is over.
+type leftGrant struct {
+	job     queue.Message
+	sealed  seal.Grant
+	endedAt time.Time
+}
+
+// isOver is the condition of a job that isn't open; the index of grants that are left has it word by word.
+const isOver = `status NOT IN ('queued', 'running')`
+
+// leftGrants returns those that have to be spent, of the jobs that ended first.
+func (s *store) leftGrants(ctx context.Context, limit int) (all []leftGrant, err error) {
+	rows, err := s.db.QueryContext(ctx, `SELECT user_id, job_id, sealed_grant, grant_key, COALESCE(ended_at, 0) FROM ai_jobs
+		WHERE `+isOver+` AND sealed_grant IS NOT NULL ORDER BY ended_at LIMIT $1`, limit)
+	if err != nil {
+		return nil, inDB("look for grants", err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var g leftGrant
+		var ended int64
+		if err := rows.Scan(&g.job.UserID, &g.job.JobID, &g.sealed.Text, &g.sealed.KeyID, &ended); err != nil {
+			return nil, inDB("look for grants", err)
+		}
+		g.endedAt = fromMicros(ended)
+		all = append(all, g)
+	}
+	return all, inDB("look for grants", rows.Err())
+}
+
+// forgetGrants deletes grants that were spent.
+func (s *store) forgetGrants(ctx context.Context, left []leftGrant) error {
+	tx, err := s.db.BeginTx(ctx, nil)
+	if err != nil {
+		return inDB("forget grants", err)
+	}
+	defer func() { _ = tx.Rollback() }() // after a commit it does nothing
+	for _, g := range left {
+		_, err := tx.ExecContext(ctx, `UPDATE ai_jobs SET sealed_grant = NULL, grant_key = NULL WHERE user_id = $1 AND job_id = $2 AND `+isOver,
+			g.job.UserID, g.job.JobID)
+		if err != nil {
+			return inDB("forget grants", err)
+		}
+	}
+	return inDB("forget grants", tx.Commit())
+}
+
+// forgetOldGrants deletes the grants of jobs that ended before a time.
+func (s *store) forgetOldGrants(ctx context.Context, before time.Time) error {
+	_, err := s.db.ExecContext(ctx, `UPDATE ai_jobs SET sealed_grant = NULL, grant_key = NULL
+		WHERE `+isOver+` AND sealed_grant IS NOT NULL AND ended_at < $1`, before.UnixMicro())
+	return inDB("forget grants", err)
 }

@@ -70,7 +70,7 @@ func (a *api) acceptJob(r *http.Request, in newJob) (job, error) {
 		return job{}, err
 	}
 	j, err := a.store.addJob(r.Context(), principal(r).Subject, in, grant)
-	if err == nil {
+	if err == nil && a.offerer != nil {
 		a.offerer.wake()
 	}
 	return j, err

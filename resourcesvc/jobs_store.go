@@ -82,7 +82,7 @@ func (s *store) claim(ctx context.Context, user, id string, rules jobRules, ownW
 		return c, err
 	}
 	_, err = s.db.ExecContext(ctx,
-		`UPDATE ai_jobs SET status = 'failed', reason = $4, sealed_grant = NULL, grant_key = NULL, ended_at = $3
+		`UPDATE ai_jobs SET status = 'failed', reason = $4, ended_at = $3
 		 WHERE user_id = $1 AND job_id = $2 AND `+isOpen+` AND due_at <= $3 AND tries >= $5`,
 		user, id, s.now().UnixMicro(), "no worker has finished it", rules.Tries)
 	if err != nil {
@@ -161,7 +161,7 @@ func (s *store) putBack(ctx context.Context, user, id string, claim int64, pause
 // fail ends a claimed job without a result.
 func (s *store) fail(ctx context.Context, user, id string, claim int64, status, reason string) error {
 	return s.changed(ctx, "end a job",
-		`UPDATE ai_jobs SET status = $4, reason = $5, job_grant = NULL, sealed_grant = NULL, grant_key = NULL, ended_at = $6
+		`UPDATE ai_jobs SET status = $4, reason = $5, job_grant = NULL, ended_at = $6
 		 WHERE user_id = $1 AND job_id = $2 AND claims = $3 AND status = 'running'`,
 		user, id, claim, status, reason, s.now().UnixMicro())
 }
@@ -175,7 +175,7 @@ func (s *store) tried(ctx context.Context, user, id string) (tries int, err erro
 // finish stores the result of a job of this user. The first one stands: of two deliveries one has an effect.
 func (s *store) finish(ctx context.Context, user, id string, result json.RawMessage) (job, error) {
 	_, err := s.db.ExecContext(ctx,
-		`UPDATE ai_jobs SET status = 'done', result = $3, job_grant = NULL, sealed_grant = NULL, grant_key = NULL, ended_at = $4 WHERE user_id = $1 AND job_id = $2 AND `+isOpen,
+		`UPDATE ai_jobs SET status = 'done', result = $3, job_grant = NULL, ended_at = $4 WHERE user_id = $1 AND job_id = $2 AND `+isOpen,
 		user, id, string(result), s.now().UnixMicro())
 	if err != nil {
 		return job{}, inDB("finish a job", err)

@@ -102,6 +102,8 @@ func serve(ctx context.Context, cfg config, stdout io.Writer, log *slog.Logger) 
 		}
 		a.issuer = cfg.exchange()
 		tasks.Go(func() { a.offerer.run(ctx) })
+		spender := newSpender(db, a.issuer, metrics, log)
+		tasks.Go(func() { spender.run(ctx) })
 	}
 	tasks.Go(func() { a.showroom.run(ctx) })
 	return listenAndServe(ctx, cfg.HTTPAddr, a.routes(), stdout, log)

@@ -13,10 +13,6 @@ import (
 )
 
 const (
-	// sweepEvery is how late a job may come to the queue that is due again, or whose service was killed between the commit and
-	// the offer.
-	sweepEvery = time.Second
-	awayEvery  = 3 * time.Second
 	// ensureEvery is how late a stream that was lost is noticed.
 	ensureEvery = 5 * time.Second
 	// recheckEvery is how late single messages are noticed that were lost.
@@ -26,20 +22,18 @@ const (
 )
 
 // offerer puts jobs on the queue. It is the only way there, after a 202 as after a crash: it looks for rows that are due and not
-// known to be on the queue. Each replica has one; the stream takes a job once. A nil offerer offers nothing: there are no grants.
+// known to be on the queue, again or for the first time. Each replica has one; the stream takes a job once.
 type offerer struct {
+	*sweeper
 	store    *store
 	js       jetstream.JetStream
 	replicas int
-	log      *slog.Logger
-	woken    chan struct{}
 	left     prometheus.Gauge
 
 	stream    time.Time // when the stream was made
 	ensured   time.Time
 	rechecked time.Time
 	behind    queue.Message // how far a recheck has come; empty: none has begun
-	away      bool
 }
 
 func newOfferer(s *store, nc *nats.Conn, replicas int, metrics prometheus.Registerer, log *slog.Logger) (*offerer, error) {
@@ -47,60 +41,17 @@ func newOfferer(s *store, nc *nats.Conn, replicas int, metrics prometheus.Regist
 	if err != nil {
 		return nil, err
 	}
-	o := &offerer{store: s, js: js, replicas: replicas, log: log, woken: make(chan struct{}, 1),
+	o := &offerer{store: s, js: js, replicas: replicas,
 		left: prometheus.NewGauge(prometheus.GaugeOpts{Name: "resourcesvc_jobs_unoffered",
 			Help: "Due jobs that could not be put on the queue."})}
+	o.sweeper = newSweeper(o.offerAll, "jobs wait until the queue is back", "the job queue is back", log)
 	metrics.MustRegister(o.left)
 	return o, nil
 }
 
-// wake makes it look at once.
-func (o *offerer) wake() {
-	if o == nil {
-		return
-	}
-	select {
-	case o.woken <- struct{}{}:
-	default:
-	}
-}
-
-// run offers until ctx ends. While the queue is away, jobs that come don't make it look: each would find the same.
-func (o *offerer) run(ctx context.Context) {
-	for {
-		err := o.sweep(ctx)
-		if ctx.Err() != nil {
-			return
-		}
-		o.note(ctx, err)
-		woken, pause := o.woken, sweepEvery
-		if o.away {
-			woken, pause = nil, awayEvery
-		}
-		timer := time.NewTimer(pause)
-		select {
-		case <-woken:
-		case <-timer.C:
-		case <-ctx.Done():
-		}
-		timer.Stop()
-	}
-}
-
-// note logs changes only.
-func (o *offerer) note(ctx context.Context, err error) {
-	switch {
-	case err != nil && !o.away:
-		o.log.WarnContext(ctx, "jobs wait until the queue is back", "err", err)
-	case err == nil && o.away:
-		o.log.InfoContext(ctx, "the job queue is back")
-	}
-	o.away = err != nil
-}
-
-// sweep offers what is due. After a stream was lost, and once in a while, it offers what waits on it again.
-func (o *offerer) sweep(ctx context.Context) error {
-	if err := o.store.tidyGrants(ctx); err != nil {
+// offerAll offers what is due. After a stream was lost, and once in a while, it offers what waits on it again.
+func (o *offerer) offerAll(ctx context.Context) error {
+	if err := o.store.sealGrants(ctx); err != nil {
 		return err
 	}
 	if err := o.ensure(ctx); err != nil {

@@ -91,8 +91,13 @@ func TestAJobHasOneResultAndThenNoGrant(t *testing.T) {
 	})
 }
 
+// wantNoGrant wants none left when those of jobs that are over were spent.
 func (s service) wantNoGrant() {
 	s.t.Helper()
+	p, _ := s.spender()
+	if err := s.spend(p); err != nil {
+		s.t.Error(err)
+	}
 	var n int
 	if err := s.store.db.QueryRowContext(s.t.Context(), `SELECT count(*) FROM ai_jobs WHERE job_grant IS NOT NULL OR sealed_grant IS NOT NULL OR grant_key IS NOT NULL`).Scan(&n); err != nil || n > 0 {
 		s.t.Errorf("%d grants are left of jobs that are over, %v", n, err)

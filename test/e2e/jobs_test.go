@@ -524,6 +524,50 @@ func TestJobsAnOwnWorkerInPython(t *testing.T) {
 	}
 }
 
+// A grant that was copied while its job was done is of no use when the job is over, also when authsvc was away then and the service was
+// killed: then a while later.
+func TestJobsAGrantEndsWithItsJob(t *testing.T) {
+	onEachEngineWithJobs(t, func(t *testing.T, s *jobs) {
+		s.r.Stop(t)
+		s.r.Set("TOCSIN_MAX_STALENESS=5m") // it is to take a call while authsvc is away, on a slow machine too
+		s.r.Start(t)
+		s.r.WaitReady(t, s.r.Base+"/readyz")
+		grants := map[string]string{}
+		for _, id := range []string{"done", "open", "refused"} {
+			queueJob(t, s.r, s.alice.Auth(), id, 1)
+			var claim struct{ Grant string }
+			s.r.Must(t, 200, "POST", path("/v1/ai/tenants/%s/jobs/%s/claim", s.alice.ID, id), system.Key(s.workerKey), nil).Into(t, &claim)
+			grants[id] = claim.Grant
+		}
+		exchange := func(id string) system.Answer {
+			return s.Do(t, "POST", "/oauth2/token", system.Key(s.workerKey), url.Values{
+				"grant_type":    {"urn:ietf:params:oauth:grant-type:token-exchange"},
+				"subject_token": {grants[id]}, "subject_token_type": {"urn:tocsin:token-type:job-grant"}, "job_id": {id},
+			})
+		}
+		spent := func(id string) {
+			t.Helper()
+			for began := time.Now(); time.Since(began) < time.Minute; time.Sleep(50 * time.Millisecond) { // real programs
+				if got := exchange(id); got.Status == 400 && got.OAuthError(t) == "invalid_grant" {
+					return
+				}
+			}
+			t.Errorf("the grant of the job that is %s is good still", id)
+		}
+		s.r.Must(t, 200, "PUT", "/v1/ai/jobs/done/result", s.alice.Auth(), map[string]any{"result": 1})
+		spent("done")
+		s.Kill()
+		s.r.Must(t, 204, "POST", path("/v1/ai/tenants/%s/jobs/refused/end", s.alice.ID), system.Key(s.workerKey), map[string]any{"claim": 1, "outcome": "refused", "reason": "x"})
+		s.r.Kill()
+		s.Restart(t)
+		s.r.Start(t)
+		spent("refused")
+		if got := exchange("open"); got.Status != 200 {
+			t.Errorf("that of an open job: %v", got)
+		}
+	})
+}
+
 func TestJobsAGrantIsGoodForItsJobOnly(t *testing.T) {
 	onEachEngineWithJobs(t, func(t *testing.T, s *jobs) {
 		grants := map[string]string{}

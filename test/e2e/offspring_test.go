@@ -136,6 +136,10 @@ func endedOneByOne() []ending {
 			act: func(s *stage) {
 				s.must("POST /oauth2/revoke", system.Key(s.worker.LiveKey), "", map[string]any{"token": s.offspring.grantOfA})
 			}, check: func(s *stage) { rest("granted")(s); s.refusedGrant() }},
+		{name: "a job grant is spent", itself: true, audit: "job_grant.spent", living: all,
+			act: func(s *stage) {
+				s.must("POST /v1/job-grants/spent", system.Key(s.worker.LiveKey), "", map[string]any{"job_grants": []string{s.offspring.grantOfA}})
+			}, check: func(s *stage) { rest()(s); s.refusedGrant() }},
 		{name: "a job grant is revoked as a token", itself: true, audit: "revocation.token", living: all, events: []string{"token.revoked jti GRANT"},
 			act: byAdmin(revoke, of("token", func(s *stage) any { return s.offspring.grantOfA })), check: func(s *stage) { rest("granted")(s); s.refusedGrant() }},
 	}
@@ -145,6 +149,6 @@ func (s *stage) refusedGrant() {
 	s.t.Helper()
 	got := s.call(tokenEndpoint, system.Key(s.worker.LiveKey), "", forJob(exchange(s.offspring.grantOfA, jobGrant)))
 	if got.Status != http.StatusBadRequest || got.OAuthError(s.t) != "invalid_grant" {
-		s.t.Errorf("the revoked grant: %v", got)
+		s.t.Errorf("the grant that was ended: %v", got)
 	}
 }

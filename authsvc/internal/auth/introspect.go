@@ -69,11 +69,24 @@ func (s *Service) introspect(ctx context.Context, token string) (found Introspec
 	c, roles := access.claims, access.roles()
 	kind := tokenTypeBearer
 	if c.isJobGrant() {
-		kind = tokenTypeNone
+		kind, err = tokenTypeNone, s.unspent(ctx, c.ID)
+	}
+	if err != nil {
+		return Introspection{}, err
 	}
 	return Introspection{Scope: strings.Join(roles, " "), ClientID: c.ClientID, Username: access.user.Username,
 		TokenType: kind, Exp: c.Expires, Iat: c.IssuedAt, Sub: c.Subject, Aud: c.Audience, JTI: c.ID,
 		SessionID: c.SessionID, KeyID: c.KeyID, Mode: string(c.Mode), Roles: roles, Actor: c.Actor, JobID: c.JobID}, nil
+}
+
+// unspent returns errNotAlive for a job grant that nothing is exchanged for any more.
+func (s *Service) unspent(ctx context.Context, jti string) error {
+	return s.view(ctx, func(tx *store.Tx) error {
+		if spent, err := tx.GrantSpent(ctx, jti); err != nil || !spent {
+			return err
+		}
+		return errNotAlive
+	})
 }
 
 func introspectRefresh(ctx context.Context, tx *store.Tx, token string) (Introspection, error) {

@@ -144,19 +144,22 @@ const (
 	pruneKeysAfter     = 90 * 24 * time.Hour
 	// Ended counts stay a little longer than the clock may step back, and so do the instances that were counted, after they asked last.
 	pruneQuotasAfter = time.Hour
+	// So do spent job grants, after they have ended by themselves.
+	pruneGrantsAfter = time.Hour
 	pruneBatch       = 500
 	// pruneRounds bounds one call, so that its caller's other duties don't wait: tens of thousands of rows, a second or two.
 	pruneRounds = 100
 )
 
 // Prune deletes sessions, with their refresh tokens, and keys that died of themselves a while ago: forgotten ones are
-// refused just the same. It deletes what was counted in windows that have ended. Call it now and then; what is too much for one call is left
+// refused just the same. It deletes what was counted in windows that have ended, and which job grants were
+// spent that have ended. Call it now and then; what is too much for one call is left
 // for the next.
 func (s *Service) Prune(ctx context.Context) error { return s.prune(ctx, pruneRounds) }
 
 func (s *Service) prune(ctx context.Context, rounds int) error {
 	for range rounds {
-		var sessions, keys, quotas int64
+		var sessions, keys, quotas, grants int64
 		err := s.db.Update(ctx, func(tx *store.Tx) (err error) {
 			if sessions, err = tx.PruneSessions(ctx, tx.Now()-pruneSessionsAfter.Microseconds(), pruneBatch); err != nil {
 				return err
@@ -164,10 +167,13 @@ func (s *Service) prune(ctx context.Context, rounds int) error {
 			if keys, err = tx.PruneAPIKeys(ctx, tx.Now()-pruneKeysAfter.Microseconds(), pruneBatch); err != nil {
 				return err
 			}
-			quotas, err = tx.PruneQuotas(ctx, tx.Now()-pruneQuotasAfter.Microseconds(), pruneBatch)
+			if quotas, err = tx.PruneQuotas(ctx, tx.Now()-pruneQuotasAfter.Microseconds(), pruneBatch); err != nil {
+				return err
+			}
+			grants, err = tx.PruneSpentGrants(ctx, tx.Now()-pruneGrantsAfter.Microseconds(), pruneBatch)
 			return err
 		})
-		if err != nil || max(sessions, keys, quotas) < pruneBatch {
+		if err != nil || max(sessions, keys, quotas, grants) < pruneBatch {
 			return refusal(err)
 		}
 	}

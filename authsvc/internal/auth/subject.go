@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"cmp"
 	"context"
 	"slices"
 
@@ -108,6 +109,11 @@ func (w *work) judge(ctx context.Context, sub subject, user store.User) (standin
 			return st, sub.dead() // says no more than of a user who doesn't exist
 		}
 		return st, nil
+	}
+	if sub.kind == TypeJobGrant {
+		if spent, err := w.GrantSpent(ctx, sub.claims.ID); err != nil || spent {
+			return st, cmp.Or(err, sub.dead())
+		}
 	}
 	state, err := w.Ask(ctx, sub.question)
 	if err != nil {

@@ -97,4 +97,6 @@ const (
 
 	targetFeedKeys = "feed_keys"
 	targetPlans    = "plans"
+
+	targetJobGrants = "job_grants"
 )

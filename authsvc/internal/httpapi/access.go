@@ -27,6 +27,7 @@ var (
 	either    = access{bearer: true, apiKey: true}
 	admin     = access{bearer: true, role: auth.RoleAdmin}
 	directory = access{bearer: true, apiKey: true, role: auth.RoleDirectory}
+	queue     = access{bearer: true, apiKey: true, role: auth.RoleQueue}
 )
 
 // realm is the protection space of every challenge.

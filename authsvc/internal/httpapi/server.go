@@ -117,6 +117,7 @@ func New(cfg Config) (*Server, error) {
 	s.registerSessions()
 	s.registerAPIKeys()
 	s.registerKeyReports()
+	s.registerJobGrants()
 	s.registerUsers()
 	s.registerRevocations()
 	s.registerFleet()

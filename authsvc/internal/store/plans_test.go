@@ -30,6 +30,7 @@ func TestStatementsUseTheirIndexes(t *testing.T) {
 			}{
 				{pruneSessions, []any{1, 10}, "sessions_dead"},
 				{pruneAPIKeys, []any{1, 10}, "api_keys_ends"},
+				{pruneSpentGrants, []any{1, 10}, "spent_grants_end"},
 				{sessionsOf, []any{"u"}, "sessions_living"},
 				{countSessionsOf, []any{"u", 200}, "sessions_living"},
 				{newestIssue, nil, "sessions_used"},

@@ -62,13 +62,13 @@ func (tx *Tx) LockSession(ctx context.Context, id string) (Session, error) {
 }
 
 // LockToken locks an access token, which has no row of its own, by its jti: whoever revokes it and whoever makes something
-// that rests on it exclude each other. Whoever revokes it MUST NOT wait for another lock after this one.
+// that rests on it exclude each other. The lock is held when the next statement begins that reads something. Whoever revokes it MUST NOT wait
+// for another lock after this one.
 func (tx *Tx) LockToken(ctx context.Context, jti string) error {
 	if tx.db.dialect.lockToken == "" {
 		return nil
 	}
-	_, err := tx.exec(ctx, tx.db.dialect.lockToken, jti)
-	return err
+	return tx.later(ctx, tx.db.dialect.lockToken, jti)
 }
 
 // SessionWithUser reads a session, alive or not, with its user and the bounds that concern both, in one query.
