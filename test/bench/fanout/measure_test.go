@@ -158,8 +158,8 @@ func (b *bench) caughtUp(t testing.TB, fleets []*fleet.Fleet) time.Duration {
 	begun := time.Now()
 	seq := b.auth.Must(t, 200, "POST", "/v1/admin/revocations?wait=published&timeout=30s", b.admin, map[string]any{"jti": newID()}).Receipt(t).Seq
 	for seq != nil && b.usage(t, fleets).applied < *seq {
-		if time.Since(begun) > time.Minute {
-			t.Fatal("a verifier doesn't get what was revoked a minute ago")
+		if time.Since(begun) > 2*time.Minute {
+			t.Fatal("a verifier doesn't get what was revoked two minutes ago")
 		}
 		time.Sleep(10 * time.Millisecond) // real processes
 	}

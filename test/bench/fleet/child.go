@@ -24,8 +24,8 @@ import (
 const childVariable = "TOCSIN_BENCH_FLEET"
 
 const (
-	readyTimeout  = time.Minute
-	refuseTimeout = 10 * time.Second
+	readyTimeout  = 2 * time.Minute
+	refuseTimeout = 2 * time.Minute
 )
 
 func init() {

@@ -21,7 +21,7 @@ type wire struct {
 }
 
 // patience is how long one call may take before the run fails.
-const patience = 20 * time.Second
+const patience = 2 * time.Minute
 
 func dial(base string) (*wire, error) {
 	host := strings.TrimPrefix(base, "http://")

@@ -75,7 +75,7 @@ func (c *scene) addKeys(t *testing.T, a *system.Auth, u system.User) {
 // join starts a verifier and waits until it is fresh.
 func (c *scene) join(t *testing.T) *verifier.Verifier {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	v, err := verifier.New(ctx, verifier.Config{Issuer: c.Issuer, Audience: "tocsin", Service: "resourcesvc", NATSURL: stage.URL(c.Bus)},
 		verifier.WithNATSCredentials(c.Credentials), verifier.WithLogger(slog.New(slog.DiscardHandler)))

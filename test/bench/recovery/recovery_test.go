@@ -35,7 +35,7 @@ func TestMain(m *testing.M) { system.Exit(pgtest.Run(m)) } // and natstest or fl
 const (
 	bound = 3 * time.Second
 	// patience is how long anything may take before the run fails.
-	patience = 20 * time.Second
+	patience = 2 * time.Minute
 	// lookEvery is how often the fleet is asked what it has been through; its own times are exact.
 	lookEvery = 20 * time.Millisecond
 )

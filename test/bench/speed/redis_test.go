@@ -83,7 +83,7 @@ func startRedis(t *testing.T, why map[string]string) string {
 
 func awaitRedis(t *testing.T, addr string, ended <-chan struct{}, output *bytes.Buffer) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); ; {
+	for deadline := time.Now().Add(2 * time.Minute); ; {
 		c, err := rueidis.NewClient(clientOption(addr))
 		if err == nil {
 			c.Close()

@@ -18,7 +18,7 @@ import (
 )
 
 const (
-	readyTimeout = time.Minute
+	readyTimeout = 2 * time.Minute
 	// neverSeen is how many tokens take turns where each has to look new: many more than the small cache holds.
 	neverSeen = 256
 )
