@@ -56,10 +56,14 @@ type QuotaEntry struct {
 
 // QuotaAnswer is signed. Its grants stand in the order of the question's entries.
 type QuotaAnswer struct {
-	Nonce   string       `json:"nonce"`
+	Nonce   string       `json:"nonce,omitempty"`
 	Request Hash         `json:"request"`
-	Grants  []QuotaGrant `json:"grants"`
-	Now     int64        `json:"now"`
+	Grants  []QuotaGrant `json:"grants,omitempty"`
+	Now     int64        `json:"now,omitempty"`
+	// Busy: authsvc is there, and has more to do for the service than its share: nothing was counted, and the rest but Request is empty. The
+	// instance MUST NOT take this for an authsvc that is away, and SHOULD ask again later. Askers that don't know the field find no
+	// grants, and so no answer.
+	Busy bool `json:"busy,omitempty"`
 }
 
 // QuotaGrant is what an instance may spend.
@@ -73,7 +77,11 @@ type QuotaGrant struct {
 	// Allowed is how many requests the instance may accept in the term in all, those that it has accepted included.
 	Allowed int64 `json:"allowed,omitempty"`
 	// Taken answers Take.
-	Taken  bool         `json:"taken,omitempty"`
+	Taken bool `json:"taken,omitempty"`
+	// Busy: of this entry nothing was counted and nothing is allowed, because the service has too many instances, or they have become known
+	// to too many accounts of late. As in [QuotaAnswer]; what else the grant says is for askers that don't know the field, who
+	// find that they are allowed nothing.
+	Busy   bool         `json:"busy,omitempty"`
 	Limits []QuotaLimit `json:"limits,omitempty"`
 }
 
@@ -123,7 +131,7 @@ func (e QuotaEntry) validate() error {
 	return validIDs(e.Subject)
 }
 
-// DecodeQuotaAnswer reads an answer whose signature was verified, to a question with so many entries.
+// DecodeQuotaAnswer reads an answer whose signature was verified, to a question with so many entries. One that is Busy has no grants.
 func DecodeQuotaAnswer(body []byte, entries int) (QuotaAnswer, error) {
 	var a QuotaAnswer
 	if len(body) > maxQuotaAnswer {
@@ -131,6 +139,9 @@ func DecodeQuotaAnswer(body []byte, entries int) (QuotaAnswer, error) {
 	}
 	if err := json.Unmarshal(body, &a); err != nil {
 		return a, fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
+	if a.Busy {
+		entries = 0
 	}
 	if len(a.Grants) != entries {
 		return a, fmt.Errorf("%w: %d grants for %d entries", ErrInvalid, len(a.Grants), entries)
@@ -145,7 +156,7 @@ func DecodeQuotaAnswer(body []byte, entries int) (QuotaAnswer, error) {
 
 func (g QuotaGrant) validate() error {
 	const longest = 32 * 86400 * 1_000_000 // more than any window, and far from what a duration can hold
-	if g.Term < 0 || g.EndsIn < 0 || g.EndsIn > longest || g.Allowed < 0 || len(g.Limits) > MaxQuotaWindows {
+	if g.Term < 0 || g.EndsIn < 0 || g.EndsIn > longest || g.Allowed < 0 || len(g.Limits) > MaxQuotaWindows || g.Busy && (g.Allowed > 0 || g.Taken) {
 		return fmt.Errorf("%w: grant", ErrInvalid)
 	}
 	for _, l := range g.Limits {

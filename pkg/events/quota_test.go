@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -25,6 +27,60 @@ func TestQuotaMessagesKeepTheirBytes(t *testing.T) {
 	}}))
 	golden(t, "quota_answer_unlimited", KindQuota, mustJSON(t, QuotaAnswer{Nonce: quotaNonce, Request: HashOf(request), Now: at,
 		Grants: []QuotaGrant{{EndsIn: 10_000_000}, {EndsIn: 10_000_000}}}))
+	golden(t, "quota_answer_busy", KindQuota, mustJSON(t, QuotaAnswer{Request: HashOf(request), Busy: true}))
+	golden(t, "quota_answer_busy_entry", KindQuota, mustJSON(t, QuotaAnswer{Nonce: quotaNonce, Request: HashOf(request), Now: at, Grants: []QuotaGrant{
+		{EndsIn: 10_000_000},
+		{Term: at, EndsIn: 30_000_000, Busy: true, Limits: []QuotaLimit{{Limit: 100, Window: 60, Left: 80, EndsIn: 30_000_000}}},
+	}}))
+}
+
+// TestAskersOfBeforeFindNoAllowanceInWhatIsBusy: they don't know the field.
+func TestAskersOfBeforeFindNoAllowanceInWhatIsBusy(t *testing.T) {
+	read := func(name string) (grants []struct {
+		Term, Allowed int64
+		Taken         bool
+	}) {
+		whole, err := os.ReadFile(filepath.Join("testdata", name+".golden"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, body, _ := bytes.Cut(whole, []byte("\n\n"))
+		var a struct {
+			Grants []struct {
+				Term, Allowed int64
+				Taken         bool
+			}
+		}
+		if err := json.Unmarshal(body, &a); err != nil {
+			t.Fatal(err)
+		}
+		return a.Grants
+	}
+	if grants := read("quota_answer_busy"); len(grants) != 0 { // fewer than entries: no answer
+		t.Errorf("%+v", grants)
+	}
+	if g := read("quota_answer_busy_entry")[1]; g.Term == 0 || g.Allowed != 0 || g.Taken { // without a term there would be no limit
+		t.Errorf("%+v", g)
+	}
+}
+
+func TestABusyAnswerHasNoGrants(t *testing.T) {
+	for name, c := range map[string]struct {
+		answer  QuotaAnswer
+		entries int
+		good    bool
+	}{
+		"busy":            {QuotaAnswer{Busy: true}, 1, true},
+		"busy, granting":  {QuotaAnswer{Busy: true, Grants: []QuotaGrant{{EndsIn: 1}}}, 1, false},
+		"entry":           {QuotaAnswer{Grants: []QuotaGrant{{Term: at, Busy: true}}}, 1, true},
+		"entry, allowing": {QuotaAnswer{Grants: []QuotaGrant{{Term: at, Busy: true, Allowed: 1}}}, 1, false},
+		"entry, taken":    {QuotaAnswer{Grants: []QuotaGrant{{Term: at, Busy: true, Taken: true}}}, 1, false},
+		"no grant":        {QuotaAnswer{}, 1, false},
+	} {
+		if _, err := DecodeQuotaAnswer(mustJSON(t, c.answer), c.entries); (err == nil) != c.good {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
 }
 
 // largestQuota is as large as a question and its answer can be.
@@ -119,6 +175,7 @@ func FuzzDecodeQuota(f *testing.F) {
 	r.Entries, a.Grants = r.Entries[:1], a.Grants[:1]
 	f.Add(mustJSON(f, r))
 	f.Add(mustJSON(f, a))
+	f.Add(mustJSON(f, QuotaAnswer{Busy: true}))
 	f.Add([]byte(fmt.Sprintf(`{"nonce":%q,"start_nonce":%q,"seq":1,"entries":[{"sub":%q,"resource":"r","want":1e3}]}`, quotaNonce, quotaNonce, idA)))
 	f.Fuzz(func(t *testing.T, body []byte) {
 		if r, err := DecodeQuotaRequest(body); err == nil {

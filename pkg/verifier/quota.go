@@ -43,7 +43,8 @@ func QuotaExact(resource string) RouteOption {
 
 // QuotaStrict has requests refused with [ErrAuthUnavailable] when what they spend can't be counted, because authsvc gives no
 // answer. Default: they are accepted, and told to authsvc when it is back, so that an outage refuses nobody; what was known to be used up
-// stays so until its window ends. Give it after [Quota].
+// stays so until its window ends. An authsvc that answers that it is busy isn't away: whoever needs another answer is refused then, strict or not.
+// Give it after [Quota].
 func QuotaStrict() RouteOption {
 	return func(r *Route) error {
 		if r.metered == nil {
@@ -113,6 +114,8 @@ func (v *Verifier) spendOrAsk(m *metering, user events.ID, now clock.Reading) (q
 		return ticket, v.exceeded(m, user, now)
 	case quota.Away:
 		return ticket, errQuotaUnknown
+	case quota.Busy:
+		return ticket, errQuotaOverload
 	}
 	return ticket, nil
 }

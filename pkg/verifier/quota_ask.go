@@ -3,6 +3,8 @@ package verifier
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -17,6 +19,8 @@ const (
 	// quotaTimeout bounds each question about quotas. It is shorter than the patience of requests, which learn by it that
 	// authsvc can't be asked.
 	quotaTimeout = 2 * askAgainAfter
+	// busyPause is about how long authsvc, which was busy, isn't asked at first.
+	busyPause = 50 * time.Millisecond
 	// quotaQuestions is how many questions about quotas are on their way at once, when there is so much to ask: at the
 	// end of a window that many users share. They are about different users, so it doesn't matter which comes first.
 	quotaQuestions = 3
@@ -107,21 +111,53 @@ func (a *account) settle(v *Verifier) {
 	}
 }
 
-// ask asks, and once more when the question is lost on its way; see askCheck.
+// ask asks until it is answered, or the time of a question is over.
 func (a *account) ask(ctx context.Context, v *Verifier, q *quota.Question) {
 	ctx, cancel := context.WithTimeout(ctx, quotaTimeout)
 	defer cancel()
+	switch answer, err := a.askPatiently(ctx, v, q.Entries); {
+	case errors.Is(err, errQuotaBusy):
+		q.PutOff()
+	case err != nil:
+		q.Fail()
+	default:
+		q.Answer(answer)
+	}
+}
+
+// errQuotaBusy is about authsvc answering that it has too much to do.
+var errQuotaBusy = errors.New("authsvc is busy")
+
+// askPatiently asks again, at growing intervals, while authsvc says that it is busy. That is more than silence says: who is silent
+// thereafter until the end isn't away.
+func (a *account) askPatiently(ctx context.Context, v *Verifier, entries []events.QuotaEntry) (events.QuotaAnswer, error) {
+	for wait := time.Duration(0); ; {
+		answer, err := a.askTwice(ctx, v, entries)
+		switch {
+		case err == nil && answer.Busy:
+		case err != nil && wait > 0 && ctx.Err() != nil:
+			return answer, errQuotaBusy
+		default:
+			return answer, err
+		}
+		wait = max(2*wait, busyPause)
+		select {
+		case <-time.After(wait/2 + rand.N(wait)): // so that a fleet doesn't come again at once
+		case <-ctx.Done():
+			return answer, errQuotaBusy
+		}
+	}
+}
+
+// askTwice asks, and once more when the question is lost on its way; see askCheck.
+func (a *account) askTwice(ctx context.Context, v *Verifier, entries []events.QuotaEntry) (events.QuotaAnswer, error) {
 	first, end := context.WithTimeout(ctx, askAgainAfter)
 	defer end()
-	answer, err := a.askOnce(first, v, q.Entries)
-	if err != nil && first.Err() != nil && ctx.Err() == nil {
-		answer, err = a.askOnce(ctx, v, q.Entries)
+	answer, err := a.askOnce(first, v, entries)
+	if err == nil || first.Err() == nil || ctx.Err() != nil {
+		return answer, err
 	}
-	if err != nil {
-		q.Fail()
-		return
-	}
-	q.Answer(answer)
+	return a.askOnce(ctx, v, entries)
 }
 
 func (a *account) askOnce(ctx context.Context, v *Verifier, entries []events.QuotaEntry) (events.QuotaAnswer, error) {
@@ -135,7 +171,7 @@ func (a *account) askOnce(ctx context.Context, v *Verifier, entries []events.Quo
 		return events.QuotaAnswer{}, err
 	}
 	answer, err := events.DecodeQuotaAnswer(body, len(entries))
-	if err == nil && (answer.Nonce != nonce || answer.Request != events.HashOf(request)) {
+	if err == nil && (answer.Nonce != nonce && !answer.Busy || answer.Request != events.HashOf(request)) { // the hash is of the nonce, too
 		err = errOtherQuestion
 	}
 	return answer, err

@@ -21,6 +21,7 @@ type ledger struct {
 
 	mu      sync.Mutex
 	frozen  bool
+	busy    bool
 	spent   map[string]int64
 	taken   int
 	checked int
@@ -45,6 +46,12 @@ func (l *ledger) freeze(frozen bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.frozen = frozen
+}
+
+func (l *ledger) setBusy(busy bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.busy = busy
 }
 
 func (l *ledger) answer(ctx context.Context, kind events.Kind, body []byte) ([]byte, error) {
@@ -84,6 +91,9 @@ func (l *ledger) settle(body []byte) ([]byte, error) {
 	q, err := events.DecodeQuotaRequest(body)
 	if err != nil {
 		return nil, err
+	}
+	if l.busy {
+		return json.Marshal(events.QuotaAnswer{Request: events.HashOf(body), Busy: true})
 	}
 	a := events.QuotaAnswer{Nonce: q.Nonce, Request: events.HashOf(body), Now: 1}
 	for _, e := range q.Entries {
@@ -212,6 +222,100 @@ func TestWhoWaitsForAQuotaIsCheckedOnceMore(t *testing.T) {
 		codes := r.verifyAll(r.route(Quota("jobs"), Elite()), many...)
 		if codes[""] != 64 || codes[CodeQuotaExceeded] != 436 || l.checked > 500+64 {
 			t.Errorf("%v, %d checks", codes, l.checked)
+		}
+		_ = r.Close()
+	})
+}
+
+// TestABusyAuthLetsNobodyThrough: though the route isn't strict. Who is refused may come again in a second.
+func TestABusyAuthLetsNobodyThrough(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := &ledger{limit: 10, takes: time.Millisecond, busy: true}
+		r := newLedgerRig(t, l)
+		var many []Credential
+		for i := range 5 * events.MaxQuotaEntries {
+			many = append(many, bubbleToken(i+1))
+		}
+		for name, route := range map[string]*Route{"allowed": r.route(Quota("jobs")), "exact": r.route(QuotaExact("jobs"))} {
+			for range 5 {
+				start := time.Now()
+				if codes := r.verifyAll(route, many...); codes[CodeAuthUnavailable] != len(many) {
+					t.Errorf("%s: %v", name, codes)
+				}
+				if waited := time.Since(start); waited > quotaTimeout {
+					t.Errorf("%s: waited for %v", name, waited)
+				}
+			}
+			_, err := r.Verify(t.Context(), many[0], route)
+			if RetryAfter(err) != time.Second {
+				t.Errorf("%s: %v, retry after %v", name, err, RetryAfter(err))
+			}
+		}
+		if s := r.Stats(); s.QuotaUncounted > 0 || s.QuotaAway || s.QuotaFailures > 0 || s.QuotaBusy == 0 {
+			t.Errorf("%+v", s)
+		}
+		l.setBusy(false)
+		time.Sleep(2 * time.Second) // the bubble's time
+		if codes := r.verifyAll(r.route(Quota("jobs")), many...); codes[""] != len(many) {
+			t.Errorf("%v", codes)
+		}
+		_ = r.Close()
+	})
+}
+
+// TestAnAuthThatIsBusyForAMomentRefusesNobody: it is asked again before it is given up.
+func TestAnAuthThatIsBusyForAMomentRefusesNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := &ledger{limit: 10, takes: time.Millisecond, busy: true}
+		r := newLedgerRig(t, l)
+		go func() {
+			time.Sleep(200 * time.Millisecond) // the bubble's time
+			l.setBusy(false)
+		}()
+		if codes := r.verifyAll(r.route(Quota("jobs")), bubbleToken(1), bubbleToken(2)); codes[""] != 2 {
+			t.Errorf("%v", codes)
+		}
+		_ = r.Close()
+	})
+}
+
+// TestABusyAuthIsAskedAgainAtGrowingIntervals: a fleet that asked without a rest would keep it busy.
+func TestABusyAuthIsAskedAgainAtGrowingIntervals(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := &ledger{limit: 10, busy: true}
+		r := newLedgerRig(t, l)
+		var asked []time.Time
+		answer := r.link.answer
+		r.link.mu.Lock()
+		r.link.answer = func(ctx context.Context, kind events.Kind, body []byte) ([]byte, error) {
+			asked = append(asked, time.Now())
+			return answer(ctx, kind, body)
+		}
+		r.link.mu.Unlock()
+		r.verifyAll(r.route(Quota("jobs")), bubbleToken(1))
+		if n := len(asked); n < 3 || n > 6 {
+			t.Errorf("asked %d times", n)
+		}
+		_ = r.Close()
+	})
+}
+
+// TestAnAuthThatIsSilentAfterItWasBusyIsAwayFromTheNextQuestionOn: one question can't tell the two apart.
+func TestAnAuthThatIsSilentAfterItWasBusyIsAwayFromTheNextQuestionOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := &ledger{limit: 10, takes: time.Millisecond, busy: true}
+		r := newLedgerRig(t, l)
+		route := r.route(Quota("jobs"))
+		go func() {
+			time.Sleep(10 * time.Millisecond) // the bubble's time
+			l.freeze(true)
+		}()
+		if codes := r.verifyAll(route, bubbleToken(1)); codes[CodeAuthUnavailable] != 1 {
+			t.Errorf("%v", codes)
+		}
+		time.Sleep(2 * time.Second)
+		if codes := r.verifyAll(route, bubbleToken(1), bubbleToken(2)); codes[""] != 2 {
+			t.Errorf("%v", codes)
 		}
 		_ = r.Close()
 	})

@@ -52,12 +52,13 @@ type Stats struct {
 
 	// QuotaStates are the users and resources of which something is counted, see [Quota]; QuotaQuestions were asked about them,
 	// QuotaFailures of these without an answer, as the last one if QuotaAway; QuotaUncounted requests were accepted meanwhile beyond what was
-	// allowed.
+	// allowed. QuotaBusy questions were put off, all or in part, since authsvc answered that it had too much to do.
 	QuotaStates    int    `json:"quota_states"`
 	QuotaAway      bool   `json:"quota_away"`
 	QuotaQuestions uint64 `json:"quota_questions"`
 	QuotaFailures  uint64 `json:"quota_failures"`
 	QuotaUncounted uint64 `json:"quota_uncounted"`
+	QuotaBusy      uint64 `json:"quota_busy"`
 
 	// LongAnswers are in progress, see [LongAnswer]; LongAnswersEnded were ended by a refusal.
 	LongAnswers      int             `json:"long_answers"`
@@ -114,7 +115,7 @@ func (v *Verifier) Stats() Stats {
 		Service: v.service, Instance: v.instance, Mode: v.mode, State: v.state(), Connected: l.Connected,
 		Epoch: l.Epoch, Term: l.Term, Applied: l.Applied, Head: l.Head, ProofAge: v.proofAge(), Bound: v.base.bound,
 		Revocations: v.set.Len(), TokenKeys: l.TokenKeys, FeedKeys: l.FeedKeys,
-		QuotaStates: q.States, QuotaAway: q.Away, QuotaQuestions: q.Questions, QuotaFailures: q.Failures, QuotaUncounted: q.Uncounted,
+		QuotaStates: q.States, QuotaAway: q.Away, QuotaQuestions: q.Questions, QuotaFailures: q.Failures, QuotaUncounted: q.Uncounted, QuotaBusy: q.Busy,
 		LongAnswers: v.lives.len(),
 		Tokens:      v.tokens.Len(), Keys: v.keys.Len(), UnknownKeys: v.unknown.Len(),
 		Proofs: l.Proofs, Events: l.Events, Gaps: l.Gaps, Mismatches: l.Mismatches, Skips: l.Skips,

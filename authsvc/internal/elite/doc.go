@@ -14,7 +14,8 @@
 // # Load and failure
 //
 // A fixed number of reads run at once; each service has a bounded queue and a bounded number of reads, taken in turns, so
-// that a flood from one leaves the others their share. Beyond that it is told "busy". While the database can't be
+// that a flood from one leaves the others their share. Beyond that it is told "busy": signed if the question is about quotas, whose askers refuse
+// then what they let through when nobody answers. Those are told so, too, when they have waited for 200 ms, before they give up. While the database can't be
 // read, the subscriptions are withdrawn, so that other replicas get the questions and, without any, askers learn at once
 // that nobody answers.
 package elite

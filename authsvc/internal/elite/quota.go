@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/tocsin-auth/tocsin/authsvc/internal/feed"
-	"github.com/tocsin-auth/tocsin/authsvc/internal/liveness"
 	"github.com/tocsin-auth/tocsin/authsvc/internal/quota"
 	"github.com/tocsin-auth/tocsin/authsvc/internal/store"
 	"github.com/tocsin-auth/tocsin/authsvc/internal/turns"
@@ -23,6 +22,14 @@ type Quotas interface {
 // One service's questions are answered in the order of their coming.
 var quotaShares = turns.Shares{Workers: 2, Running: 1, Queued: 256, Total: 1024, Batch: 4}
 
+// quotaPatience is how long a question waits to be counted. The asker takes it for lost after 400 ms, and authsvc for away after twice that: so
+// who has waited longer is told in time that there is too much to do.
+const quotaPatience = 200 * time.Millisecond
+
+// refusalShares bound what telling who is put off takes of the processors: a signature each. Who asks so much that even those wait
+// too long gets an unsigned refusal, which says nothing.
+var refusalShares = turns.Shares{Workers: 1, Running: 1, Queued: 256, Total: 1024, Batch: 16}
+
 // asked is a question that waits to be counted.
 type asked struct {
 	arrival
@@ -33,8 +40,8 @@ type asked struct {
 func (r *Responders) settle(batch []arrival) {
 	var waiting []asked
 	for _, a := range batch {
-		if time.Since(a.at) > r.cfg.patience {
-			r.finish(a, feed.Message{}, liveness.ErrLate)
+		if time.Since(a.at) > r.cfg.quotaPatience {
+			r.putOff(a)
 			continue
 		}
 		request, err := events.DecodeQuotaRequest(a.Data)
@@ -54,6 +61,21 @@ func (r *Responders) settle(batch []arrival) {
 	}
 }
 
+// putOff has the asker told that authsvc is there, and too busy. It doesn't block.
+func (r *Responders) putOff(a arrival) {
+	if !r.refusals.Submit(serviceOf(a.Subject), a) {
+		r.finish(a, feed.Message{}, feed.ErrBusy)
+	}
+}
+
+// refuse signs that it is busy, for each question: over its bytes, the nonce among them, so that it can't be said of another.
+func (r *Responders) refuse(batch []arrival) {
+	for _, a := range batch {
+		busy, err := r.answers.sign(events.KindQuota, events.QuotaAnswer{Request: events.HashOf(a.Data), Busy: true})
+		r.finish(a, busy, errors.Join(feed.ErrBusy, err))
+	}
+}
+
 func serviceOf(subject string) string { return subject[strings.LastIndexByte(subject, '.')+1:] }
 
 // settleTogether answers all, or none.
@@ -67,10 +89,6 @@ func (r *Responders) settleTogether(ctx context.Context, batch []asked) error {
 		return err
 	}
 	for i, a := range batch {
-		if answers[i].Busy {
-			r.finish(a.arrival, feed.Message{}, feed.ErrBusy)
-			continue
-		}
 		page, err := r.answers.sign(events.KindQuota, events.QuotaAnswer{Nonce: a.Nonce, Request: events.HashOf(a.Data),
 			Grants: answers[i].Grants, Now: answers[i].Now})
 		r.finish(a.arrival, page, err)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/tocsin-auth/tocsin/authsvc/internal/quota"
 	"github.com/tocsin-auth/tocsin/authsvc/internal/store"
+	"github.com/tocsin-auth/tocsin/authsvc/internal/turns"
 	"github.com/tocsin-auth/tocsin/pkg/events"
 )
 
@@ -26,6 +27,8 @@ func (s *scene) limit(t testing.TB, limit int64) {
 		return tx.SetPlans(ctx, []store.Plan{{Name: "free", Limits: []store.PlanLimit{{Resource: quotaResource, Limit: limit, Seconds: 86400}}}})
 	})
 }
+
+var errBusy = errors.New("busy")
 
 // spend asks for the scene's user as a service, and returns the answer after it was verified.
 func (s *scene) spend(t testing.TB, nc *nats.Conn, service string, r events.QuotaRequest) (events.QuotaAnswer, error) {
@@ -46,6 +49,9 @@ func (s *scene) spend(t testing.TB, nc *nats.Conn, service string, r events.Quot
 		return events.QuotaAnswer{}, err
 	}
 	a, err := events.DecodeQuotaAnswer(m.Data, len(r.Entries))
+	if a.Busy {
+		return a, errBusy
+	}
 	if err == nil && (a.Nonce != r.Nonce || a.Request != events.HashOf(body) || a.Now == 0) {
 		err = fmt.Errorf("not the question's answer: %+v", a)
 	}
@@ -87,7 +93,7 @@ func TestQuotaQuestionsThatComeAtOnceShareTheLimit(t *testing.T) {
 					}
 					q := events.QuotaRequest{StartNonce: events.NewNonce(), Seq: 1, Entries: s.wish(5)}
 					a, err := s.spend(t, nc, service, q)
-					for errors.Is(err, nats.ErrNoResponders) { // a machine so busy that the probe of the database fails
+					for errors.Is(err, nats.ErrNoResponders) || errors.Is(err, errBusy) { // a machine so busy that the probe of the database fails
 						q.Seq++
 						a, err = s.spend(t, nc, service, q)
 					}
@@ -153,20 +159,90 @@ func TestQuestionsThatAreTooLongDoNotWait(t *testing.T) {
 	}
 }
 
-// busyQuotas put everybody off.
-type busyQuotas struct{}
-
-func (busyQuotas) Settle(_ context.Context, questions []quota.Question) ([]quota.Answer, error) {
-	answers := make([]quota.Answer, len(questions))
-	for i := range answers {
-		answers[i].Busy = true
+// putOff checks that an answer says, signed for the question, that it is busy.
+func putOff(body []byte, m *nats.Msg) error {
+	if err := feedKeys().Verify(events.KindQuota, m.Header.Get(events.HeaderKey), m.Header.Get(events.HeaderSignature), m.Data); err != nil {
+		return fmt.Errorf("header %v: %w", m.Header, err)
 	}
-	return answers, nil
+	a, err := events.DecodeQuotaAnswer(m.Data, 1)
+	if err == nil && (!a.Busy || a.Request != events.HashOf(body)) {
+		err = fmt.Errorf("%+v", a)
+	}
+	return err
 }
 
-func TestWhoIsPutOffByTheLedgerIsToldThatItIsBusy(t *testing.T) {
-	s := newScene(t, func(cfg *Config) { cfg.Quotas = busyQuotas{} })
-	if _, err := s.spend(t, s.cars, "cars", events.QuotaRequest{StartNonce: events.NewNonce(), Seq: 1, Entries: s.wish(1)}); err == nil || err.Error() != "refused: "+events.ErrorBusy {
-		t.Error(err)
+func (s *scene) quotaBody(t testing.TB) []byte {
+	t.Helper()
+	body, err := json.Marshal(events.QuotaRequest{Nonce: events.NewNonce(), StartNonce: events.NewNonce(), Seq: 1, Entries: s.wish(1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return body
+}
+
+// publish asks, and doesn't wait.
+func (s *scene) publish(t *testing.T, nc *nats.Conn, service string) {
+	t.Helper()
+	if err := nc.PublishRequest(events.QuotaSubject(service), nc.NewRespInbox(), s.quotaBody(t)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// askBusy asks as cars, what is to be put off.
+func (s *scene) askBusy(t *testing.T) error {
+	body := s.quotaBody(t)
+	m, err := s.cars.Request(events.QuotaSubject("cars"), body, within)
+	for errors.Is(err, nats.ErrNoResponders) { // a machine so busy that the probe of the database fails
+		m, err = s.cars.Request(events.QuotaSubject("cars"), body, within)
+	}
+	if err != nil {
+		return err
+	}
+	return putOff(body, m)
+}
+
+// stuckQuotas are slowQuotas that nothing else ends.
+type stuckQuotas slowQuotas
+
+func (q stuckQuotas) Settle(context.Context, []quota.Question) ([]quota.Answer, error) {
+	q.begun <- struct{}{}
+	<-q.let
+	return nil, store.ErrUnavailable
+}
+
+// flooded is a scene in which a question of cars is being counted, and doesn't end, and another waits: there is room for no more.
+func flooded(t *testing.T, slow stuckQuotas) *scene {
+	s := newScene(t, func(cfg *Config) {
+		cfg.Quotas, cfg.quotaShares = slow, turns.Shares{Workers: 2, Running: 1, Queued: 1, Total: 10, Batch: 1}
+	})
+	s.publish(t, s.cars, "cars")
+	<-slow.begun
+	s.publish(t, s.cars, "cars")
+	return s
+}
+
+func TestWhoFloodsIsToldThatItIsBusySignedForTheQuestion(t *testing.T) {
+	slow := stuckQuotas{make(chan struct{}, 10), make(chan struct{})}
+	s := flooded(t, slow)
+	defer close(slow.let)
+	for range 20 {
+		if err := s.askBusy(t); err != nil {
+			t.Fatal(err)
+		}
+		if o := <-s.outcomes; o != Busy {
+			t.Errorf("outcome %s", o)
+		}
+	}
+	s.publish(t, s.jobs, "jobs")
+	<-slow.begun // the others have their share
+}
+
+// Who has waited for so long that the asker may take it for an authsvc that is away is told that it isn't, and isn't counted.
+func TestWhoHasWaitedTooLongToBeCountedIsToldThatItIsBusy(t *testing.T) {
+	slow := slowQuotas{make(chan struct{}, 10), make(chan struct{})}
+	s := newScene(t, func(cfg *Config) { cfg.Quotas, cfg.quotaPatience = slow, 1 })
+	defer close(slow.let)
+	if err := s.askBusy(t); err != nil || len(slow.begun) > 0 {
+		t.Errorf("%v; %d counted", err, len(slow.begun))
 	}
 }

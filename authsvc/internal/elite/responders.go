@@ -72,8 +72,8 @@ type Config struct {
 	// Observe is called after each question with how it ended and how long it took from arrival. It may be nil.
 	Observe func(q Question, outcome Outcome, took time.Duration)
 
-	shares                                turns.Shares
-	patience, probeInterval, probeTimeout time.Duration
+	shares, quotaShares                                  turns.Shares
+	patience, quotaPatience, probeInterval, probeTimeout time.Duration
 }
 
 // queryTimeout leaves time to answer before the asker gives up.
@@ -83,7 +83,11 @@ func (c *Config) setDefaults() {
 	if c.shares == (turns.Shares{}) {
 		c.shares = defaultShares
 	}
+	if c.quotaShares == (turns.Shares{}) {
+		c.quotaShares = quotaShares
+	}
 	c.patience = cmp.Or(c.patience, patience)
+	c.quotaPatience = cmp.Or(c.quotaPatience, quotaPatience)
 	c.probeInterval = cmp.Or(c.probeInterval, probeInterval)
 	c.probeTimeout = cmp.Or(c.probeTimeout, probeTimeout)
 	if c.Up == nil {
@@ -116,6 +120,8 @@ type Responders struct {
 	// gone silent holds up who sends.
 	replies *turns.Pool[reading]
 	quotas  *turns.Pool[arrival]
+	// refusals tells those whom quotas has no room for.
+	refusals *turns.Pool[arrival]
 	// gathered counts what shares a read and isn't answered yet; answered is sent on, if there is room, when there is one less.
 	gathered atomic.Int64
 	answered chan struct{}
@@ -150,12 +156,14 @@ func Start(ctx context.Context, cfg Config) (*Responders, error) {
 	r.queries, r.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	r.pool = turns.New(cfg.shares, func(batch []arrival) { r.work(batch[0]) })
 	r.replies = turns.New(replyShares, r.reply)
-	r.quotas = turns.New(quotaShares, r.settle)
+	r.quotas = turns.New(cfg.quotaShares, r.settle)
+	r.refusals = turns.New(refusalShares, r.refuse)
 	if err := r.look(); err != nil {
 		r.cancel()
 		r.pool.Close()
 		r.replies.Close()
 		r.quotas.Close()
+		r.refusals.Close()
 		return nil, err
 	}
 	r.watched.Go(r.watch)
@@ -265,16 +273,17 @@ func (r *Responders) take(question Question, m *nats.Msg) {
 		r.finish(a, feed.Message{}, fmt.Errorf("%w: %d bytes", events.ErrInvalid, len(m.Data)))
 		return
 	}
-	pool := r.pool
 	switch question {
 	case Check, Resolve:
 		r.gather(service, a)
-		return
 	case Quota:
-		pool = r.quotas
-	}
-	if !pool.Submit(service, a) {
-		r.finish(a, feed.Message{}, feed.ErrBusy)
+		if !r.quotas.Submit(service, a) {
+			r.putOff(a)
+		}
+	default:
+		if !r.pool.Submit(service, a) {
+			r.finish(a, feed.Message{}, feed.ErrBusy)
+		}
 	}
 }
 
@@ -351,6 +360,8 @@ func (r *Responders) message(question Question, page feed.Message, err error) (O
 	switch {
 	case err == nil:
 		return Answered, signedMessage(page)
+	case errors.Is(err, feed.ErrBusy) && page.Body != nil:
+		return Busy, signedMessage(page)
 	case errors.Is(err, feed.ErrBusy):
 		return Busy, refusal(events.ErrorBusy)
 	case errors.Is(err, feed.ErrGone):
@@ -394,6 +405,7 @@ func (r *Responders) Close(ctx context.Context) error {
 	}
 	r.pool.Close()
 	r.quotas.Close()
+	r.refusals.Close() // after the quotas, which put off
 	r.awaitGathered(ctx)
 	r.replies.Close()
 	if !r.cfg.Up() {

@@ -111,7 +111,7 @@ func newSceneOn(t testing.TB, engine store.Engine, change func(cfg *Config), gat
 			default:
 			}
 		},
-		patience: time.Hour, probeInterval: 5 * time.Millisecond, probeTimeout: time.Hour}
+		patience: time.Hour, quotaPatience: time.Hour, probeInterval: 5 * time.Millisecond, probeTimeout: time.Hour}
 	if change != nil {
 		change(&cfg)
 	}

@@ -39,8 +39,8 @@
 //
 // # What one service may cost
 //
-// An account knows at most 512 holders of a service at once, and of one more it neither allows nor keeps anything. Holders become known at most 500
-// times a second for a service and replica, and 10,000 times at once; questions beyond are answered busy. A holder that hasn't
+// An account knows at most 512 holders of a service at once. Holders become known at most 500 times a second for a service and replica, and 100,000
+// times at once. Of one more, nothing is kept or allowed, and the entry's answer is that it is busy; those that are known are counted all the same. A holder that hasn't
 // asked for about an hour is forgotten: its charges stay in their windows. If it comes back with a term in which it had told something, after so
 // long a silence, that is counted once more.
 //

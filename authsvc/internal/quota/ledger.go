@@ -10,12 +10,13 @@ import (
 )
 
 const (
-	// maxHolders bounds the starts of one service's instances that an account knows at once. Who comes then is allowed nothing, until
+	// maxHolders bounds the starts of one service's instances that an account knows at once. Who comes then is told that it is busy, until
 	// others haven't asked for so long that they are forgotten.
 	maxHolders = 512
 	// One service's instances may become known to accounts so many times at once, and so often from then on: what is
-	// kept of each is a row for as long as it asks, and an hour.
-	newHolders      = 10_000
+	// kept of each is a row for as long as it asks, and an hour. At once is more than a fleet that starts anew asks for in the seconds
+	// of its start, at what one process can count; from then on is what bounds the rows.
+	newHolders      = 100_000
 	newHoldersEvery = 2 * time.Millisecond
 )
 
@@ -29,8 +30,6 @@ type Question struct {
 type Answer struct {
 	Now    int64
 	Grants []events.QuotaGrant
-	// Busy: nothing was counted, because instances of the service became known to too many accounts of late.
-	Busy bool
 }
 
 // Ledger keeps the accounts in the database. It is safe for concurrent use.
@@ -139,7 +138,8 @@ func (b *batch) run(ctx context.Context, tx *store.Tx, rows map[store.QuotaKey]s
 	return save(ctx, tx, accounts, holders)
 }
 
-// admit adds the holders that nothing is known of, as far as there may be more. A question that asks for too many waits.
+// admit adds the holders that nothing is known of, as far as there may be more. Those that there may not be wait, and no others: who is new
+// keeps nobody waiting who is known.
 func (b *batch) admit(ctx context.Context, tx *store.Tx, l *Ledger, holders map[store.HolderKey]*holder) error {
 	var services []store.ServiceKey
 	for _, key := range b.holders {
@@ -151,18 +151,8 @@ func (b *batch) admit(ctx context.Context, tx *store.Tx, l *Ledger, holders map[
 	if err != nil {
 		return err
 	}
-	for i, q := range b.questions {
-		var missing []store.HolderKey
-		for _, e := range q.Entries {
-			key := q.key(e)
-			if len(b.limits[key.QuotaKey]) > 0 && holders[key] == nil && counts[key.ServiceKey] < l.holders && !slices.Contains(missing, key) {
-				missing = append(missing, key)
-			}
-		}
-		if b.answers[i].Busy = !l.pace.allow(q.Service, len(missing)); b.answers[i].Busy {
-			continue
-		}
-		for _, key := range missing {
+	for _, key := range b.holders {
+		if holders[key] == nil && counts[key.ServiceKey] < l.holders && l.pace.allow(key.Service) {
 			counts[key.ServiceKey]++
 			holders[key] = &holder{QuotaHolder: store.QuotaHolder{HolderKey: key}}
 		}
@@ -172,9 +162,6 @@ func (b *batch) admit(ctx context.Context, tx *store.Tx, l *Ledger, holders map[
 
 func (b *batch) answer(accounts map[store.QuotaKey]*account, holders map[store.HolderKey]*holder) {
 	for i, q := range b.questions {
-		if b.answers[i].Busy {
-			continue
-		}
 		for j, e := range q.Entries {
 			key := q.key(e)
 			b.answers[i].Grants[j] = grant(accounts[key.QuotaKey], holders[key], report{e, q.Service, int64(q.Seq)})
@@ -187,7 +174,7 @@ func grant(a *account, h *holder, r report) events.QuotaGrant {
 	case a == nil: // there is no limit
 		return events.QuotaGrant{EndsIn: askAgain}
 	case h == nil: // there are too many: what this one tells isn't kept either
-		return events.QuotaGrant{Term: a.Term, EndsIn: a.ends - a.now, Limits: a.describe(&holder{})}
+		return events.QuotaGrant{Term: a.Term, EndsIn: a.ends - a.now, Busy: true, Limits: a.describe(&holder{})}
 	}
 	return a.settle(h, r)
 }

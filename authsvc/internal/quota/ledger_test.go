@@ -112,7 +112,7 @@ func TestAnAccountKnowsABoundedNumberOfAServicesInstances(t *testing.T) {
 		u := w.user(t)
 		first := question("cars", u.ID)
 		for i, q := range []Question{first, question("cars", u.ID), question("cars", u.ID), question("cars", u.ID)} {
-			if g := w.settle(t, q)[0].Grants[0]; g.Allowed != int64(min(1, 3-i)) || len(g.Limits) != 1 || g.EndsIn <= 0 {
+			if g := w.settle(t, q)[0].Grants[0]; g.Allowed != int64(min(1, 3-i)) || g.Busy != (i == 3) || g.Term == 0 || len(g.Limits) != 1 || g.EndsIn <= 0 {
 				t.Errorf("instance %d: %+v", i, g)
 			}
 		}
@@ -125,23 +125,31 @@ func TestAnAccountKnowsABoundedNumberOfAServicesInstances(t *testing.T) {
 	})
 }
 
+// Only who is new is put off: not those who are known, in the same question or another, and no other service.
 func TestAServiceThatMakesInstancesUpIsPutOff(t *testing.T) {
 	eachEngine(t, perDay(1000), func(t *testing.T, w *world) {
 		now := time.Now()
-		w.ledger.pace.burst, w.ledger.pace.now = 5, func() time.Time { return now }
-		a, b := w.user(t).ID, w.user(t).ID
+		w.ledger.pace.burst, w.ledger.pace.now = 4, func() time.Time { return now }
+		a, b, c := w.user(t).ID, w.user(t).ID, w.user(t).ID
 		known := question("cars", a, b)
-		answers := w.settle(t, known, question("cars", a, b), question("cars", a, b), question("jobs", a))
+		answers := w.settle(t, known, question("cars", a, b), question("cars", a), question("jobs", a))
 		for i, busy := range []bool{false, false, true, false} {
-			if answers[i].Busy != busy {
-				t.Errorf("question %d: busy %v", i, !busy)
+			for _, g := range answers[i].Grants {
+				if g.Busy != busy || g.Term == 0 || g.Allowed > 0 == busy || g.EndsIn <= 0 || len(g.Limits) != 1 {
+					t.Errorf("question %d: %+v", i, g)
+				}
 			}
 		}
-		if known.Seq++; w.settle(t, known)[0].Busy {
-			t.Error("one that is known is put off")
+		known.Seq++
+		known.Entries = append(known.Entries, question("cars", c).Entries...)
+		if g := w.settle(t, known)[0].Grants; g[0].Busy || g[1].Busy || !g[2].Busy {
+			t.Errorf("two that are known, one that isn't: %+v", g)
 		}
-		if now = now.Add(newHoldersEvery); w.settle(t, question("cars", a, b))[0].Busy {
+		if now = now.Add(newHoldersEvery); w.settle(t, question("cars", c))[0].Grants[0].Busy {
 			t.Error("put off for too long")
+		}
+		if got := w.usage(t, store.User{ID: c, Plan: "free"})[0]; got.Held+got.Used != 1 {
+			t.Errorf("who was put off is counted: %+v", got)
 		}
 	})
 }

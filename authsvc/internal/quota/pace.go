@@ -15,11 +15,8 @@ type pace struct {
 	paid map[string]time.Time // when what a service has done is paid for, of those that owe something
 }
 
-// allow reports whether a service may do something n times now, and counts it then.
-func (p *pace) allow(service string, n int) bool {
-	if n == 0 {
-		return true
-	}
+// allow reports whether a service may do something now, and counts it then.
+func (p *pace) allow(service string) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := p.now()
@@ -31,7 +28,7 @@ func (p *pace) allow(service string, n int) bool {
 	if paid.Before(now) {
 		paid = now
 	}
-	paid = paid.Add(time.Duration(n) * p.every)
+	paid = paid.Add(p.every)
 	if paid.Sub(now) > time.Duration(p.burst)*p.every {
 		return false
 	}

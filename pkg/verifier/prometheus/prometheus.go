@@ -89,6 +89,7 @@ func counters() []metric {
 		counter("auth_unavailable_total", "Questions without a valid answer.", func(s verifier.Stats) uint64 { return s.AuthUnavailable }),
 		counter("quota_questions_total", "Reports of what was spent, and questions what may be.", func(s verifier.Stats) uint64 { return s.QuotaQuestions }),
 		counter("quota_failures_total", "Of these, those without a valid answer.", func(s verifier.Stats) uint64 { return s.QuotaFailures }),
+		counter("quota_busy_total", "Of these, those that authsvc had too much to do for.", func(s verifier.Stats) uint64 { return s.QuotaBusy }),
 		counter("quota_uncounted_total", "Requests accepted beyond what was allowed, while authsvc couldn't be asked.", func(s verifier.Stats) uint64 { return s.QuotaUncounted }),
 		counter("proofs_total", "Proofs accepted.", func(s verifier.Stats) uint64 { return s.Proofs }),
 		counter("events_total", "Events applied, repetitions included.", func(s verifier.Stats) uint64 { return s.Events }),

@@ -34,4 +34,9 @@
 // one: it is asked once a second. They are counted, in the term if it holds and apart otherwise, and added to Spent as soon as a
 // question can be made that carries them. Those apart are given up when some may have been in a window that is over: they are
 // nothing in the present one. What was told to be used up stays used up until its term ends.
+//
+// When authsvc answers that it is busy, with a question or with entries of it, that is an answer, and nothing is let through: who can make it
+// busy must gain nothing. What is known stays as it is, so that all of the above holds as if the answer were lost; who needs another is refused until the next
+// tick, and then it is asked again. A question without an answer is put off like that if another was since it was made, so that an
+// authsvc that manages to say it to some only isn't away.
 package quota

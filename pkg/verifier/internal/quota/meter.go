@@ -22,6 +22,8 @@ type Meter struct {
 	routine   []*state // and after those
 	away      bool     // the last question that ended got no answer
 	resting   bool     // until the next tick, since it is away, unless there are takers
+	busy      bool     // until the next tick or answer: it answers, and has too much to do
+	putOffs   uint64   // answers that said so
 	ending    bool     // the process ends: what is told is told to the last
 	takers    int      // who haven't been asked for
 	recalls   int
@@ -35,7 +37,8 @@ type Stats struct {
 	States    int
 	Away      bool   // the last question got no answer
 	Questions uint64 // asked
-	Failures  uint64 // of them, those without an answer
+	Failures  uint64 // of them, those without an answer,
+	Busy      uint64 // and those that were put off, all or in part
 	Uncounted uint64 // requests that were let through beyond what was allowed
 }
 
@@ -94,6 +97,8 @@ const (
 	Away
 	// Uncounted: as Away, and the request was let through.
 	Uncounted
+	// Busy: authsvc answers, and has too much to do.
+	Busy
 )
 
 // SpendOrAsk is for a request for which Spend found nothing. The ticket is for Wait, which MUST be followed by the answer or
@@ -112,11 +117,14 @@ func (m *Meter) SpendOrAsk(user events.ID, r *Resource, now clock.Reading, stric
 	switch {
 	case taken:
 		return Spent, Ticket{state: s, purse: s.grant.Load().purse}
-	case s.told && !s.grant.Load().over(now) && (m.away || now.Since(s.toldAt) < askAgain):
+	case s.told && !s.grant.Load().over(now) && (m.away || m.busy || s.busy || now.Since(s.toldAt) < askAgain):
 		return Exceeded, Ticket{}
 	case m.away:
 		s.tried++
 		return m.letThrough(s, now, strict), Ticket{}
+	case m.busy || s.busy:
+		s.tried++
+		return Busy, Ticket{}
 	}
 	s.toldAt = now // whoever comes next needn't wait as well
 	s.tried, s.hurried = s.tried+1, true
@@ -192,7 +200,7 @@ func (m *Meter) ring() {
 func (m *Meter) Tick(now clock.Reading) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.resting = false
+	m.resting, m.busy = false, false
 	kept := m.states[:0]
 	for _, s := range m.states {
 		if s.tick(now) {
@@ -219,7 +227,7 @@ func (m *Meter) Tick(now clock.Reading) {
 func (m *Meter) Settle() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.resting, m.ending = false, true
+	m.resting, m.busy, m.ending = false, false, true
 	for _, s := range m.states {
 		s.want, s.hurried = 0, false
 		if s.holds() || s.untold() {
@@ -235,8 +243,9 @@ func (m *Meter) Recall() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.recalls++
+	m.busy = false
 	for _, s := range m.states {
-		s.told = false
+		s.told, s.busy = false, false
 		if g := s.grant.Load(); g != nil && g.purse != nil {
 			g.lower(0)
 		} else {

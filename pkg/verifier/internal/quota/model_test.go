@@ -69,6 +69,7 @@ type world struct {
 	user      events.ID // who comes next
 	accepted  map[counted]int64
 	uncounted bool // something was let through
+	answering bool // authsvc gives an answer to every question, that it is busy if no other
 }
 
 func newWorld(t *rapid.T, windows ...window) *world {
@@ -154,6 +155,29 @@ func (w *world) arrive(p *process) {
 	}
 }
 
+// arriveBusy has authsvc read a question of a process, and count some entries only.
+func (w *world) arriveBusy(p *process) {
+	f := w.flight(p)
+	if f == nil || f.answer != nil {
+		return
+	}
+	f.answer = &events.QuotaAnswer{}
+	for _, e := range f.Entries {
+		g := events.QuotaGrant{Term: w.authority.term(), EndsIn: 1, Busy: true}
+		if rapid.Bool().Draw(w.T, "counted") {
+			g = w.authority.grant(p.start, f.seq, e)
+		}
+		f.answer.Grants = append(f.answer.Grants, g)
+	}
+}
+
+func (w *world) putOff(p *process) {
+	if f := w.flight(p); f != nil {
+		f.PutOff()
+		p.flights = slices.DeleteFunc(p.flights, func(other *flight) bool { return other == f })
+	}
+}
+
 func (w *world) flight(p *process) *flight {
 	if len(p.flights) < 2 {
 		return append(p.flights, nil)[0]
@@ -166,6 +190,8 @@ func (w *world) finish(p *process, lost bool) {
 	switch {
 	case f == nil:
 		return
+	case (lost || f.answer == nil) && w.answering:
+		f.PutOff()
 	case lost || f.answer == nil:
 		f.Fail()
 	default:
@@ -191,106 +217,130 @@ func (w *world) pass(d time.Duration) {
 	w.authority.advance(d)
 }
 
-// TestWithinQuotaInAnySchedule: whatever is lost, repeated, overtaken, and whoever crashes. All are strict:
+// TestWithinQuotaInAnySchedule: whatever is lost, repeated, overtaken, put off, and whoever crashes. All are strict:
 // what is let through while authsvc is away is beyond the promise.
 func TestWithinQuotaInAnySchedule(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		windows := []window{{rapid.Int64Range(1, 20).Draw(t, "limit"), 10}}
-		if rapid.Bool().Draw(t, "two windows") {
-			windows = append(windows, window{rapid.Int64Range(1, 40).Draw(t, "second limit"), 60})
-		}
-		w := newWorld(t, windows...)
-		for range 3 {
-			w.processes = append(w.processes, w.begin())
-		}
-		t.Repeat(map[string]func(*rapid.T){
-			"spend": func(t *rapid.T) {
-				p := w.pick()
-				for range rapid.IntRange(1, 5).Draw(t, "times") {
-					w.spend(p, true)
-				}
-			},
-			"user": func(t *rapid.T) { w.user = rapid.SampledFrom([]events.ID{alice, bob}).Draw(t, "user") },
-			"reserve": func(*rapid.T) {
-				p := w.pick()
-				if r, spent := w.reserve(p, w.clock.Now(), w.authority.now, true); spent {
-					p.spent = append(p.spent, r)
-				}
-			},
-			"accept or put back": func(t *rapid.T) {
-				p := w.pick()
-				if len(p.spent) == 0 {
-					return
-				}
-				r := p.spent[0]
-				if p.spent = p.spent[1:]; rapid.Bool().Draw(t, "accept") {
-					w.accept(r.user, r.term)
-				} else {
-					p.PutBack(r.Ticket)
-				}
-			},
-			"leave": func(*rapid.T) {
-				if p := w.pick(); len(p.tickets) > 0 {
-					p.Leave(p.tickets[0])
-					p.tickets = p.tickets[1:]
-				}
-			},
-			"ask":    func(t *rapid.T) { w.ask(w.pick()) },
-			"arrive": func(t *rapid.T) { w.arrive(w.pick()) },
-			"answer": func(t *rapid.T) { w.finish(w.pick(), false) },
-			"lose":   func(t *rapid.T) { w.finish(w.pick(), true) },
-			"whole":  func(t *rapid.T) { p := w.pick(); w.ask(p); w.arrive(p); w.finish(p, false) },
-			"all":    func(t *rapid.T) { w.finishAll(w.pick()) },
-			"take": func(t *rapid.T) {
-				p := w.pick()
-				taking := p.Take(w.user, w.resource[p], w.clock.Now())
-				if rapid.IntRange(0, 3).Draw(t, "withdraw") == 0 {
-					p.Withdraw(taking)
-					return
-				}
-				w.finishAll(p)
-				select {
-				case <-taking.Done():
-					if taken, _ := taking.Taken(); taken {
-						w.accept(w.user, w.authority.now)
-					}
-				default:
-					t.Fatal("not decided")
-				}
-			},
-			"repeat": func(t *rapid.T) { // an old question comes once more, or for the first time
-				if len(w.wire) > 0 {
-					m := rapid.SampledFrom(w.wire).Draw(t, "message")
-					w.authority.answer(m.start, m.seq, m.entries)
-				}
-			},
-			"tick":   func(t *rapid.T) { w.pick().Tick(w.clock.Now()) },
-			"settle": func(t *rapid.T) { w.pick().Settle() },
-			"crash": func(t *rapid.T) {
-				i := rapid.IntRange(0, len(w.processes)-1).Draw(t, "which")
-				w.processes[i] = w.begin()
-			},
-			"slow": func(t *rapid.T) {
-				p, now, at := w.pick(), w.clock.Now(), w.authority.now
-				w.pass(time.Duration(rapid.IntRange(1, 12000).Draw(t, "slow by ms")) * time.Millisecond)
-				for range rapid.IntRange(0, 2).Draw(t, "questions") {
-					w.ask(p)
-					w.arrive(p)
-					w.finish(p, false)
-				}
-				w.spendAt(p, now, at, true)
-			},
-			"term": func(t *rapid.T) { // a limit that nobody reaches ends terms where nobody expects it
-				w.ends.seconds = rapid.SampledFrom([]int64{3, 5, 7, 3600}).Draw(t, "seconds")
-			},
-			"time": func(t *rapid.T) {
-				w.pass(time.Duration(rapid.SampledFrom([]int{1, 500, 3000, 10000}).Draw(t, "ms")) * time.Millisecond)
-			},
-		})
+		w := drawWorld(t)
+		t.Repeat(w.weather(true))
 		if w.uncounted {
 			t.Fatal("a strict request was let through")
 		}
 	})
+}
+
+// TestWithinQuotaHoweverBusyAuthIs: whose questions are all answered, if only by being put off, needs no strict routes.
+func TestWithinQuotaHoweverBusyAuthIs(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		w := drawWorld(t)
+		w.answering = true
+		t.Repeat(w.weather(false))
+		if w.uncounted {
+			t.Fatal("let through, though authsvc was never away")
+		}
+	})
+}
+
+func drawWorld(t *rapid.T) *world {
+	windows := []window{{rapid.Int64Range(1, 20).Draw(t, "limit"), 10}}
+	if rapid.Bool().Draw(t, "two windows") {
+		windows = append(windows, window{rapid.Int64Range(1, 40).Draw(t, "second limit"), 60})
+	}
+	w := newWorld(t, windows...)
+	for range 3 {
+		w.processes = append(w.processes, w.begin())
+	}
+	return w
+}
+
+// weather is all that may happen.
+func (w *world) weather(strict bool) map[string]func(*rapid.T) {
+	return map[string]func(*rapid.T){
+		"spend": func(t *rapid.T) {
+			p := w.pick()
+			for range rapid.IntRange(1, 5).Draw(t, "times") {
+				w.spend(p, strict)
+			}
+		},
+		"user": func(t *rapid.T) { w.user = rapid.SampledFrom([]events.ID{alice, bob}).Draw(t, "user") },
+		"reserve": func(*rapid.T) {
+			p := w.pick()
+			if r, spent := w.reserve(p, w.clock.Now(), w.authority.now, strict); spent {
+				p.spent = append(p.spent, r)
+			}
+		},
+		"accept or put back": func(t *rapid.T) {
+			p := w.pick()
+			if len(p.spent) == 0 {
+				return
+			}
+			r := p.spent[0]
+			if p.spent = p.spent[1:]; rapid.Bool().Draw(t, "accept") {
+				w.accept(r.user, r.term)
+			} else {
+				p.PutBack(r.Ticket)
+			}
+		},
+		"leave": func(*rapid.T) {
+			if p := w.pick(); len(p.tickets) > 0 {
+				p.Leave(p.tickets[0])
+				p.tickets = p.tickets[1:]
+			}
+		},
+		"ask":        func(t *rapid.T) { w.ask(w.pick()) },
+		"arrive":     func(t *rapid.T) { w.arrive(w.pick()) },
+		"answer":     func(t *rapid.T) { w.finish(w.pick(), false) },
+		"lose":       func(t *rapid.T) { w.finish(w.pick(), true) },
+		"put off":    func(t *rapid.T) { w.putOff(w.pick()) },
+		"count some": func(t *rapid.T) { w.arriveBusy(w.pick()) },
+		"whole":      func(t *rapid.T) { p := w.pick(); w.ask(p); w.arrive(p); w.finish(p, false) },
+		"all":        func(t *rapid.T) { w.finishAll(w.pick()) },
+		"take": func(t *rapid.T) {
+			p := w.pick()
+			taking := p.Take(w.user, w.resource[p], w.clock.Now())
+			if rapid.IntRange(0, 3).Draw(t, "withdraw") == 0 {
+				p.Withdraw(taking)
+				return
+			}
+			w.finishAll(p)
+			select {
+			case <-taking.Done():
+				if taken, _ := taking.Taken(); taken {
+					w.accept(w.user, w.authority.now)
+				}
+			default:
+				t.Fatal("not decided")
+			}
+		},
+		"repeat": func(t *rapid.T) { // an old question comes once more, or for the first time
+			if len(w.wire) > 0 {
+				m := rapid.SampledFrom(w.wire).Draw(t, "message")
+				w.authority.answer(m.start, m.seq, m.entries)
+			}
+		},
+		"tick":   func(t *rapid.T) { w.pick().Tick(w.clock.Now()) },
+		"settle": func(t *rapid.T) { w.pick().Settle() },
+		"crash": func(t *rapid.T) {
+			i := rapid.IntRange(0, len(w.processes)-1).Draw(t, "which")
+			w.processes[i] = w.begin()
+		},
+		"slow": func(t *rapid.T) {
+			p, now, at := w.pick(), w.clock.Now(), w.authority.now
+			w.pass(time.Duration(rapid.IntRange(1, 12000).Draw(t, "slow by ms")) * time.Millisecond)
+			for range rapid.IntRange(0, 2).Draw(t, "questions") {
+				w.ask(p)
+				w.arrive(p)
+				w.finish(p, false)
+			}
+			w.spendAt(p, now, at, strict)
+		},
+		"term": func(t *rapid.T) { // a limit that nobody reaches ends terms where nobody expects it
+			w.ends.seconds = rapid.SampledFrom([]int64{3, 5, 7, 3600}).Draw(t, "seconds")
+		},
+		"time": func(t *rapid.T) {
+			w.pass(time.Duration(rapid.SampledFrom([]int{1, 500, 3000, 10000}).Draw(t, "ms")) * time.Millisecond)
+		},
+	}
 }
 
 // TestEverythingIsGivenOutWhenNothingFails: nobody is refused while something is left, whoever asks for it.

@@ -33,6 +33,7 @@ type state struct {
 	asking  bool // it is in a question in flight
 	early   bool // to be asked about though nobody waits
 	news    bool // to be told
+	busy    bool // it was put off, until the next tick
 
 	waiting *waiting // for the next answer, or its failure; nil if nobody waits
 	takers  []*Taking
@@ -139,6 +140,7 @@ func (s *state) takeLoose(g *grant) int64 {
 // tick looks at the demand of the last period, and reports whether there is something to tell or to ask.
 func (s *state) tick(now clock.Reading) bool {
 	used := s.tried
+	s.busy = false
 	g := s.grant.Load()
 	limited := g != nil && g.purse != nil
 	if limited {

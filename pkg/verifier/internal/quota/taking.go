@@ -25,7 +25,7 @@ func (m *Meter) Take(user events.ID, r *Resource, now clock.Reading) *Taking {
 	defer m.mu.Unlock()
 	t := &Taking{state: m.state(user, r, now), done: make(chan struct{})}
 	s := t.state
-	if s == nil || len(s.takers) >= maxTakers {
+	if s == nil || s.busy || m.busy || len(s.takers) >= maxTakers {
 		t.end(false, false)
 		return t
 	}
@@ -70,4 +70,11 @@ func (m *Meter) nextTaker(s *state) *Taking {
 	t := s.takers[0]
 	s.takers = slices.Delete(s.takers, 0, 1)
 	return t
+}
+
+// endTakers has nobody wait.
+func (m *Meter) endTakers(s *state) {
+	for t := m.nextTaker(s); t != nil; t = m.nextTaker(s) {
+		t.end(false, false)
+	}
 }
