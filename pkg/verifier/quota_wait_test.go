@@ -11,6 +11,7 @@ import (
 
 	"github.com/tocsin-auth/tocsin/pkg/events"
 	"github.com/tocsin-auth/tocsin/pkg/verifier/internal/follower"
+	"github.com/tocsin-auth/tocsin/pkg/verifier/internal/link"
 )
 
 // ledger is an authsvc that shares a limit out as the real one does, to one instance, and takes its time.
@@ -315,6 +316,25 @@ func TestAnAuthThatIsSilentAfterItWasBusyIsAwayFromTheNextQuestionOn(t *testing.
 		}
 		time.Sleep(2 * time.Second)
 		if codes := r.verifyAll(route, bubbleToken(1), bubbleToken(2)); codes[""] != 2 {
+			t.Errorf("%v", codes)
+		}
+		_ = r.Close()
+	})
+}
+
+// TestAnAuthOfBeforeThatIsBusyIsAway: it doesn't sign that, and says the same when its database fails.
+func TestAnAuthOfBeforeThatIsBusyIsAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newLedgerRig(t, &ledger{})
+		r.link.mu.Lock()
+		r.link.answer = func(context.Context, events.Kind, []byte) ([]byte, error) {
+			return nil, fmt.Errorf("%w: refused: %q", link.ErrUnavailable, events.ErrorBusy)
+		}
+		r.link.mu.Unlock()
+		if codes := r.verifyAll(r.route(Quota("jobs")), bubbleToken(1)); codes[""] != 1 || r.Stats().QuotaUncounted != 1 {
+			t.Errorf("%v", codes)
+		}
+		if codes := r.verifyAll(r.route(Quota("jobs"), QuotaStrict()), bubbleToken(1)); codes[CodeAuthUnavailable] != 1 {
 			t.Errorf("%v", codes)
 		}
 		_ = r.Close()

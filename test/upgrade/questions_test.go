@@ -90,9 +90,64 @@ func TestNoCollateralOfQuestionsOfANewerVerifier(t *testing.T) {
 		t.Errorf("check: %+v %v", checked, err)
 	}
 
+	body = ofNewer(t, quotaRequest(nonce, u.ID))
+	granted, err := events.DecodeQuotaAnswer(answered(t, nc, events.QuotaSubject(service), body).Data, 1)
+	if err != nil || granted.Request != events.HashOf(body) { // busy or not: a machine may be
+		t.Errorf("quota: %+v %v", granted, err)
+	}
+
 	a.Must(t, 204, "POST", "/v1/logout?wait=published&timeout=30s", u.Auth(), nil) // so that there is a page
 	body = ofNewer(t, events.SnapshotRequest{Epoch: proof.Epoch, From: 1})
 	if page, err := events.DecodeBatch(answered(t, nc, events.SnapshotSubject(service), body).Data); err != nil || page.FirstSeq() != 1 {
 		t.Errorf("snapshot: %+v %v", page, err)
+	}
+}
+
+func quotaRequest(nonce, user string) events.QuotaRequest {
+	return events.QuotaRequest{Nonce: nonce, StartNonce: nonce, Seq: 1, Entries: []events.QuotaEntry{{Subject: user, Resource: "ai-jobs", Want: 1}}}
+}
+
+// An older verifier doesn't know that authsvc may be busy. It finds no answer then, as in the unsigned refusal that it got before, and no allowance.
+func TestABusyAuthGivesAnOlderVerifierNoAnswer(t *testing.T) {
+	a := system.StartAuth(t, nil)
+	a.Must(t, 200, "PUT", "/v1/admin/plans", a.Admin(t).Auth(), map[string]any{"plans": []any{map[string]any{
+		"name": "free", "limits": []any{map[string]any{"resource": "ai-jobs", "limit": 10, "window": "744h"}}}}})
+	u, nc := a.Register(t, "carol"), connect(t, a)
+	const many = 2000 // of which 256 may wait
+	answers, err := nc.SubscribeSync(nc.NewRespInbox())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range many {
+		body, err := json.Marshal(quotaRequest(events.NewNonce(), u.ID))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := nc.PublishRequest(events.QuotaSubject(service), answers.Subject, body); err != nil {
+			t.Fatal(err)
+		}
+	}
+	busy := 0
+	for range many {
+		m, err := answers.NextMsg(10 * time.Second)
+		if err != nil {
+			break // what is lost in a flood is lost
+		}
+		var older struct { // what releases before this field read
+			Grants []struct {
+				Term    int64 `json:"term"`
+				Allowed int64 `json:"allowed"`
+			} `json:"grants"`
+		}
+		if a, err := events.DecodeQuotaAnswer(m.Data, 1); err != nil || !a.Busy && !a.Grants[0].Busy {
+			continue
+		}
+		busy++
+		if err := json.Unmarshal(m.Data, &older); err != nil || len(older.Grants) == 1 && (older.Grants[0].Term == 0 || older.Grants[0].Allowed > 0) {
+			t.Fatalf("%s: %v", m.Data, err)
+		}
+	}
+	if busy == 0 {
+		t.Error("it was never busy")
 	}
 }

@@ -13,7 +13,7 @@ type Shares struct {
 	Workers int // all
 	Running int // that run something of one asker at once
 	Queued  int // of one asker
-	Total   int // queued, of all askers
+	Total   int // queued, of all askers: then only those who have less than an equal part may queue more, and never twice as many in all
 	Batch   int // that one worker runs together, of all askers
 }
 
@@ -58,7 +58,7 @@ func (p *Pool[T]) Submit(asker string, item T) bool {
 	if q == nil {
 		q = &queue[T]{asker: asker}
 	}
-	if p.closed || len(q.items) >= p.shares.Queued || p.queued >= p.shares.Total {
+	if p.closed || len(q.items) >= p.shares.Queued || p.queued >= p.shares.Total && !p.hasFew(q) {
 		return false
 	}
 	p.queues[asker] = q
@@ -66,6 +66,11 @@ func (p *Pool[T]) Submit(asker string, item T) bool {
 	p.queued++
 	p.takeTurn(q)
 	return true
+}
+
+// hasFew reports whether there is room for one more of an asker although the others have filled the queues.
+func (p *Pool[T]) hasFew(q *queue[T]) bool {
+	return p.queued < 2*p.shares.Total && (len(q.items)+1)*(len(p.queues)+1) <= p.shares.Total
 }
 
 // takeTurn puts an asker at the end of the line if a worker may run something of it.

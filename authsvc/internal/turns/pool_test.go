@@ -42,6 +42,38 @@ func TestPoolTakesServicesInTurns(t *testing.T) {
 	}
 }
 
+// TestPoolHasRoomForWhoAsksLittleWhenOthersHaveFilledIt, and no more than twice as much in all.
+func TestPoolHasRoomForWhoAsksLittleWhenOthersHaveFilledIt(t *testing.T) {
+	const total = 20
+	p := newTasks(Shares{Workers: 1, Running: 1, Queued: 10, Total: total, Batch: 1})
+	hold, held := make(chan struct{}), make(chan struct{})
+	p.Submit("x", func() { close(held); <-hold })
+	<-held
+	submit := func(asker string, n int) (queued int) {
+		for range n {
+			if p.Submit(asker, func() {}) {
+				queued++
+			}
+		}
+		return queued
+	}
+	if n := submit("a", 20) + submit("b", 20); n != total {
+		t.Fatalf("%d queued", n)
+	}
+	if n := submit("c", 20); n != 4 { // of x, a, b and c
+		t.Errorf("%d of one who asks little", n)
+	}
+	all := total + 4
+	for i := range 10 * total {
+		all += submit(fmt.Sprint(i), 1)
+	}
+	if all > 2*total || all <= total+4 {
+		t.Errorf("%d queued in all", all)
+	}
+	close(hold)
+	p.Close()
+}
+
 func TestPoolKeepsWorkersOutOfOneServicesReach(t *testing.T) {
 	p := newTasks(Shares{Workers: 4, Running: 3, Queued: 5, Total: 100, Batch: 1})
 	release := make(chan struct{})
