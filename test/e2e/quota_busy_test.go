@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/tocsin-auth/tocsin/pkg/events"
+	"github.com/tocsin-auth/tocsin/test/machine"
 	"github.com/tocsin-auth/tocsin/test/system"
 )
 
@@ -92,7 +93,7 @@ func TestWithinQuotaWhileAFloodKeepsAuthBusy(t *testing.T) {
 			callers = append(callers, a.Register(t, "user-"+events.NewNonce()[:8]).Auth())
 		}
 		flood := floodQuotas(t, a, a.Register(t, "mallory").ID)
-		await(t, soon, "authsvc is busy", func() bool { return flood.busy.Load() > 0 })
+		machine.Await(t, "authsvc is busy", func() bool { return flood.busy.Load() > 0 })
 		accepted := make([]int, users)
 		enqueueAll := func() {
 			for i, caller := range callers {
@@ -103,7 +104,7 @@ func TestWithinQuotaWhileAFloodKeepsAuthBusy(t *testing.T) {
 				}
 			}
 		}
-		await(t, soon, "the service was told that authsvc is busy", func() bool { enqueueAll(); return countsOf(t, r).Busy >= 5 })
+		machine.Await(t, "the service was told that authsvc is busy", func() bool { enqueueAll(); return countsOf(t, r).Busy >= 5 })
 		flood.end()
 		during := countsOf(t, r)
 		t.Logf("%d questions put off and %d counted of the flood; accepted %v; %+v", flood.busy.Load(), flood.counted.Load(), accepted, during)
@@ -112,7 +113,7 @@ func TestWithinQuotaWhileAFloodKeepsAuthBusy(t *testing.T) {
 		} else if during.Uncounted > 0 {
 			t.Errorf("%d requests were free", during.Uncounted)
 		}
-		await(t, soon, "everybody's limit is reached", func() bool {
+		machine.Await(t, "everybody's limit is reached", func() bool {
 			enqueueAll()
 			for _, n := range accepted {
 				if n < limit {
@@ -140,7 +141,7 @@ func TestWithinQuotaWhenAServiceHasTooManyInstances(t *testing.T) {
 		alice, bob := a.Register(t, "alice"), a.Register(t, "bob")
 		nc := connectAs(t, a, "resourcesvc")
 		for known := 0; known < starts; {
-			m, err := nc.Request(events.QuotaSubject("resourcesvc"), quotaQuestion(t, alice.ID, 0), soon)
+			m, err := nc.Request(events.QuotaSubject("resourcesvc"), quotaQuestion(t, alice.ID, 0), machine.Patience)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -152,7 +153,7 @@ func TestWithinQuotaWhenAServiceHasTooManyInstances(t *testing.T) {
 			if got := enqueue(t, r, alice.Auth()); !overloaded(got) && countsOf(t, r).Failures == 0 || got.Status == http.StatusServiceUnavailable && got.Header.Get("Retry-After") != "1" {
 				t.Errorf("%v %v", got, got.Header)
 			}
-			await(t, soon, "bob is accepted", func() bool { return enqueue(t, r, bob.Auth()).Status == http.StatusAccepted })
+			machine.Await(t, "bob is accepted", func() bool { return enqueue(t, r, bob.Auth()).Status == http.StatusAccepted })
 		}
 		if c := countsOf(t, r); c.Failures == 0 && (c.Uncounted > 0 || c.Busy == 0) {
 			t.Errorf("%+v", c)

@@ -129,7 +129,7 @@ func TestABusyAuthGivesAnOlderVerifierNoAnswer(t *testing.T) {
 	}
 	busy := 0
 	for range many {
-		m, err := answers.NextMsg(10 * time.Second)
+		m, err := answers.NextMsg(machine.Patience)
 		if err != nil {
 			break // what is lost in a flood is lost
 		}
