@@ -61,6 +61,10 @@ func TestReadmeCommandsWorkWhileMakeRunIsRunning(t *testing.T) {
 	if err := os.Symlink(binDir, filepath.Join(r.dir, "bin")); err != nil {
 		t.Fatal(err)
 	}
+	cars := filepath.Join(r.dir, "..", "cars") // the module, beside the checkout
+	if err := os.Mkdir(cars, 0o700); err != nil {
+		t.Fatal(err)
+	}
 	auth := regexp.MustCompile(`(?m)^authsvc +(http://\S+)`).FindStringSubmatch(r.output.String())[1]
 	var script []string
 	for _, block := range blocks(t, "sh") {
@@ -78,7 +82,7 @@ func TestReadmeCommandsWorkWhileMakeRunIsRunning(t *testing.T) {
 			t.Errorf("nothing said %q:\n%s", want, out)
 		}
 	}
-	if info, err := os.Stat(filepath.Join(r.dir, "cars.nk")); err != nil || info.Mode().Perm() != 0o600 {
+	if info, err := os.Stat(filepath.Join(cars, "cars.nk")); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("the seed: %v, %v", info, err)
 	}
 }
