@@ -47,7 +47,7 @@ func (p *program) lossless() error {
 }
 
 // restored is called by the feed when it has imported what the database had lost.
-func (p *program) restored(ctx context.Context, keys events.Hash) error {
+func (p *program) restored(ctx context.Context, keys []events.Hash) error {
 	admins, err := p.db.EnabledAdmins(ctx)
 	if err != nil {
 		return err

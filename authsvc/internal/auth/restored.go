@@ -2,19 +2,17 @@ package auth
 
 import (
 	"context"
+	"slices"
 
 	"github.com/tocsin-auth/tocsin/authsvc/internal/store"
 	"github.com/tocsin-auth/tocsin/pkg/events"
 )
 
-// AdoptKeySet is called for a database that was restored from a backup, with the hash of the token keys that was announced
-// last, zero for none. Where the database has another set, its keys may be those that an emergency dropped, and verifiers
-// that have dropped them never take them back: they leave the set for good, and a new key takes their place, so that every
-// living access token dies. Sessions don't.
-func (s *Service) AdoptKeySet(ctx context.Context, announced events.Hash) error {
-	if announced == (events.Hash{}) {
-		return nil
-	}
+// AdoptKeySet is called for a database that was restored from a backup, with the hashes of the token keys that were announced
+// last, by each epoch since. Where one isn't that of the database's set, its keys may be those that an emergency dropped, and
+// verifiers that have dropped them never take them back: they leave the set for good, and a new key takes their place, so that
+// every living access token dies. Sessions don't.
+func (s *Service) AdoptKeySet(ctx context.Context, announced []events.Hash) error {
 	var kids []string
 	err := s.view(ctx, func(tx *store.Tx) error {
 		keys, err := tx.SigningKeys(ctx)
@@ -25,7 +23,8 @@ func (s *Service) AdoptKeySet(ctx context.Context, announced events.Hash) error 
 		}
 		return err
 	})
-	if err != nil || events.KeySetHash(kids) == announced {
+	ours := events.KeySetHash(kids)
+	if err != nil || !slices.ContainsFunc(announced, func(other events.Hash) bool { return other != ours }) {
 		return err
 	}
 	key, err := s.ring.NewKey()

@@ -123,8 +123,9 @@ type term struct {
 	carryOver bool
 	// streamKey is the kid that the stream can be read with from floor to head, recordedKey what the journal says of it.
 	streamKey, recordedKey string
-	// importFrom is since when the stream is to be read for what the database has lost; 0: it isn't.
-	importFrom int64
+	// importFrom is since when the stream is to be read for what the database has lost, which follows importAfter; 0: it isn't.
+	importFrom  int64
+	importAfter store.FeedPlace
 }
 
 // NewDispatcher returns a dispatcher that doesn't hold the lease.
@@ -221,7 +222,8 @@ func (d *Dispatcher) begin(l store.Lease) {
 	}
 	d.known, d.askTailKey = l.FeedPosition, false
 	d.term = &term{number: l.Term, at: l.FeedPosition, floor: l.Floor, live: l.Unpublished,
-		marked: l.Unpublished - 1, published: l.Unpublished - 1, carryOver: true, importFrom: l.ImportFrom}
+		marked: l.Unpublished - 1, published: l.Unpublished - 1, carryOver: true,
+		importFrom: l.ImportFrom, importAfter: l.ImportAfter}
 	d.term.recordedKey = l.StreamKey
 	d.term.streamKey = cmp.Or(l.StreamKey, d.cfg.Signer().KeyID()) // "": nothing was ever published
 	d.stream.reset(l.Unpublished)

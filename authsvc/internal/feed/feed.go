@@ -59,9 +59,9 @@ type Config struct {
 	MaxAge time.Duration
 	// Housekeeping is called now and then while this process is the dispatcher. Optional.
 	Housekeeping func(context.Context) error
-	// Restored is called after what the database had lost was imported from the stream, with the hash of the token keys that
-	// was announced last, zero if none was. While it returns an error it is called again. Optional.
-	Restored func(ctx context.Context, keys events.Hash) error
+	// Restored is called after what the database had lost was imported from the stream, with the hashes of token keys that each
+	// epoch announced last since the backup: none where nothing did. While it returns an error it is called again. Optional.
+	Restored func(ctx context.Context, keys []events.Hash) error
 	Log      *slog.Logger
 }
 

@@ -35,6 +35,10 @@ const (
 type site struct {
 	testing.TB
 	url string
+	// change alters what its replicas are started with; nil: nothing.
+	change func(*feed.Config)
+	// options are those of its replicas' databases.
+	options []store.Option
 	// join connects as a user: auth_feed, auth_reply, or a service.
 	join func(user string, opts ...nats.Option) (*nats.Conn, error)
 }
@@ -116,10 +120,14 @@ type replica struct {
 
 func (s *site) replica() *replica {
 	s.Helper()
-	r := &replica{site: s, db: storetest.Open(s, s.url), feeds: s.connect("auth_feed")}
+	r := &replica{site: s, db: storetest.Open(s, s.url, s.options...), feeds: s.connect("auth_feed")}
+	cfg := feed.Config{DB: r.db, Feed: r.feeds, Reply: s.connect("auth_reply"), Issuer: issuer,
+		Signer: theSigner, Keys: func() events.KeySet { return keySet }, Log: slog.New(slog.DiscardHandler)}
+	if s.change != nil {
+		s.change(&cfg)
+	}
 	var err error
-	r.Feed, err = feed.Start(s.Context(), feed.Config{DB: r.db, Feed: r.feeds, Reply: s.connect("auth_reply"), Issuer: issuer,
-		Signer: theSigner, Keys: func() events.KeySet { return keySet }, Log: slog.New(slog.DiscardHandler)})
+	r.Feed, err = feed.Start(s.Context(), cfg)
 	if err != nil {
 		s.Fatal(err)
 	}
@@ -141,9 +149,23 @@ func (s *site) await(what string, ready func() bool) {
 // revoke commits an event and nudges, as the domain does.
 func (r *replica) revoke() (id string) {
 	r.Helper()
+	session := r.newID()
+	return r.say(events.TokenRevoked{SessionID: session}, "session:"+session)
+}
+
+func (r *replica) newID() (id string) {
+	r.Helper()
+	if err := r.db.Update(r.Context(), func(tx *store.Tx) error { id = tx.NewID(); return nil }); err != nil {
+		r.Fatal(err)
+	}
+	return id
+}
+
+// say commits an event and nudges.
+func (r *replica) say(p events.Payload, target string) (id string) {
+	r.Helper()
 	err := r.db.Update(r.Context(), func(tx *store.Tx) (err error) {
-		session := tx.NewID()
-		id, err = tx.InsertEvent(r.Context(), store.NewEvent{Payload: events.TokenRevoked{SessionID: session}, Target: "session:" + session, Actor: "system"})
+		id, err = tx.InsertEvent(r.Context(), store.NewEvent{Payload: p, Target: target, Actor: "system"})
 		return err
 	})
 	if err != nil {

@@ -31,7 +31,7 @@ func (d *Dispatcher) ImportDue() (i ImportTask, due bool) {
 	if d.term == nil || d.term.importFrom == 0 {
 		return i, false
 	}
-	return ImportTask{Term: d.term.number, Epoch: d.term.at.Epoch, Since: d.term.importFrom}, true
+	return ImportTask{Term: d.term.number, Epoch: d.term.at.Epoch, Since: d.term.importFrom, After: d.term.importAfter}, true
 }
 
 // ImportTask is an import that is due in a term.
@@ -39,6 +39,8 @@ type ImportTask struct {
 	Term  int64
 	Epoch string // the one that was opened for it
 	Since int64  // microseconds of the database's clock
+	// After is the last event that the database is known not to have lost. Its At, or that of its epoch, is Since.
+	After store.FeedPlace
 }
 
 // ImportGoesOn is called when an import got on; from any goroutine.
@@ -108,8 +110,8 @@ type importReport struct {
 	messages, foreign int
 	// whole says that the stream held everything since the time that was asked for: nothing that it ever had is missing.
 	whole bool
-	// keys is the hash of the token keys that was announced last since then, if any was.
-	keys events.Hash
+	// keys are the hashes of token keys that each epoch announced last, after what the database still had.
+	keys []events.Hash
 }
 
 // importWhenDue reads the stream beside everything else.
@@ -163,10 +165,11 @@ func (f *Feed) importStream(ctx context.Context, task ImportTask) (importReport,
 	if task.Since > importMargin.Microseconds() {
 		start = start.Add(-importMargin)
 	}
-	r := reader{Feed: f, task: task, seen: map[string]*stretches{}}
+	r := reader{Feed: f, task: task, seen: map[string]*stretches{}, announced: map[string]announcement{}}
 	r.dispatcher.ImportGoesOn()
 	e, err := f.bus.history(ctx, start, func(m *nats.Msg) error { return r.take(ctx, m) })
 	err = errors.Join(err, r.flush(ctx))
+	r.keys = r.keysAnnounced()
 	r.whole = r.foreign == 0 && e.reaches(time.UnixMicro(task.Since)) && r.unbroken()
 	return r.importReport, err
 }
@@ -177,11 +180,15 @@ type reader struct {
 	importReport
 	task    ImportTask
 	waiting []store.SignedEvent
-	seen    map[string]*stretches // by epoch
-	newest  struct {              // of the announcements of token keys
-		epoch string
-		seq   uint64
-	}
+	// Both by epoch: the seqs that were read, and the token keys that were announced last.
+	seen      map[string]*stretches
+	announced map[string]announcement
+}
+
+// announcement is an event that announced a set of token keys.
+type announcement struct {
+	seq  uint64
+	keys events.Hash
 }
 
 // take collects the events of a message that one of our feed keys signed.
@@ -206,16 +213,24 @@ func (r *reader) take(ctx context.Context, m *nats.Msg) error {
 	return nil
 }
 
-// noteKeys remembers the set of token keys that was announced last, since the backup and before the task's epoch was
-// opened, in which what the backup holds is announced again.
+// noteKeys remembers the set of token keys that an epoch announced last, after what the backup holds and before the task's own
+// epoch. Numbers tell what came after: the clock may have been set back. Each epoch counts for itself, since one that was opened
+// for an import which didn't get through begins with what the backup holds, announced again, whatever had come before it.
 func (r *reader) noteKeys(epoch string, e events.Event) {
 	changed, ok := e.Payload.(events.KeysChanged)
-	if !ok || epoch >= r.task.Epoch || e.At <= r.task.Since {
+	if !ok || epoch >= r.task.Epoch || !r.task.After.Before(store.FeedPlace{Epoch: epoch, Seq: e.Seq}) {
 		return
 	}
-	if epoch > r.newest.epoch || (epoch == r.newest.epoch && e.Seq > r.newest.seq) {
-		r.newest.epoch, r.newest.seq, r.keys = epoch, e.Seq, changed.Hash
+	if e.Seq > r.announced[epoch].seq {
+		r.announced[epoch] = announcement{e.Seq, changed.Hash}
 	}
+}
+
+func (r *reader) keysAnnounced() (all []events.Hash) {
+	for _, a := range r.announced {
+		all = append(all, a.keys)
+	}
+	return all
 }
 
 func (r *reader) flush(ctx context.Context) error {

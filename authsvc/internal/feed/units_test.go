@@ -1,12 +1,14 @@
 package feed
 
 import (
+	"bytes"
 	"context"
 	"crypto/ed25519"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -612,16 +614,47 @@ func TestRepliesIntoOurOwnSubjectsAreRefused(t *testing.T) {
 	}
 }
 
-// The database's clock may have been set back between two changes of the keys, and messages of the stream repeat.
+// The database's clock may have been set back at any time since the backup, and messages of the stream repeat.
 func TestTheTokenKeysThatWereAnnouncedLastHaveTheHighestNumber(t *testing.T) {
-	r := reader{task: ImportTask{Epoch: "f", Since: 1}}
-	planned, emergency := events.KeysChanged{Hash: events.Hash{1}}, events.KeysChanged{Hash: events.Hash{2}}
-	r.noteKeys("e", events.Event{Seq: 5, At: 100, Payload: planned})
-	r.noteKeys("e", events.Event{Seq: 6, At: 50, Payload: emergency})
-	r.noteKeys("e", events.Event{Seq: 5, At: 100, Payload: planned})
-	r.noteKeys("f", events.Event{Seq: 1, At: 200, Payload: planned}) // of the backup
-	if r.keys != emergency.Hash {
-		t.Errorf("%x", r.keys[0])
+	backup, planned, emergency := announced(1), announced(2), announced(3)
+	type said struct {
+		epoch string
+		events.Event
+	}
+	for name, c := range map[string]struct {
+		said []said
+		want []events.Hash
+	}{
+		"nothing since the backup": {said: []said{{"d", backup(9, 90)}, {"e", backup(4, 100)}}},
+		"the clock went back before it": {
+			said: []said{{"e", backup(4, 100)}, {"e", emergency(5, 50)}},
+			want: []events.Hash{{3}},
+		},
+		"the clock went back after it": {
+			said: []said{{"e", planned(5, 100)}, {"e", emergency(6, 50)}, {"e", planned(5, 100)}},
+			want: []events.Hash{{3}},
+		},
+		"announced again in the epoch of this import": {
+			said: []said{{"e", emergency(6, 150)}, {"f", backup(1, 200)}, {"g", backup(1, 300)}},
+			want: []events.Hash{{1}, {3}},
+		},
+	} {
+		r := reader{task: ImportTask{Epoch: "g", Since: 100, After: store.FeedPlace{Epoch: "e", Seq: 4}}, announced: map[string]announcement{}}
+		for _, s := range c.said {
+			r.noteKeys(s.epoch, s.Event)
+		}
+		got := r.keysAnnounced()
+		slices.SortFunc(got, func(a, b events.Hash) int { return bytes.Compare(a[:], b[:]) })
+		if !slices.Equal(got, c.want) {
+			t.Errorf("%s: %x, want %x", name, got, c.want)
+		}
+	}
+}
+
+// announced makes events that announce a set of token keys.
+func announced(set byte) func(seq uint64, at int64) events.Event {
+	return func(seq uint64, at int64) events.Event {
+		return events.Event{Seq: seq, At: at, Payload: events.KeysChanged{Hash: events.Hash{set}}}
 	}
 }
 

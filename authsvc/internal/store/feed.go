@@ -25,6 +25,17 @@ type FeedPosition struct {
 	Chain events.Hash
 }
 
+// FeedPlace is the number of an event. The zero value is before all.
+type FeedPlace struct {
+	Epoch string
+	Seq   uint64
+}
+
+// Before reports whether p was numbered before q, whatever the clock said.
+func (p FeedPlace) Before(q FeedPlace) bool {
+	return p.Epoch < q.Epoch || (p.Epoch == q.Epoch && p.Seq < q.Seq)
+}
+
 // LeaseRequest asks for the right to number events.
 type LeaseRequest struct {
 	Holder string // this process
@@ -57,6 +68,8 @@ type Lease struct {
 	// ImportFrom is the time, in microseconds of the database's clock, since which commits may be lost that the stream still
 	// tells of; 0 when there are none. It stays until [DB.FinishImport].
 	ImportFrom int64
+	// ImportAfter is the last event before that, as far as is known, with the number by which the stream knows it.
+	ImportAfter FeedPlace
 	// First says that this term opened the first epoch of the database; Opened that it opened a new one, for Cause.
 	First, Opened bool
 	Cause         string
@@ -66,20 +79,22 @@ type Lease struct {
 type feedState struct {
 	issuer string
 	FeedPosition
-	floor      uint64
-	holder     string
-	term       int64
-	leaseUntil int64
-	maxBound   int64
-	streamKey  string
-	importFrom int64
+	floor       uint64
+	holder      string
+	term        int64
+	leaseUntil  int64
+	maxBound    int64
+	streamKey   string
+	importFrom  int64
+	importAfter FeedPlace
 }
 
 func (tx *Tx) feedState(ctx context.Context, lock string) (s feedState, err error) {
 	var chain []byte
-	err = tx.queryRow(ctx, `SELECT issuer, epoch, head, chain, floor, holder, term, lease_until, max_bound, stream_kid, import_from
-		FROM feed_state WHERE id = 1`+lock).
-		Scan(&s.issuer, &s.Epoch, &s.Head, &chain, &s.floor, &s.holder, &s.term, &s.leaseUntil, &s.maxBound, &s.streamKey, &s.importFrom)
+	err = tx.queryRow(ctx, `SELECT issuer, epoch, head, chain, floor, holder, term, lease_until, max_bound, stream_kid,
+		import_from, import_epoch, import_seq FROM feed_state WHERE id = 1`+lock).
+		Scan(&s.issuer, &s.Epoch, &s.Head, &chain, &s.floor, &s.holder, &s.term, &s.leaseUntil, &s.maxBound, &s.streamKey,
+			&s.importFrom, &s.importAfter.Epoch, &s.importAfter.Seq)
 	if err == nil {
 		s.Chain, err = asHash(chain)
 	}
@@ -139,7 +154,7 @@ func (r LeaseRequest) heldByOther(s feedState, now int64) bool {
 
 func (s feedState) lease(now int64) Lease {
 	return Lease{Term: s.term, FeedPosition: s.FeedPosition, Floor: s.floor, MaxBound: s.maxBound, StreamKey: s.streamKey,
-		Until: s.leaseUntil, Now: now, ImportFrom: s.importFrom}
+		Until: s.leaseUntil, Now: now, ImportFrom: s.importFrom, ImportAfter: s.importAfter}
 }
 
 // firstLease makes the row; of several replicas that start at once, the others wait here and then see it.
@@ -159,7 +174,7 @@ func (tx *Tx) beginTerm(ctx context.Context, r LeaseRequest, s feedState, now in
 	}
 	l := Lease{First: s.Epoch == "", Opened: cause != "", Cause: cause}
 	if cause == causeRegressed {
-		if s.importFrom, err = tx.importStart(ctx, s, r.Known); err != nil {
+		if s.importFrom, s.importAfter, err = tx.importStart(ctx, s, r.Known); err != nil {
 			return Lease{}, err
 		}
 	}
@@ -169,14 +184,14 @@ func (tx *Tx) beginTerm(ctx context.Context, r LeaseRequest, s feedState, now in
 	}
 	s.holder, s.term, s.leaseUntil = r.Holder, s.term+1, now+r.Life.Microseconds()
 	_, err = tx.exec(ctx, `UPDATE feed_state SET issuer = $1, epoch = $2, head = $3, chain = $4, floor = $5, holder = $6,
-		term = $7, lease_until = $8, import_from = $9 WHERE id = 1`,
-		s.issuer, s.Epoch, s.Head, s.Chain[:], s.floor, s.holder, s.term, s.leaseUntil, s.importFrom)
+		term = $7, lease_until = $8, import_from = $9, import_epoch = $10, import_seq = $11 WHERE id = 1`,
+		s.issuer, s.Epoch, s.Head, s.Chain[:], s.floor, s.holder, s.term, s.leaseUntil, s.importFrom, s.importAfter.Epoch, s.importAfter.Seq)
 	if err != nil {
 		return Lease{}, err
 	}
 	l.Term, l.FeedPosition, l.Floor, l.MaxBound, l.Until, l.Now = s.term, s.FeedPosition, s.floor, s.maxBound, s.leaseUntil, now
 	l.StreamKey = s.streamKey
-	l.ImportFrom = s.importFrom
+	l.ImportFrom, l.ImportAfter = s.importFrom, s.importAfter
 	l.Unpublished, err = tx.unpublished(ctx, s.FeedPosition)
 	return l, err
 }
@@ -209,37 +224,39 @@ func (tx *Tx) knowsTailKey(ctx context.Context, kid string) (known bool, err err
 
 const causeRegressed = "database regressed"
 
-// importStart returns a time before which the database has lost nothing, or 1 where none is known: that of its last event
-// with a mark, or of its epoch. Events without one tell nothing of when the backup was made: a dispatcher that couldn't see
-// the stream may have numbered them since. Nor do any where the database went on beyond what it had lost.
-func (tx *Tx) importStart(ctx context.Context, s feedState, known FeedPosition) (int64, error) {
+// importStart returns a time before which the database has lost nothing, or 1 where none is known, and the last event of that
+// time: its last one with a mark; where its epoch has none, the time is that of the epoch. Events without a mark tell nothing of
+// when the backup was made: a dispatcher that couldn't see the stream may have numbered them since. Nor do any where the
+// database went on beyond what it had lost.
+func (tx *Tx) importStart(ctx context.Context, s feedState, known FeedPosition) (from int64, after FeedPlace, err error) {
 	if known.Epoch == s.Epoch && known.Head <= s.Head {
-		return 1, nil
+		return 1, FeedPlace{}, nil
 	}
-	start := int64(1)
+	from = 1
 	if id, err := events.ParseID(s.Epoch); err == nil {
-		start = max(start, id.Millis()*1000)
+		from = max(from, id.Millis()*1000)
 	}
 	unpublished, err := tx.unpublished(ctx, s.FeedPosition)
 	if err != nil {
-		return 0, err
+		return 0, after, err
 	}
+	after = FeedPlace{Epoch: s.Epoch, Seq: unpublished - 1}
 	var at int64
-	err = tx.queryRow(ctx, `SELECT at FROM events WHERE epoch = $1 AND seq = $2`, s.Epoch, unpublished-1).Scan(&at)
+	err = tx.queryRow(ctx, `SELECT at FROM events WHERE epoch = $1 AND seq = $2`, after.Epoch, after.Seq).Scan(&at)
 	if err != nil && !errors.Is(err, ErrNotFound) {
-		return 0, err
+		return 0, after, err
 	}
-	start = max(start, at)
+	from = max(from, at)
 	if s.importFrom > 0 { // the backup was made before an earlier import was through
-		start = min(start, s.importFrom)
+		from, after = min(from, s.importFrom), s.importAfter
 	}
-	return start, nil
+	return from, after, nil
 }
 
 // FinishImport records, while a term lasts, that the stream was read.
 func (db *DB) FinishImport(ctx context.Context, term int64) error {
 	return db.updateWithPen(ctx, func(tx *Tx) error {
-		_, err := tx.exec(ctx, `UPDATE feed_state SET import_from = 0 WHERE id = 1 AND term = $1`, term)
+		_, err := tx.exec(ctx, `UPDATE feed_state SET import_from = 0, import_epoch = '', import_seq = 0 WHERE id = 1 AND term = $1`, term)
 		return err
 	})
 }

@@ -106,6 +106,9 @@ func TestKeysSuspendedBeforeTheMigrationAreHeldWhereAnAdminDidIt(t *testing.T) {
 		want[resumed] = false
 
 		direct(t, address, "ALTER TABLE api_keys DROP COLUMN held")
+		for _, later := range []string{"import_epoch", "import_seq"} {
+			direct(t, address, "ALTER TABLE feed_state DROP COLUMN "+later)
+		}
 		direct(t, address, "DELETE FROM goose_db_version WHERE version_id >= 7")
 		if err := db.Migrate(t.Context()); err != nil {
 			t.Fatal(err)

@@ -68,8 +68,9 @@ type state struct {
 	until     int64
 	maxBound  int64
 	streamKey string
-	// importFrom outlives the term in which it was set, until FinishImport.
-	importFrom int64
+	// importFrom and importAfter outlive the term in which they were set, until FinishImport.
+	importFrom  int64
+	importAfter store.FeedPlace
 }
 
 // NewJournal returns an empty journal.
@@ -140,7 +141,7 @@ func (j *Journal) AcquireFeed(_ context.Context, r store.LeaseRequest) (store.Le
 	cause := j.epochEnds(r)
 	first := s.Epoch == ""
 	if j.Imports && cause == "database regressed" {
-		s.importFrom = max(s.importFrom, 1)
+		j.askForImport(r.Known)
 	}
 	if cause != "" {
 		s.issuer, s.Epoch, s.Head, s.floor = r.Issuer, j.laterEpoch(r.Known.Epoch), 0, 1
@@ -153,10 +154,22 @@ func (j *Journal) AcquireFeed(_ context.Context, r store.LeaseRequest) (store.Le
 	return l, nil
 }
 
+// askForImport knows no time, so all of the stream is asked for.
+func (j *Journal) askForImport(known store.FeedPosition) {
+	s := &j.state
+	switch {
+	case known.Epoch == s.Epoch && known.Head <= s.Head:
+		s.importAfter = store.FeedPlace{}
+	case s.importFrom == 0:
+		s.importAfter = store.FeedPlace{Epoch: s.Epoch, Seq: j.unpublished() - 1}
+	}
+	s.importFrom = 1
+}
+
 func (j *Journal) lease() store.Lease {
 	s := j.state
 	return store.Lease{Term: s.term, FeedPosition: s.FeedPosition, Floor: s.floor, MaxBound: s.maxBound, StreamKey: s.streamKey, Until: s.until, Now: j.Clock.micro(),
-		ImportFrom: s.importFrom}
+		ImportFrom: s.importFrom, ImportAfter: s.importAfter}
 }
 
 func (j *Journal) epochEnds(r store.LeaseRequest) string {
@@ -336,7 +349,7 @@ func (j *Journal) ReleaseFeed(_ context.Context, term int64) error {
 // FinishImport implements feed.Journal.
 func (j *Journal) FinishImport(_ context.Context, term int64) error {
 	if j.state.term == term {
-		j.state.importFrom = 0
+		j.state.importFrom, j.state.importAfter = 0, store.FeedPlace{}
 	}
 	return nil
 }
