@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strconv"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -13,24 +12,11 @@ import (
 	"github.com/tocsin-auth/tocsin/pkg/events"
 )
 
-// Limits of one Direct Get batch. There is no flow control, so they bound what can come at once.
-const (
-	historyMessages = 256
-	historyBytes    = 1 << 20
-	historySilence  = 2 * time.Second // between two messages
-)
+// historySilence is the longest time between two messages of a batch.
+const historySilence = 2 * time.Second
 
 // errCutShort means that the stream's answer ended before the stream did.
 var errCutShort = errors.New("the stream's answer ended early")
-
-// directGet is the request of the server's Direct Get API; either Seq or StartTime is given.
-type directGet struct {
-	Seq       uint64     `json:"seq,omitempty"`
-	StartTime *time.Time `json:"start_time,omitempty"`
-	NextFor   string     `json:"next_by_subj"`
-	Batch     int        `json:"batch"`
-	MaxBytes  int        `json:"max_bytes"`
-}
 
 // extent is what a stream held when it began to be read.
 type extent struct {
@@ -52,7 +38,7 @@ func (b *natsBus) history(ctx context.Context, since time.Time, each func(*nats.
 	}
 	info := stream.CachedInfo()
 	e := extent{info.Created, info.State.FirstTime, info.State.FirstSeq, info.State.LastSeq}
-	request := directGet{StartTime: &since, NextFor: events.StreamSubjects, Batch: historyMessages, MaxBytes: historyBytes}
+	request := events.ReadFromTime(since)
 	for info.State.Msgs > 0 && !info.State.LastTime.Before(since) {
 		last, err := b.historyBatch(ctx, request, each)
 		if err != nil {
@@ -64,13 +50,13 @@ func (b *natsBus) history(ctx context.Context, since time.Time, each func(*nats.
 		if last == 0 { // the replica that answered lags behind
 			return e, errCutShort
 		}
-		request.Seq, request.StartTime = last+1, nil
+		request = events.ReadFromSeq(last + 1)
 	}
 	return e, nil
 }
 
 // historyBatch returns the stream sequence of the last message, 0 when there was none.
-func (b *natsBus) historyBatch(ctx context.Context, request directGet, each func(*nats.Msg) error) (last uint64, err error) {
+func (b *natsBus) historyBatch(ctx context.Context, request events.StreamRead, each func(*nats.Msg) error) (last uint64, err error) {
 	body, err := json.Marshal(request)
 	if err != nil {
 		return 0, err
@@ -88,16 +74,10 @@ func (b *natsBus) historyBatch(ctx context.Context, request directGet, each func
 		if err != nil {
 			return last, fmt.Errorf("%w: %w", errCutShort, err)
 		}
-		switch status := m.Header.Get("Status"); status {
-		case "":
-		case "204", "404": // the end of the batch; nothing from there on
-			return last, nil
-		default:
-			return last, fmt.Errorf("the stream refuses: %s %s", status, m.Header.Get("Description"))
+		if end, _, err := events.EndOfRead(m.Header); end {
+			return last, err
 		}
-		if seq, err := strconv.ParseUint(m.Header.Get("Nats-Sequence"), 10, 64); err == nil {
-			last = max(last, seq)
-		}
+		last = max(last, events.StreamSeq(m.Header))
 		if err := each(m); err != nil {
 			return last, err
 		}

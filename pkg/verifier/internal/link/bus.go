@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+
+	"github.com/tocsin-auth/tocsin/pkg/events"
 )
 
 // bus is what the link needs of NATS. Tests put a scripted one in its place.
@@ -204,7 +206,7 @@ func (s natsSubscription) Next(ctx context.Context) (*nats.Msg, error) {
 	case err == nil:
 		return m, nil
 	case errors.Is(err, nats.ErrNoResponders):
-		return &nats.Msg{Header: nats.Header{statusHeader: {statusNoResponders}}}, nil
+		return &nats.Msg{Header: nats.Header{events.HeaderStatus: {events.StatusNoResponders}}}, nil
 	case errors.Is(err, nats.ErrSlowConsumer):
 		return nil, errDropped
 	case errors.Is(err, nats.ErrConnectionClosed), errors.Is(err, nats.ErrBadSubscription):

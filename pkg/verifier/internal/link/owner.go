@@ -270,7 +270,7 @@ func (l *Link) verify(kind events.Kind, m *nats.Msg) error {
 
 // answer takes a message that came to the inbox of questions.
 func (l *Link) answer(m *nats.Msg) {
-	if m.Header.Get(statusHeader) != "" {
+	if m.Header.Get(events.HeaderStatus) != "" {
 		l.cadence.nobody()
 		l.rouse()
 		return

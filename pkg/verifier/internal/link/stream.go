@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strconv"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -14,48 +13,14 @@ import (
 	"github.com/tocsin-auth/tocsin/pkg/verifier/internal/follower"
 )
 
-// Limits of one Direct Get batch. There is no flow control, so they bound what can come at once: what is more than the
-// server lets pend for a connection, or more than goes through within its write deadline, gets that cut off again and again.
 const (
-	batchMessages = 256
-	batchBytes    = 1 << 20
 	// batchTimeout is the longest silence between two messages. It is short, since whoever lost an answer has to be fresh
 	// again within a second of the time from which none is lost.
 	batchTimeout = 400 * time.Millisecond
 	batchTries   = 2 // after which authsvc is asked for what is missing
 )
 
-// Headers and values that the NATS server sets.
-const (
-	statusHeader  = "Status"
-	seqHeader     = "Nats-Sequence"
-	pendingHeader = "Nats-Num-Pending"
-
-	statusEndOfBatch   = "204"
-	statusNotFound     = "404" // nothing from there on
-	statusNoResponders = "503"
-)
-
-// directGet is the request of the server's Direct Get API; either Seq or StartTime is given.
-type directGet struct {
-	Seq       uint64     `json:"seq,omitempty"`
-	StartTime *time.Time `json:"start_time,omitempty"`
-	NextFor   string     `json:"next_by_subj"`
-	Batch     int        `json:"batch"`
-	MaxBytes  int        `json:"max_bytes"`
-}
-
-func fromSeq(seq uint64) directGet {
-	return directGet{Seq: seq, NextFor: events.StreamSubjects, Batch: batchMessages, MaxBytes: batchBytes}
-}
-
-func fromTime(micros int64) directGet {
-	start := time.UnixMicro(micros).UTC()
-	return directGet{StartTime: &start, NextFor: events.StreamSubjects, Batch: batchMessages, MaxBytes: batchBytes}
-}
-
 var (
-	errNoStream = errors.New("no stream answers")
 	errCutShort = errors.New("the stream's answer ended early")
 	// errNoProgress and errTooMuch are what a bus can do to keep somebody reading for ever.
 	errNoProgress = errors.New("the stream says that there is more, and brings nothing new")
@@ -72,18 +37,18 @@ func (l *Link) readStream(ctx context.Context, b bus, need follower.CatchUp) err
 	if err != nil || l.upToDate() {
 		return err
 	}
-	return l.readStreamFrom(ctx, b, fromSeq(1))
+	return l.readStreamFrom(ctx, b, events.ReadFromSeq(1))
 }
 
 // readStreamFrom reads batch after batch until the stream's end, or until no answer waits any more. A batch that is cut
 // short is asked for again from there on.
-func (l *Link) readStreamFrom(ctx context.Context, b bus, request directGet) error {
+func (l *Link) readStreamFrom(ctx context.Context, b bus, request events.StreamRead) error {
 	for silent := 0; ; {
 		last, pending, err := l.readBatch(ctx, b, request)
 		if errors.Is(err, errCutShort) && ctx.Err() == nil && !l.upToDate() {
 			silent++
 			if silent < batchTries {
-				request = request.after(last)
+				request = after(request, last)
 				continue
 			}
 		}
@@ -93,20 +58,22 @@ func (l *Link) readStreamFrom(ctx context.Context, b bus, request directGet) err
 		if last == 0 || last < request.Seq {
 			return errNoProgress
 		}
-		request, silent = request.after(last), 0
+		request, silent = after(request, last), 0
 	}
 }
 
+func fromTime(micros int64) events.StreamRead { return events.ReadFromTime(time.UnixMicro(micros)) }
+
 // after is the request for what follows a message; the same if there was none.
-func (d directGet) after(last uint64) directGet {
+func after(request events.StreamRead, last uint64) events.StreamRead {
 	if last == 0 {
-		return d
+		return request
 	}
-	return fromSeq(last + 1)
+	return events.ReadFromSeq(last + 1)
 }
 
 // readBatch asks on the subject that this account is given, or, on a NATS without our accounts, on the plain one.
-func (l *Link) readBatch(ctx context.Context, b bus, request directGet) (last, pending uint64, err error) {
+func (l *Link) readBatch(ctx context.Context, b bus, request events.StreamRead) (last, pending uint64, err error) {
 	c := &l.catchUps
 	c.mu.Lock()
 	known := c.subject
@@ -116,7 +83,7 @@ func (l *Link) readBatch(ctx context.Context, b bus, request directGet) (last, p
 			continue
 		}
 		last, pending, err = l.readBatchOn(ctx, b, subject, request)
-		if errors.Is(err, errNoStream) {
+		if errors.Is(err, events.ErrNoStream) {
 			continue
 		}
 		if err == nil && known == "" {
@@ -136,7 +103,7 @@ func (l *Link) foundStream(subject string) {
 	}
 }
 
-func (l *Link) readBatchOn(ctx context.Context, b bus, subject string, request directGet) (last, pending uint64, err error) {
+func (l *Link) readBatchOn(ctx context.Context, b bus, subject string, request events.StreamRead) (last, pending uint64, err error) {
 	body, err := json.Marshal(request)
 	if err != nil {
 		return 0, 0, err
@@ -150,42 +117,20 @@ func (l *Link) readBatchOn(ctx context.Context, b bus, subject string, request d
 	if err := b.Publish(subject, inbox, body); err != nil {
 		return 0, 0, fmt.Errorf("ask the stream: %w", err)
 	}
-	for range batchMessages + 1 { // and the end of the batch
+	for range events.StreamReadMessages + 1 { // and the end of the batch
 		m, err := nextWithin(ctx, sub, batchTimeout)
 		if err != nil {
 			return last, 0, fmt.Errorf("%w: %w", errCutShort, err)
 		}
-		if status := m.Header.Get(statusHeader); status != "" {
-			pending, err := endOfBatch(status, m)
+		if end, pending, err := events.EndOfRead(m.Header); end {
 			return last, pending, err
 		}
-		last = max(last, number(m, seqHeader))
+		last = max(last, events.StreamSeq(m.Header))
 		if _, _, err := l.take(m); err != nil {
 			l.log.Debug("message of the stream dropped", "error", err)
 		}
 	}
 	return last, 0, errTooMuch
-}
-
-// endOfBatch reads the message that ends a batch: how many messages are still there, or why there is none.
-func endOfBatch(status string, m *nats.Msg) (pending uint64, err error) {
-	switch status {
-	case statusEndOfBatch:
-		return number(m, pendingHeader), nil
-	case statusNotFound:
-		return 0, nil
-	case statusNoResponders:
-		return 0, errNoStream
-	}
-	return 0, fmt.Errorf("the stream refuses: %s %s", status, m.Header.Get("Description"))
-}
-
-func number(m *nats.Msg, header string) uint64 {
-	n, err := strconv.ParseUint(m.Header.Get(header), 10, 64)
-	if err != nil {
-		return 0
-	}
-	return n
 }
 
 func nextWithin(ctx context.Context, sub subscription, d time.Duration) (*nats.Msg, error) {

@@ -51,7 +51,7 @@ type authority struct {
 	compact                bool                      // it makes compact pages
 	spoil                  func(*nats.Msg) *nats.Msg // what becomes of those
 	asked                  map[string]int
-	streamFrom             []directGet
+	streamFrom             []events.StreamRead
 }
 
 func newKey(seed byte) ed25519.PrivateKey {
@@ -264,10 +264,10 @@ func (a *authority) readStream(subject string, body []byte) []*nats.Msg {
 	if a.stuck > 0 {
 		a.stuck--
 		more := status("204")
-		more.Header.Set(pendingHeader, "5")
+		more.Header.Set(events.HeaderPending, "5")
 		return []*nats.Msg{more}
 	}
-	var r directGet
+	var r events.StreamRead
 	if err := json.Unmarshal(body, &r); err != nil {
 		panic(err)
 	}
@@ -284,11 +284,11 @@ func (a *authority) readStream(subject string, body []byte) []*nats.Msg {
 	end := min(start+2, len(a.stream))
 	for n := start; n <= end; n++ {
 		m := a.batch(a.stream[n-1], a.stream[n-1], false)
-		m.Header.Set(seqHeader, fmt.Sprint(n))
+		m.Header.Set(events.HeaderStreamSeq, fmt.Sprint(n))
 		list = append(list, m)
 	}
 	eob := status("204")
-	eob.Header.Set(pendingHeader, fmt.Sprint(len(a.stream)-end))
+	eob.Header.Set(events.HeaderPending, fmt.Sprint(len(a.stream)-end))
 	return append(list, eob)
 }
 
@@ -300,7 +300,9 @@ func (a *authority) at(seq uint64) int64 {
 	return e.At
 }
 
-func status(code string) *nats.Msg { return &nats.Msg{Header: nats.Header{statusHeader: {code}}} }
+func status(code string) *nats.Msg {
+	return &nats.Msg{Header: nats.Header{events.HeaderStatus: {code}}}
+}
 
 // load makes the authority a source of feed keys.
 func (a *authority) load(context.Context) ([]byte, error) {
@@ -370,7 +372,7 @@ func (w *wire) Request(ctx context.Context, subject string, body []byte) (*nats.
 		return nil, ctx.Err()
 	}
 	m := replies[0]
-	if m.Header.Get(statusHeader) != "" {
+	if m.Header.Get(events.HeaderStatus) != "" {
 		return nil, nats.ErrNoResponders
 	}
 	return m, ctx.Err()
