@@ -284,3 +284,13 @@ func FuzzDecodeRequests(f *testing.F) {
 		_, _ = DecodeKeysAnswer(body)
 	})
 }
+
+func TestRepliesIntoOurOwnSubjectsAreRefused(t *testing.T) {
+	for reply, want := range map[string]bool{
+		"": false, "tocsin.v1.feed.token.revoked": false, "$JS.API.STREAM.PURGE.TOCSIN": false, "_INBOX_cars.x.1": true, "_R_.abc": true,
+	} {
+		if ValidReply(reply) != want {
+			t.Errorf("%q: %v", reply, !want)
+		}
+	}
+}

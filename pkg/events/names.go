@@ -3,6 +3,7 @@ package events
 import (
 	"crypto/rand"
 	"encoding/hex"
+	"strings"
 	"unicode/utf8"
 )
 
@@ -50,6 +51,12 @@ func ValidService(name string) bool {
 		}
 	}
 	return true
+}
+
+// ValidReply reports whether a service may be answered on a subject that it named. It refuses those by which a service would have
+// authsvc write where only authsvc may. The accounts prevent that too; a NATS without accounts doesn't.
+func ValidReply(subject string) bool {
+	return subject != "" && !strings.HasPrefix(subject, "tocsin.") && !strings.HasPrefix(subject, "$")
 }
 
 // ValidText reports whether a free text is valid UTF-8 of 1 to 256 bytes without control characters.

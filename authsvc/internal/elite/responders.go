@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -266,7 +265,7 @@ type arrival struct {
 func (r *Responders) take(question Question, m *nats.Msg) {
 	a := arrival{question, m, time.Now()}
 	service := serviceOf(m.Subject)
-	if !answerable(m.Reply) || !events.ValidService(service) {
+	if !events.ValidReply(m.Reply) || !events.ValidService(service) {
 		return // nobody to answer
 	}
 	if len(m.Data) > events.MaxRequest { // it would wait in a queue that is bounded by number
@@ -324,12 +323,6 @@ func (r *Responders) reply(batch []reading) {
 		r.finish(one.arrival, answer, err)
 		r.ungather()
 	}
-}
-
-// answerable refuses reply subjects by which a service would have us write where only we may. The accounts prevent that
-// too; a NATS without accounts doesn't.
-func answerable(reply string) bool {
-	return reply != "" && !strings.HasPrefix(reply, "tocsin.") && !strings.HasPrefix(reply, "$")
 }
 
 func (r *Responders) work(a arrival) {

@@ -235,7 +235,7 @@ func (f *Feed) unsubscribe() error {
 // in which they come.
 func (f *Feed) onProof(m *nats.Msg) {
 	service := strings.TrimPrefix(m.Subject, events.ProofSubject(""))
-	if !events.ValidService(service) || !answerable(m.Reply) {
+	if !events.ValidService(service) || !events.ValidReply(m.Reply) {
 		return
 	}
 	if displaced := f.arrivals.add(service, arrival{message: m, at: time.Now()}); displaced > 0 {
@@ -288,12 +288,6 @@ func (f *Feed) onRequest(service string, one arrival) {
 	if f.inbox.add(r) && f.Holding() {
 		signal(f.asked)
 	}
-}
-
-// answerable refuses reply subjects by which a service would have us write where only we may. The accounts prevent that
-// too; a NATS without accounts doesn't.
-func answerable(reply string) bool {
-	return reply != "" && !strings.HasPrefix(reply, "tocsin.") && !strings.HasPrefix(reply, "$")
 }
 
 func (f *Feed) onNudge(m *nats.Msg) {

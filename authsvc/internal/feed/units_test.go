@@ -604,16 +604,6 @@ func FuzzNudge(f *testing.F) {
 	})
 }
 
-func TestRepliesIntoOurOwnSubjectsAreRefused(t *testing.T) {
-	for reply, want := range map[string]bool{
-		"": false, "tocsin.v1.feed.token.revoked": false, "$JS.API.STREAM.PURGE.TOCSIN": false, "_INBOX_cars.x.1": true, "_R_.abc": true,
-	} {
-		if answerable(reply) != want {
-			t.Errorf("%q: %v", reply, !want)
-		}
-	}
-}
-
 // The database's clock may have been set back at any time since the backup, and messages of the stream repeat.
 func TestTheTokenKeysThatWereAnnouncedLastHaveTheHighestNumber(t *testing.T) {
 	backup, planned, emergency := announced(1), announced(2), announced(3)
