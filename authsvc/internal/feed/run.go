@@ -292,18 +292,18 @@ func (f *Feed) keepHouse(ctx context.Context) {
 	}
 }
 
-// prune deletes events that have lapsed and that nobody reads any more.
+// prune deletes events that have lapsed and that nobody reads any more, by what the database says of itself: what this process
+// remembers may be of another epoch, or of a time before the database was set back.
 func (f *Feed) prune(ctx context.Context) error {
-	s := f.dispatcher.Stats()
-	for more := true; more; {
-		var err error
-		if more, err = f.cfg.DB.PruneEvents(ctx, s.Epoch, prunable(s)); err != nil {
-			return err
-		}
+	now, err := f.cfg.DB.FeedUnpublished(ctx)
+	for more := err == nil; more && err == nil; {
+		more, err = f.cfg.DB.PruneEvents(ctx, now.Epoch, prunable(now))
 	}
-	return nil
+	return err
 }
 
 // prunable returns the seq below which events may go: whole pages are kept, what the next term would publish, and of both
 // the event before the first, because its chain is what a message of them begins with.
-func prunable(s Stats) uint64 { return min(compactPageOf(s.Floor)-1, s.Marked) }
+func prunable(now store.Lease) uint64 {
+	return min(compactPageOf(now.Floor)-1, max(now.Unpublished, 1)-1)
+}

@@ -60,13 +60,15 @@ func (c *counters) snapshot() (s Stats) {
 	return s
 }
 
-func (c *counters) standby(l store.Lease) {
-	c.change(func(s *Stats) { s.Term, s.Epoch, s.Head, s.Floor = l.Term, l.Epoch, l.Head, l.Floor })
+func (s *Stats) see(l store.Lease) {
+	s.Term, s.Epoch, s.Head, s.Floor = l.Term, l.Epoch, l.Head, l.Floor
 }
 
+func (c *counters) standby(l store.Lease) { c.change(func(s *Stats) { s.see(l) }) }
+
 func (c *counters) began(l store.Lease) {
-	c.standby(l)
 	c.change(func(s *Stats) {
+		s.see(l)
 		s.Holding, s.Published, s.Marked = true, l.Unpublished-1, l.Unpublished-1
 		s.Takeovers++
 	})

@@ -564,21 +564,24 @@ func TestTheCacheOfPagesIsBounded(t *testing.T) {
 // While the stream is away for longer than events live, the floor passes what is still to be published. A dispatcher, and
 // the next one too, reads on from there, for which it needs the chain before it.
 func TestPruningKeepsTheChainBeforeWhatIsNotPublished(t *testing.T) {
-	for _, s := range []Stats{
-		{Floor: 1}, {Floor: 1, Marked: 900}, {Floor: 700, Marked: 900}, {Floor: 901, Marked: 900},
-		{Floor: 1001, Marked: 300}, {Floor: 1001, Marked: 499}, {Floor: 1001, Marked: 500}, {Floor: 1501},
-		{Floor: 9001, Marked: 7999}, {Floor: 9001, Marked: 8000}, {Floor: 8001},
+	for _, now := range []store.Lease{
+		{Floor: 1, Unpublished: 1}, {Floor: 1, Unpublished: 901}, {Floor: 700, Unpublished: 901}, {Floor: 901, Unpublished: 901},
+		{Floor: 1001, Unpublished: 301}, {Floor: 1001, Unpublished: 500}, {Floor: 1001, Unpublished: 501}, {Floor: 1501, Unpublished: 1},
+		{Floor: 9001, Unpublished: 8000}, {Floor: 9001, Unpublished: 8001}, {Floor: 8001, Unpublished: 1},
 	} {
-		below := prunable(s)
-		if s.Marked > 0 && below > s.Marked {
-			t.Errorf("%+v: seq %d is gone", s, s.Marked)
+		below, marked := prunable(now), now.Unpublished-1
+		if below > marked {
+			t.Errorf("%+v: seq %d is gone", now, marked)
 		}
-		if page := pageOf(s.Floor); page > 1 && below > page-1 {
-			t.Errorf("%+v: seq %d, before the floor's page, is gone", s, page-1)
+		if page := pageOf(now.Floor); page > 1 && below > page-1 {
+			t.Errorf("%+v: seq %d, before the floor's page, is gone", now, page-1)
 		}
 	}
-	if below := prunable(Stats{Floor: 9001, Marked: 9500}); below != 8000 {
+	if below := prunable(store.Lease{Floor: 9001, Unpublished: 9501}); below != 8000 {
 		t.Errorf("only what is below %d is pruned", below)
+	}
+	if below := prunable(store.Lease{Floor: 9001}); below != 0 {
+		t.Errorf("what is below %d is pruned though nobody has said what is published", below)
 	}
 }
 

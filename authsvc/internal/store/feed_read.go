@@ -104,12 +104,27 @@ func (db *DB) EventStates(ctx context.Context, ids []string) ([]EventState, erro
 		FROM events WHERE id IN (`+strings.Join(marks, ", ")+`)`, args...)
 }
 
-// FeedStanding reads how the feed stands now, without a lock. Before the first term it is [ErrNotFound].
+// FeedStanding reads how the feed stands now, without a lock, but for Unpublished. Before the first term it is [ErrNotFound].
 func (db *DB) FeedStanding(ctx context.Context) (Lease, error) {
 	var l Lease
 	err := db.View(ctx, func(tx *Tx) error {
 		s, err := tx.feedState(ctx, "")
 		l = s.lease(tx.Now())
+		return err
+	})
+	return l, err
+}
+
+// FeedUnpublished is [DB.FeedStanding] with Unpublished, of the same moment.
+func (db *DB) FeedUnpublished(ctx context.Context) (Lease, error) {
+	var l Lease
+	err := db.View(ctx, func(tx *Tx) error {
+		s, err := tx.feedState(ctx, "")
+		if err != nil {
+			return err
+		}
+		l = s.lease(tx.Now())
+		l.Unpublished, err = tx.unpublished(ctx, s.FeedPosition)
 		return err
 	})
 	return l, err

@@ -720,6 +720,11 @@ func pruningKeeps(t *testing.T, f *feedTest) {
 		t.Errorf("%v %v", states, err)
 	}
 	f.number()
+	standing, err := f.FeedUnpublished(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	same(t, []any{f.at, uint64(3)}, []any{standing.FeedPosition, standing.Unpublished})
 	// A process that saw only what was pruned can still take over: the rows above were checked by those before it.
 	f.clock.Advance(10 * time.Hour)
 	f.number()
