@@ -134,47 +134,63 @@ func (l *Link) beginFetch() *flight {
 	return f
 }
 
-// fetchTokenKeys asks until somebody answers: of several replicas one may be silent, and the bus doesn't know. Whichever
-// question is answered first, it was asked after the fetch began.
+// fetchTokenKeys takes the answer that comes first, and no other: it was asked for after the fetch began, while one that comes
+// after it may have been made before it.
 func (l *Link) fetchTokenKeys(ctx context.Context) error {
-	var asking sync.WaitGroup
-	defer asking.Wait()
+	q := keyQuestions{ask: l.askTokenKeys, answers: make(chan keysAnswer)}
+	defer q.asking.Wait()
 	ctx, cancel := context.WithTimeout(ctx, tokenKeysTimeout)
-	defer cancel()
-	type answer struct {
-		set jwk.Set
-		err error
+	defer cancel() // and with it the questions
+	set, err := q.first(ctx)
+	if err != nil {
+		return err
 	}
-	answers := make(chan answer)
+	l.replaceTokenKeys(set)
+	return nil
+}
+
+// keyQuestions are one question that is asked several times: of several replicas one may be silent, and the bus doesn't know.
+type keyQuestions struct {
+	ask     func(context.Context) (jwk.Set, error)
+	answers chan keysAnswer // of those that ask, until their context ends
+	asking  sync.WaitGroup
+}
+
+type keysAnswer struct {
+	set jwk.Set
+	err error
+}
+
+// first asks until somebody answers, again each tokenKeysAgain. It fails when every question has, or when ctx ends.
+func (q *keyQuestions) first(ctx context.Context) (jwk.Set, error) {
 	again := time.NewTicker(tokenKeysAgain)
 	defer again.Stop()
-	for waiting := 0; ; {
-		waiting++
-		asking.Go(func() {
-			set, err := l.askTokenKeys(ctx)
-			select {
-			case answers <- answer{set, err}:
-			case <-ctx.Done():
+	q.begin(ctx)
+	for waiting := 1; ; {
+		select {
+		case a := <-q.answers:
+			waiting--
+			if a.err == nil || waiting == 0 {
+				return a.set, a.err
 			}
-		})
-		for asked := false; !asked; {
-			select {
-			case a := <-answers:
-				waiting--
-				if a.err == nil {
-					l.replaceTokenKeys(a.set)
-					return nil
-				}
-				if waiting == 0 {
-					return a.err
-				}
-			case <-again.C:
-				asked = true
-			case <-ctx.Done():
-				return fmt.Errorf("%w: %w", ErrUnavailable, ctx.Err())
-			}
+		case <-again.C:
+			waiting++
+			q.begin(ctx)
+		case <-ctx.Done():
+			return jwk.Set{}, fmt.Errorf("%w: %w", ErrUnavailable, ctx.Err())
 		}
 	}
+}
+
+// begin asks once.
+func (q *keyQuestions) begin(ctx context.Context) {
+	q.asking.Go(func() {
+		set, err := q.ask(ctx)
+		select {
+		case q.answers <- keysAnswer{set, err}:
+		case <-ctx.Done():
+		}
+	})
 }
 
 func (l *Link) askTokenKeys(ctx context.Context) (jwk.Set, error) {
