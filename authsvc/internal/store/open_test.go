@@ -105,10 +105,10 @@ func TestKeysSuspendedBeforeTheMigrationAreHeldWhereAnAdminDidIt(t *testing.T) {
 		direct(t, address, "UPDATE api_keys SET suspended = FALSE WHERE id = '"+resumed+"'")
 		want[resumed] = false
 
-		direct(t, address, "ALTER TABLE api_keys DROP COLUMN held")
-		for _, later := range []string{"import_epoch", "import_seq"} {
-			direct(t, address, "ALTER TABLE feed_state DROP COLUMN "+later)
+		for _, made := range []string{"api_keys DROP COLUMN held", "feed_state DROP COLUMN import_epoch", "feed_state DROP COLUMN import_seq"} {
+			direct(t, address, "ALTER TABLE "+made)
 		}
+		direct(t, address, "DROP TABLE spent_grants")
 		direct(t, address, "DELETE FROM goose_db_version WHERE version_id >= 7")
 		if err := db.Migrate(t.Context()); err != nil {
 			t.Fatal(err)
