@@ -145,6 +145,11 @@ reading: ## measure elite checks, first uses of API keys and introspection with 
 	@$(GO) test -count=1 -v -timeout 30m ./test/bench/reading \
 		-args -in-flight 1,16,64 -rounds 3 -each 1s -results $(RESULTS) $(ARGS)
 
+.PHONY: jobs
+jobs: ## measure how many queued jobs are accepted and done, and how long each takes, with 1 and 4 workers, on both engines (2 minutes; ARGS)
+	@$(GO) test -count=1 -v -timeout 30m ./test/bench/jobs \
+		-args -workers 1,4 -clients 16 -each 40 -alone 30 -results $(RESULTS) $(ARGS)
+
 .PHONY: fanout
 fanout: ## measure what verifiers, proofs and revocations cost, with 1 to 1,000 verifiers (4 minutes; ARGS)
 	@$(GO) test -count=1 -v -timeout 30m ./test/bench/fanout \
@@ -165,7 +170,7 @@ coldstart: ## measure how soon verifiers that know nothing are fresh, with 10,00
 		-args -live 10000,100000,1000000 -storms 1000,0,0 -rounds 3 -results $(RESULTS) $(ARGS)
 
 .PHONY: measure
-measure: propagation recovery issuing reading fanout mass coldstart ## all of them, one after the other, on a quiet machine; RESULTS=folder
+measure: propagation recovery issuing reading jobs fanout mass coldstart ## all of them, one after the other, on a quiet machine; RESULTS=folder
 
 .PHONY: defects
 defects: ## take each defence away and see that its promise breaks, and that the model notices (SEARCH=1: by random schedules too)
