@@ -220,17 +220,15 @@ func (w *work) lockFooting(ctx context.Context, f footing) (lockedRows, error) {
 	for _, user := range users {
 		locked.users[user.ID] = user
 	}
-	for _, id := range distinct(f.sessions) {
-		if err == nil {
-			_, err = w.LockSession(ctx, id)
-			err = unknownIsDone(err)
-		}
+	if err == nil {
+		err = w.LockSessions(ctx, distinct(f.sessions))
 	}
-	for _, id := range distinct(f.keys) {
-		if err == nil {
-			locked.keys[id], err = w.LockAPIKey(ctx, id)
-			err = unknownIsDone(err)
-		}
+	var keys []store.APIKey
+	if err == nil {
+		keys, err = w.LockAPIKeys(ctx, distinct(f.keys))
+	}
+	for _, key := range keys {
+		locked.keys[key.ID] = key
 	}
 	for _, id := range distinct(f.tokens) {
 		if err == nil {

@@ -144,7 +144,11 @@ func (s *Service) changeIn(ctx context.Context, run update, by Caller, fn func(w
 // issue is change for transactions that create credentials; access tokens in them live at most life.
 func (s *Service) issue(ctx context.Context, by Caller, life time.Duration, fn func(w *work, a store.Authority) error) (Change, error) {
 	var done Change
-	err := s.db.Issue(ctx, life, func(tx *store.Tx, a store.Authority) error {
+	turn := ""
+	if by.KeyID != "" { // the client of the token endpoint: what rests on it locks it
+		turn = by.UserID
+	}
+	err := s.db.IssueInTurn(ctx, turn, life, func(tx *store.Tx, a store.Authority) error {
 		w := &work{Tx: tx, by: by, ring: s.ring}
 		err := fn(w, a)
 		done = w.done

@@ -52,6 +52,20 @@ func (db *DB) Issue(ctx context.Context, life time.Duration, fn func(tx *Tx, a A
 	})
 }
 
+// IssueInTurn is [DB.Issue] for transactions that all lock the same user, if one is named: on PostgreSQL they come to the database one after
+// the other. On SQLite they share commits.
+func (db *DB) IssueInTurn(ctx context.Context, userID string, life time.Duration, fn func(tx *Tx, a Authority) error) error {
+	if userID == "" || db.dialect.engine == SQLite {
+		return db.Issue(ctx, life, fn)
+	}
+	leave, err := db.lanes.enter(ctx, userID)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	return db.Issue(ctx, life, fn)
+}
+
 func (tx *Tx) raiseLife(ctx context.Context, a Authority, ttl, exp int64) (Authority, error) {
 	if tx.failed != nil || (ttl <= a.MaxAccessTTL && exp <= a.ExpCeiling) {
 		return a, tx.failed

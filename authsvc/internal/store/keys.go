@@ -68,6 +68,11 @@ func (tx *Tx) LockAPIKey(ctx context.Context, id string) (APIKey, error) {
 	return scanKey(tx.queryRow(ctx, `SELECT `+keyColumns+` FROM api_keys WHERE id = $1`+tx.db.dialect.forUpdate, id))
 }
 
+// LockAPIKeys reads and locks the keys that exist among ids, which MUST be in ascending order.
+func (tx *Tx) LockAPIKeys(ctx context.Context, sorted []string) ([]APIKey, error) {
+	return lockListed(ctx, tx, scanKey, `SELECT `+keyColumns+` FROM api_keys WHERE`, sorted)
+}
+
 // APIKeyWithUser reads a key, alive or not, by its hash, with its user and the bounds that concern both, in one query.
 func (tx *Tx) APIKeyWithUser(ctx context.Context, hash []byte) (APIKey, User, Authority, error) {
 	var k APIKey

@@ -61,6 +61,20 @@ func (tx *Tx) LockSession(ctx context.Context, id string) (Session, error) {
 	return scanSession(tx.queryRow(ctx, `SELECT `+sessionColumns+` FROM sessions WHERE id = $1`+tx.db.dialect.forUpdate, id))
 }
 
+// LockSessions locks the sessions that exist among ids, which MUST be in ascending order. The locks are held when the next statement
+// begins that reads something.
+func (tx *Tx) LockSessions(ctx context.Context, sorted []string) error {
+	if tx.db.dialect.forUpdate == "" {
+		return tx.failed
+	}
+	for chunk := range slices.Chunk(sorted, maxParameters) {
+		if err := tx.later(ctx, tx.listed(`SELECT id FROM sessions WHERE`, len(chunk)), anys(chunk)...); err != nil {
+			return err
+		}
+	}
+	return tx.failed
+}
+
 // LockToken locks an access token, which has no row of its own, by its jti: whoever revokes it and whoever makes something
 // that rests on it exclude each other. The lock is held when the next statement begins that reads something. Whoever revokes it MUST NOT wait
 // for another lock after this one.

@@ -58,6 +58,8 @@ type DB struct {
 	patience time.Duration
 	// queue is who waits for the writer of SQLite.
 	queue queue
+	// lanes are who waits for the same row of PostgreSQL.
+	lanes lanes
 }
 
 // Option changes how a database is opened.

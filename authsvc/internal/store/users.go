@@ -74,26 +74,33 @@ func (tx *Tx) LockUser(ctx context.Context, id string) (User, error) {
 func (tx *Tx) LockUsers(ctx context.Context, ids []string) ([]User, error) {
 	sorted := slices.Compact(slices.Sorted(slices.Values(ids)))
 	if len(sorted) > 1 && tx.db.dialect.shareMany != "" {
-		if _, err := tx.exec(ctx, tx.db.dialect.shareMany); err != nil {
+		if err := tx.later(ctx, tx.db.dialect.shareMany); err != nil {
 			return nil, err
 		}
-		if _, err := lockListed(ctx, tx, scanString, activeAdmins+` AND`, sorted); err != nil {
-			return nil, err
+		for chunk := range slices.Chunk(sorted, maxParameters) {
+			if err := tx.later(ctx, tx.listed(activeAdmins+` AND`, len(chunk)), anys(chunk)...); err != nil {
+				return nil, err
+			}
 		}
 	}
 	return lockListed(ctx, tx, scanUser, `SELECT `+userColumns+` FROM users WHERE`, sorted)
 }
 
-// lockListed locks the rows that a query finds among users with ids in ascending order.
+// lockListed locks the rows that a query finds of those with ids in ascending order.
 func lockListed[T any](ctx context.Context, tx *Tx, scan func(scanner) (T, error), query string, sorted []string) (all []T, err error) {
 	for chunk := range slices.Chunk(sorted, maxParameters) {
-		some, err := queryAll(ctx, tx, scan, query+` id IN (`+placeholders(1, len(chunk))+`) ORDER BY id`+tx.db.dialect.forUpdate, anys(chunk)...)
+		some, err := queryAll(ctx, tx, scan, tx.listed(query, len(chunk)), anys(chunk)...)
 		if err != nil {
 			return nil, err
 		}
 		all = append(all, some...)
 	}
 	return all, nil
+}
+
+// listed is a query of the rows with so many ids, which locks them in ascending order.
+func (tx *Tx) listed(query string, n int) string {
+	return query + ` id IN (` + placeholders(1, n) + `) ORDER BY id` + tx.db.dialect.forUpdate
 }
 
 // isAdmin is the condition of the index users_admins, word for word: no parameter may stand in it.
