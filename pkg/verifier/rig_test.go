@@ -60,7 +60,7 @@ func (l *fakeLink) Keys() *link.TokenKeys      { return l.keys.Load() }
 func (l *fakeLink) Stats() link.Stats          { return link.Stats{} }
 func (l *fakeLink) Close() error               { return nil }
 
-func (l *fakeLink) RefreshKeys(ctx context.Context) error {
+func (l *fakeLink) RefreshKeys(ctx context.Context, _ string) error {
 	l.refreshed.Add(1)
 	l.mu.Lock()
 	refresh := l.refresh

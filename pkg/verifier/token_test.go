@@ -308,8 +308,7 @@ func TestUnknownKidIsTheTokensFaultOnlyWhenAuthsvcHasJustSaidSo(t *testing.T) {
 	}{
 		{"fetched", nil, 20 * time.Second, CodeInvalidToken},
 		{"not reachable, though fresh", link.ErrUnavailable, 0, CodeAuthUnavailable},
-		{"not fetched again, proven just now", link.ErrCoolDown, keysVouched, CodeInvalidToken},
-		{"not fetched again, proven a while ago", link.ErrCoolDown, keysVouched + 1, CodeAuthUnavailable},
+		{"not looked for, though proven just now", link.ErrCrowded, 0, CodeAuthUnavailable},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r := newRig(t)

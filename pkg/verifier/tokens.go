@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
-	"github.com/tocsin-auth/tocsin/pkg/verifier/internal/link"
 	"github.com/tocsin-auth/tocsin/pkg/verifier/internal/token"
 )
 
@@ -92,15 +90,12 @@ func (v *Verifier) checkSignature(ctx context.Context, raw string, t token.Token
 	return &e.Value, nil
 }
 
-// errUnknownKid: the verifier holds exactly the set that authsvc has, and the key isn't in it.
+// errUnknownKid: authsvc has told its set, and the key isn't in it.
 var errUnknownKid = fmt.Errorf("%w: unknown key", ErrInvalidToken)
 
-// keysVouched is for how long a proof shows that a key which it doesn't know doesn't exist. It is not for B: after an
-// emergency a new key signs at once, and who is cut off just then has to say that it can't know the token, not that it is bad.
-const keysVouched = time.Second
-
-// tokenKey finds the key that a token names. An unknown one is looked for once (the link shares and limits that); it is
-// the token's fault only when authsvc has just said which keys there are.
+// tokenKey finds the key that a token names. An unknown one is looked for (the link shares and limits that); it is the token's fault
+// only when authsvc has said, after the token was shown, which keys there are: after an emergency a new key signs at once, and who hasn't
+// heard of it has to say that it can't know the token, not that it is bad.
 func (v *Verifier) tokenKey(ctx context.Context, kid string, route *Route) (token.Key, error) {
 	if key, ok := v.link.Keys().ByKID[kid]; ok {
 		return token.Key{Algorithm: key.Alg, Public: key.Key}, nil
@@ -110,12 +105,12 @@ func (v *Verifier) tokenKey(ctx context.Context, kid string, route *Route) (toke
 	}
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	err := v.link.RefreshKeys(ctx)
+	err := v.link.RefreshKeys(ctx, kid)
 	if key, ok := v.link.Keys().ByKID[kid]; ok {
 		return token.Key{Algorithm: key.Alg, Public: key.Key}, nil
 	}
 	switch {
-	case err == nil, errors.Is(err, link.ErrCoolDown) && v.link.Fresh().Within(v.clock.Now(), keysVouched):
+	case err == nil:
 		return token.Key{}, errUnknownKid
 	case route.elite || route.policy == Ask || v.fresh(route):
 		return token.Key{}, errors.Join(ErrAuthUnavailable, err)

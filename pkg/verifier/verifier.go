@@ -23,7 +23,7 @@ import (
 type feed interface {
 	Fresh() *follower.Freshness
 	Keys() *link.TokenKeys
-	RefreshKeys(ctx context.Context) error
+	RefreshKeys(ctx context.Context, kid string) error
 	Request(ctx context.Context, kind events.Kind, subject string, body []byte) ([]byte, error)
 }
 

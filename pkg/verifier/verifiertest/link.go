@@ -35,12 +35,12 @@ func (l *link) prove(since clock.Reading) {
 	l.proofs.Add(1)
 }
 
-func (l *link) Fresh() *follower.Freshness        { return l.proof.Load() }
-func (l *link) Keys() *verifierlink.TokenKeys     { return l.keys }
-func (l *link) RefreshKeys(context.Context) error { return nil } // there is never another
-func (l *link) SetBounds(_, _ time.Duration)      {}             // no question is asked for
-func (l *link) Tell(string, []byte) error         { return nil } // nobody keeps it
-func (l *link) Close() error                      { return nil }
+func (l *link) Fresh() *follower.Freshness                { return l.proof.Load() }
+func (l *link) Keys() *verifierlink.TokenKeys             { return l.keys }
+func (l *link) RefreshKeys(context.Context, string) error { return nil } // there is never another
+func (l *link) SetBounds(_, _ time.Duration)              {}             // no question is asked for
+func (l *link) Tell(string, []byte) error                 { return nil } // nobody keeps it
+func (l *link) Close() error                              { return nil }
 
 func (l *link) Request(_ context.Context, kind events.Kind, _ string, body []byte) ([]byte, error) {
 	return l.issuer.answer(kind, body)

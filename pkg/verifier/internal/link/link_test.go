@@ -5,6 +5,8 @@ import (
 	"crypto/ed25519"
 	"encoding/base64"
 	"errors"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -424,39 +426,93 @@ func TestRetiredTokenKeyNeverComesBack(t *testing.T) {
 	})
 }
 
-func TestUnknownKidIsLookedForOnceInAWhile(t *testing.T) {
+func TestUnknownKidsShareOneFetchAfterEachPause(t *testing.T) {
 	inScene(t, nil, func(s *scene) {
 		s.pass(time.Second)
 		before := s.times(events.KeysSubject(testService))
-		if err := s.link.RefreshKeys(context.Background()); err != nil {
-			t.Fatal(err)
-		}
-		for range 50 {
-			if err := s.link.RefreshKeys(context.Background()); err != ErrCoolDown {
-				t.Fatal(err)
+		want := func(fetches int) {
+			t.Helper()
+			if got := s.times(events.KeysSubject(testService)) - before; got != fetches {
+				t.Fatalf("%d fetches, want %d", got, fetches)
 			}
 		}
-		if got := s.times(events.KeysSubject(testService)) - before; got != 1 {
-			t.Fatalf("%d fetches", got)
-		}
-		s.pass(unknownKidCoolDown)
-		if err := s.link.RefreshKeys(context.Background()); err != nil {
+		if err := s.link.RefreshKeys(context.Background(), "unknown"); err != nil {
 			t.Fatal(err)
 		}
-		if got := s.times(events.KeysSubject(testService)) - before; got != 2 {
-			t.Fatalf("%d fetches", got)
+		want(1)
+		began := time.Now()
+		var all sync.WaitGroup
+		for range 50 {
+			all.Go(func() {
+				if err := s.link.RefreshKeys(context.Background(), "unknown"); err != nil {
+					t.Error(err)
+				}
+			})
 		}
+		all.Wait()
+		if waited := time.Since(began); waited < unknownKidPause-time.Millisecond || waited > unknownKidPause+time.Millisecond {
+			t.Errorf("they waited for %v", waited)
+		}
+		want(2)
+	})
+}
+
+// What was asked for before a token came tells nothing of a key that is younger.
+func TestAnUnknownKidIsNotDeniedByAFetchFromBefore(t *testing.T) {
+	for name, after := range map[string]time.Duration{"in the pause after it": time.Millisecond, "while it is in progress": 0} {
+		t.Run(name, func(t *testing.T) {
+			inScene(t, nil, func(s *scene) {
+				s.pass(time.Second)
+				go func() { _ = s.link.RefreshKeys(context.Background(), "unknown") }()
+				s.pass(after)
+				s.change(func(a *authority) { a.rotate('z') })
+				kid := events.Thumbprint(newKey('z').Public().(ed25519.PublicKey))
+				if err := s.link.RefreshKeys(context.Background(), kid); err != nil {
+					t.Fatal(err)
+				}
+				if _, known := s.link.Keys().ByKID[kid]; !known {
+					t.Error("it is called unknown")
+				}
+			})
+		})
+	}
+}
+
+func TestAfterAFetchThatFailedUnknownKidsDoNotWait(t *testing.T) {
+	inScene(t, nil, func(s *scene) {
+		s.pass(time.Second)
 		s.change(func(a *authority) { a.silent = true })
-		s.pass(unknownKidCoolDown)
-		for range 2 { // the second is within the cool-down, and knows no more than the first
-			if err := s.link.RefreshKeys(context.Background()); !errors.Is(err, ErrUnavailable) {
+		for range 2 { // the second is within the pause, and knows no more than the first
+			if err := s.link.RefreshKeys(context.Background(), "unknown"); !errors.Is(err, ErrUnavailable) {
 				t.Fatalf("nobody answers: %v", err)
 			}
 		}
 		s.change(func(a *authority) { a.silent = false })
-		s.pass(failedCoolDown)
-		if err := s.link.RefreshKeys(context.Background()); err != nil {
+		s.pass(unknownKidPause)
+		if err := s.link.RefreshKeys(context.Background(), "unknown"); err != nil {
 			t.Fatalf("somebody answers again: %v", err)
+		}
+	})
+}
+
+func TestTheCrowdThatWaitsForUnknownKidsIsBounded(t *testing.T) {
+	inScene(t, nil, func(s *scene) {
+		s.pass(time.Second)
+		if err := s.link.RefreshKeys(context.Background(), "unknown"); err != nil {
+			t.Fatal(err)
+		}
+		var all sync.WaitGroup
+		var crowded atomic.Int64
+		for range mostWaiting + 10 {
+			all.Go(func() {
+				if errors.Is(s.link.RefreshKeys(context.Background(), "unknown"), ErrCrowded) {
+					crowded.Add(1)
+				}
+			})
+		}
+		all.Wait()
+		if crowded.Load() != 10 {
+			t.Errorf("%d were sent away", crowded.Load())
 		}
 	})
 }
@@ -546,7 +602,7 @@ func TestCloseEndsEverythingAtAnyMoment(t *testing.T) {
 	inScene(t, nil, func(s *scene) {
 		s.pass(time.Second)
 		_ = s.link.Close()
-		if err := s.link.RefreshKeys(context.Background()); !errors.Is(err, ErrUnavailable) {
+		if err := s.link.RefreshKeys(context.Background(), "unknown"); !errors.Is(err, ErrUnavailable) {
 			t.Fatalf("after Close: %v", err)
 		}
 	})

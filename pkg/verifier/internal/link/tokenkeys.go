@@ -15,10 +15,11 @@ import (
 )
 
 const (
-	// unknownKidCoolDown is the least time between fetches because of tokens with an unknown kid.
-	unknownKidCoolDown = 10 * time.Second
-	// failedCoolDown is the same after one that failed: until then nobody can say whether such a token is bad.
-	failedCoolDown   = time.Second
+	// unknownKidPause is the least time between the beginnings of fetches because of tokens with an unknown kid. Good ones may
+	// have to wait for it, just after an emergency that this process has yet to hear of.
+	unknownKidPause = 500 * time.Millisecond
+	// mostWaiting is how many may wait for them at once.
+	mostWaiting      = 1024
 	tokenKeysTimeout = 2 * time.Second
 	// tokenKeysAgain is after how long the question is repeated beside the one that has no answer yet.
 	tokenKeysAgain = 250 * time.Millisecond
@@ -38,9 +39,12 @@ type TokenKeys struct {
 type tokenKeys struct {
 	set    atomic.Pointer[TokenKeys]
 	wanted atomic.Bool // a fetch must begin
+	// waiting are the callers of RefreshKeys.
+	waiting atomic.Int64
 
 	mu      sync.Mutex
 	flight  *flight             // the fetch in progress
+	next    *flight             // the one that will begin for unknown kids
 	refresh time.Time           // when a fetch was last begun for an unknown kid
 	fetched error               // how the last fetch ended
 	retired map[string]struct{} // kids that left the set: they never come back
@@ -52,6 +56,13 @@ type flight struct {
 	err  error // set before done is closed
 }
 
+func newFlight() *flight { return &flight{done: make(chan struct{})} }
+
+func (f *flight) end(err error) {
+	f.err = err
+	close(f.done)
+}
+
 func (k *tokenKeys) init() {
 	k.set.Store(&TokenKeys{})
 	k.retired = make(map[string]struct{})
@@ -61,38 +72,80 @@ func (k *tokenKeys) init() {
 // Keys returns the token key set, never nil; before the first fetch it is empty.
 func (l *Link) Keys() *TokenKeys { return l.tokens.set.Load() }
 
-// ErrCoolDown says that the token key set was fetched a moment ago for an unknown kid and isn't fetched again.
-var ErrCoolDown = errors.New("token keys were fetched a moment ago")
+// ErrCrowded says that too many wait for the token key set already.
+var ErrCrowded = errors.New("too many tokens with unknown keys")
 
-// RefreshKeys fetches the token key set because a token named an unknown kid. Calls share one fetch, and there is a
-// cool-down: then it returns [ErrCoolDown] at once, or how the last fetch failed. The caller looks into Keys again.
-func (l *Link) RefreshKeys(ctx context.Context) error {
-	k := &l.tokens
-	k.mu.Lock()
-	f := k.flight
-	if f == nil {
-		if !k.refresh.IsZero() && time.Since(k.refresh) < k.coolDown() {
-			defer k.mu.Unlock()
-			return cmp.Or(k.fetched, ErrCoolDown)
-		}
-		k.refresh = time.Now()
-		f = l.beginFetch()
+// RefreshKeys looks for the key that a token named, which isn't in the set. It returns nil as soon as the key is there, or after a
+// fetch that began after the call: then there is no such key. Calls share fetches, and wait out the pause between them; for as long
+// after one that failed, its error is returned at once. The caller looks into Keys again.
+func (l *Link) RefreshKeys(ctx context.Context, kid string) error {
+	f, next, err := l.awaitFetch()
+	if err != nil {
+		return err
 	}
-	k.mu.Unlock()
-	select {
-	case <-f.done:
-		return f.err
-	case <-ctx.Done():
-		return fmt.Errorf("%w: %w", ErrUnavailable, ctx.Err())
+	defer l.tokens.waiting.Add(-1)
+	for {
+		select {
+		case <-f.done:
+		case <-ctx.Done():
+			return fmt.Errorf("%w: %w", ErrUnavailable, ctx.Err())
+		}
+		if _, found := l.Keys().ByKID[kid]; found || f == next || f.err != nil {
+			return f.err
+		}
+		f = next
 	}
 }
 
-// coolDown is how long no fetch begins for an unknown kid. tokens.mu is held.
-func (k *tokenKeys) coolDown() time.Duration {
-	if k.fetched != nil {
-		return failedCoolDown
+// awaitFetch returns the fetch in progress, which may bring the key, and the next one, which is told for certain whether there is one;
+// they are the same while none is in progress. Whoever gets no error is counted as waiting.
+func (l *Link) awaitFetch() (now, next *flight, err error) {
+	k := &l.tokens
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	pause := unknownKidPause - time.Since(k.refresh)
+	switch {
+	case k.fetched != nil && pause > 0:
+		return nil, nil, k.fetched
+	case k.waiting.Add(1) > mostWaiting:
+		k.waiting.Add(-1)
+		return nil, nil, ErrCrowded
+	case k.next == nil && k.flight == nil && pause <= 0:
+		k.refresh = time.Now()
+		f := l.beginFetch(newFlight())
+		return f, f, nil
+	case k.next == nil:
+		l.planFetch(pause)
 	}
-	return unknownKidCoolDown
+	return cmp.Or(k.flight, k.next), k.next, nil
+}
+
+// planFetch begins a fetch after the pause, and after what is in progress then. tokens.mu is held.
+func (l *Link) planFetch(pause time.Duration) {
+	k, f := &l.tokens, newFlight()
+	if l.ctx.Err() != nil {
+		f.end(errLinkClosed)
+		k.next = f
+		return
+	}
+	k.next = f
+	l.tasks.Go(func() {
+		paused := time.NewTimer(pause)
+		defer paused.Stop()
+		select {
+		case <-paused.C:
+		case <-l.ctx.Done():
+		}
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		for busy := k.flight; busy != nil; busy = k.flight {
+			k.mu.Unlock()
+			<-busy.done
+			k.mu.Lock()
+		}
+		k.next, k.refresh = nil, time.Now()
+		l.beginFetch(f)
+	})
 }
 
 // fetchIfWanted begins a fetch if one was demanded, unless one is in progress: a demand wants one that began after it.
@@ -105,16 +158,16 @@ func (l *Link) fetchIfWanted() {
 	}
 	demanded := l.follower.TakeKeyDemand() // a fetch from here on serves both kinds of demand
 	if k.wanted.Swap(false) || demanded {
-		l.beginFetch()
+		l.beginFetch(newFlight())
 	}
 }
 
+var errLinkClosed = fmt.Errorf("%w: closed", ErrUnavailable)
+
 // beginFetch starts the one fetch. tokens.mu is held.
-func (l *Link) beginFetch() *flight {
-	f := &flight{done: make(chan struct{})}
+func (l *Link) beginFetch(f *flight) *flight {
 	if l.ctx.Err() != nil { // closing: no goroutine may begin
-		f.err = fmt.Errorf("%w: closed", ErrUnavailable)
-		close(f.done)
+		f.end(errLinkClosed)
 		return f
 	}
 	l.tokens.flight = f
@@ -127,8 +180,7 @@ func (l *Link) beginFetch() *flight {
 		if err != nil && l.ctx.Err() == nil {
 			l.log.Warn("token keys not fetched", "error", err)
 		}
-		f.err = err
-		close(f.done)
+		f.end(err)
 		l.rouse()
 	})
 	return f

@@ -40,7 +40,7 @@ var Changed func(verifier any) <-chan struct{}
 type Link interface {
 	Fresh() *follower.Freshness
 	Keys() *link.TokenKeys
-	RefreshKeys(ctx context.Context) error
+	RefreshKeys(ctx context.Context, kid string) error
 	Request(ctx context.Context, kind events.Kind, subject string, body []byte) ([]byte, error)
 	SetBounds(smallest, largest time.Duration)
 	Ready(bound time.Duration) error
