@@ -78,7 +78,7 @@ var feedMetrics = []feedMetric{
 	feedValue(prometheus.GaugeValue, "head", "Last seq of the epoch.", func(s feed.Stats) float64 { return float64(s.Head) }),
 	feedValue(prometheus.GaugeValue, "floor", "Lowest seq that is still needed.", func(s feed.Stats) float64 { return float64(s.Floor) }),
 	feedValue(prometheus.GaugeValue, "published", "Last seq up to which all is sent and stored in the stream.", func(s feed.Stats) float64 { return float64(s.Published) }),
-	feedValue(prometheus.GaugeValue, "stream_unavailable", "1 while this process is the dispatcher and its last look at the stream failed.", func(s feed.Stats) float64 { return flag(s.Holding && s.StreamAway) }),
+	feedValue(prometheus.GaugeValue, "stream_unavailable", "1 while this process is the dispatcher and its last look at the stream, or its last message to it, failed.", func(s feed.Stats) float64 { return flag(s.Holding && s.StreamAway) }),
 	feedValue(prometheus.GaugeValue, "receipts_waiting", "Calls of this process that wait for their events to travel.", func(s feed.Stats) float64 { return float64(s.Waiting) }),
 	feedValue(prometheus.CounterValue, "takeovers_total", "Terms begun by this process.", func(s feed.Stats) float64 { return float64(s.Takeovers) }),
 	feedValue(prometheus.CounterValue, "events_total", "Events numbered by this process.", func(s feed.Stats) float64 { return float64(s.Numbered) }),

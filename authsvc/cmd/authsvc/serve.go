@@ -196,7 +196,7 @@ func (p *program) startFeed(ctx context.Context) error {
 	var err error
 	p.feed, err = feed.Start(ctx, feed.Config{
 		DB: p.db, Feed: p.bus.Feed(), Reply: p.bus.Reply(), Issuer: p.issuer, Signer: p.ring.FeedSigner, Keys: p.ring.FeedKeys,
-		FeedUp: p.bus.FeedUp, ReplyUp: p.bus.ReplyUp, Replicas: p.cfg.StreamReplicas, MaxAge: p.cfg.StreamMaxAge, Housekeeping: p.keepHouse, Restored: p.restored, Log: p.log,
+		FeedUp: p.bus.FeedUp, ReplyUp: p.bus.ReplyUp, Granted: p.bus.Granted, Replicas: p.cfg.StreamReplicas, MaxAge: p.cfg.StreamMaxAge, Housekeeping: p.keepHouse, Restored: p.restored, Log: p.log,
 	})
 	if err != nil {
 		return err
@@ -274,7 +274,7 @@ func (p *program) checks() map[string]func(context.Context) error {
 			if !p.bus.FeedUp() || !p.bus.ReplyUp() {
 				return errDisconnected
 			}
-			return nil
+			return p.bus.Refused()
 		},
 		"feed": func(context.Context) error {
 			if p.feed.Stats().Epoch == "" {

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+
+	"github.com/tocsin-auth/tocsin/pkg/events"
 )
 
 // The users of authsvc's two connections; their inbox prefixes are _INBOX_ and the name.
@@ -59,7 +61,11 @@ type Bus struct {
 	newcomers   newcomers
 
 	syncing sync.Mutex // one Sync at a time
+	asked   time.Time  // when the server was last asked again for what it had refused; of Granted
 }
+
+// askAgain is how often.
+const askAgain = 10 * time.Second
 
 // Start starts the embedded server for these services, or begins to connect to the external NATS. It doesn't wait for an
 // external NATS that is away: the connections come up by themselves, and publishing fails until then. Errors are one line.
@@ -72,7 +78,7 @@ func Start(ctx context.Context, cfg Config, services []Service) (*Bus, error) {
 }
 
 func startExternal(cfg Config) (*Bus, error) {
-	b := &Bus{log: cfg.Log}
+	b := &Bus{log: cfg.Log, asked: time.Now()}
 	creds, err := credentials(cfg.Creds)
 	if err != nil {
 		return nil, err
@@ -94,7 +100,7 @@ func startEmbedded(ctx context.Context, cfg Config, services []Service) (*Bus, e
 	if err != nil {
 		return nil, err
 	}
-	b := &Bus{embedded: server, log: cfg.Log}
+	b := &Bus{embedded: server, log: cfg.Log, asked: time.Now()}
 	feed, err := credentials(seedPath(server.dir, seedFeed))
 	if err != nil {
 		server.stop()
@@ -132,6 +138,27 @@ func (b *Bus) Reply() *nats.Conn { return b.reply.Conn }
 // FeedUp and ReplyUp report whether the connections stand. Unlike the connections' own methods they never wait.
 func (b *Bus) FeedUp() bool  { return b.feed.up.Load() }
 func (b *Bus) ReplyUp() bool { return b.reply.up.Load() }
+
+// Granted returns nil once the server has taken all that Reply is subscribed to, and an error wrapping [ErrRefused] when proof
+// requests don't arrive there or answers don't come through. One calls it at a time.
+func (b *Bus) Granted(ctx context.Context) error {
+	if err := b.reply.granted(ctx); err != nil && !errors.Is(err, ErrRefused) {
+		return err
+	}
+	if b.FeedUp() && b.feed.rights.verdict() != nil {
+		_ = b.feed.granted(ctx) // it may have been granted meanwhile
+	}
+	err := b.reply.rights.silenced(events.ProofSubject("*"))
+	if err != nil && time.Since(b.asked) > askAgain {
+		b.asked = time.Now()
+		err = errors.Join(err, b.reply.ForceReconnect()) // a server that was reloaded doesn't grant by itself what it has refused
+	}
+	return err
+}
+
+// Refused returns an error wrapping [ErrRefused] when either connection lacks rights that it needs, as far as is known. It
+// never waits.
+func (b *Bus) Refused() error { return errors.Join(b.feed.rights.verdict(), b.reply.rights.verdict()) }
 
 // Embedded reports whether the server runs in this process.
 func (b *Bus) Embedded() bool { return b.embedded != nil }

@@ -35,12 +35,15 @@ type connection struct {
 	// hands with a server that has gone silent.
 	up        atomic.Bool
 	connected chan struct{} // closed at the first connection
+	rights    *rights
+	lost      atomic.Bool // as it was logged
 }
 
 // connect returns a connection that is up or goes on trying. Errors are of the configuration only.
 func connect(urls, user string, creds nats.Option, log *slog.Logger) (*connection, error) {
 	c := &connection{closed: make(chan struct{}), connected: make(chan struct{})}
 	log = log.With("connection", user)
+	c.rights = newRights(user, log)
 	conn, err := nats.Connect(urls,
 		nats.Name("authsvc "+user),
 		nats.CustomInboxPrefix("_INBOX_"+user),
@@ -57,21 +60,22 @@ func connect(urls, user string, creds nats.Option, log *slog.Logger) (*connectio
 		nats.IgnoreAuthErrorAbort(), // a server that is being reconfigured may refuse for a while
 		nats.DrainTimeout(drainTimeout),
 		nats.ClosedHandler(func(*nats.Conn) { close(c.closed) }),
-		nats.ConnectHandler(func(*nats.Conn) { c.up.Store(true); close(c.connected) }),
+		nats.ConnectHandler(func(*nats.Conn) { c.rights.connected(); c.up.Store(true); close(c.connected) }),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
 			c.up.Store(false)
 			if err != nil {
+				c.lost.Store(true)
 				log.Warn("NATS connection lost", "error", err)
 			}
 		}),
 		nats.ReconnectHandler(func(nc *nats.Conn) {
+			c.rights.connected()
 			c.up.Store(true)
-			log.Info("NATS connected", "server", nc.ConnectedUrlRedacted())
+			if c.lost.Swap(false) { // or it was we who ended it
+				log.Info("NATS connected", "server", nc.ConnectedUrlRedacted())
+			}
 		}),
-		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
-			// The library may hold the subscription's lock here: don't ask it anything.
-			log.Error("NATS reports an error", "error", err)
-		}),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { c.rights.hear(err) }),
 		creds,
 	)
 	if err != nil {
@@ -84,6 +88,16 @@ func connect(urls, user string, creds nats.Option, log *slog.Logger) (*connectio
 	}
 	c.Conn = conn
 	return c, nil
+}
+
+// granted returns nil once the server has taken all that was subscribed to, and [ErrRefused] when it refuses what the
+// connection is for.
+func (c *connection) granted(ctx context.Context) error {
+	sent := c.Stats().OutMsgs
+	if err := c.FlushWithContext(ctx); err != nil {
+		return err
+	}
+	return c.rights.look(ctx, sent, c.LastError)
 }
 
 // drain waits until everything was delivered and the connection has closed.

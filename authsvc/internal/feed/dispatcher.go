@@ -26,7 +26,8 @@ type Journal interface {
 type Bus interface {
 	// Live publishes on core NATS.
 	Live(t events.Type, m Message) error
-	// Flush returns nil once the bus has everything that Live was given. It fails while the bus is away.
+	// Flush returns nil once the bus has everything that Live was given. It fails while the bus is away, and with
+	// [ErrUnanswering] while Answer reaches nobody.
 	Flush(ctx context.Context) error
 	// Store publishes to the stream and calls done once, from any goroutine: with the stream sequence of a PubAck, or
 	// with an error when it is unknown whether the message was stored.
@@ -147,7 +148,10 @@ func (d *Dispatcher) Stats() Stats { return d.stats.snapshot() }
 // another process is the dispatcher. After any error the requests are unanswered and Step may be called again.
 func (d *Dispatcher) Step(ctx context.Context, requests []Request) error {
 	if d.term == nil || d.cfg.Clock.Now().Sub(d.flushed) > leaseLife/2 {
-		if err := d.flush(ctx); err != nil {
+		if err := d.flush(ctx); errors.Is(err, ErrUnanswering) && d.term != nil {
+			d.cfg.Log.Error("this process can't answer; it gives the lease to who can", "error", err)
+			return errors.Join(err, d.Resign(ctx))
+		} else if err != nil {
 			return err
 		}
 	}
@@ -227,6 +231,9 @@ func (d *Dispatcher) begin(l store.Lease) {
 	d.term.recordedKey = l.StreamKey
 	d.term.streamKey = cmp.Or(l.StreamKey, d.cfg.Signer().KeyID()) // "": nothing was ever published
 	d.stream.reset(l.Unpublished)
+	if l.Unpublished > l.Head {
+		d.streamAway(publishing, nil) // there is nothing to try it with
+	}
 	d.progress.see(l.Epoch, l.Head, l.MaxBound)
 	d.progress.begin(l.Term, d.cfg.Clock.Now(), l.First)
 	d.withhold(l.ImportFrom)

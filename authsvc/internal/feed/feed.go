@@ -47,7 +47,10 @@ type Config struct {
 	Feed, Reply *nats.Conn
 	// FeedUp and ReplyUp report whether they are connected, without waiting. Default: what they say, which may wait.
 	FeedUp, ReplyUp func() bool
-	Issuer          string
+	// Granted returns nil once the bus has taken all that Reply has subscribed to, and an error while it doesn't let proof
+	// requests or answers through. Default: it is flushed.
+	Granted func(context.Context) error
+	Issuer  string
 	// Instance names this process; two processes MUST NOT share it. Default: random.
 	Instance string
 	// Signer returns the feed key to sign with now, Keys those that are valid.
@@ -81,18 +84,20 @@ type Feed struct {
 	arrivals   arrivals
 	inbox      inbox
 
-	// wake is for events, arrived for proof requests to be decoded, asked for those to be answered, acked for PubAcks.
-	wake, arrived, asked, acked chan struct{}
-	observed                    chan observation
-	imported                    chan imported
-	floodTold                   time.Time   // of the callback onProof
-	looked                      atomic.Bool // at the stream's end, or in vain
-	subs                        []*nats.Subscription
-	proofs                      *nats.Subscription
-	heard                       struct { // of Start, then of the goroutine listen
+	// wake is for events, arrived for proof requests to be decoded, asked for those to be answered, acked for PubAcks, and
+	// unheard makes listen look at once.
+	wake, arrived, asked, acked, unheard chan struct{}
+	observed                             chan observation
+	imported                             chan imported
+	floodTold                            time.Time   // of the callback onProof
+	looked                               atomic.Bool // at the stream's end, or in vain
+	subs                                 []*nats.Subscription
+	proofs                               *nats.Subscription
+	heard                                struct { // of Start, then of the goroutine listen
 		link   link
 		intact bool
 	}
+	ear     ear
 	stop    context.CancelFunc
 	running sync.WaitGroup
 }
@@ -119,12 +124,16 @@ func Start(ctx context.Context, cfg Config) (*Feed, error) {
 	if cfg.ReplyUp == nil {
 		cfg.ReplyUp = cfg.Reply.IsConnected
 	}
+	if cfg.Granted == nil {
+		cfg.Granted = cfg.Reply.FlushWithContext
+	}
 	bus, err := newNATSBus(cfg)
 	if err != nil {
 		return nil, fmt.Errorf("feed: %w", err)
 	}
 	f := &Feed{cfg: cfg, bus: bus, wake: make(chan struct{}, 1), arrived: make(chan struct{}, 1), asked: make(chan struct{}, 1), acked: make(chan struct{}, 1), observed: make(chan observation, 1),
-		imported: make(chan imported, 1)}
+		imported: make(chan imported, 1), unheard: make(chan struct{}, 1)}
+	f.bus.answering = f.answering
 	f.dispatcher = NewDispatcher(DispatcherConfig{
 		Journal: cfg.DB, Bus: bus, Clock: systemClock{}, Signer: cfg.Signer, Issuer: cfg.Issuer, Instance: cfg.Instance,
 		Alone: cfg.DB.Engine() == store.SQLite, // whose data directory is locked by one process

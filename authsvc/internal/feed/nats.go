@@ -35,6 +35,7 @@ type natsBus struct {
 	log         *slog.Logger
 	refusal     string // of a look at the stream: why its configuration can't be changed, as it was logged
 	up          func() bool
+	answering   func() error // nil, or why this process must not be the dispatcher
 
 	mu      sync.Mutex
 	pending map[*nats.Msg]func(uint64, error)
@@ -85,6 +86,9 @@ func (b *natsBus) Flush(ctx context.Context) error {
 	if !b.up() {
 		return nats.ErrDisconnected
 	}
+	if err := b.answering(); err != nil {
+		return err
+	}
 	return b.feed.FlushWithContext(ctx)
 }
 
@@ -121,8 +125,9 @@ func (b *natsBus) Answer(r Request, m Message) error {
 	return b.reply.PublishMsg(m.on(msg.Reply))
 }
 
-// inspect tells how the stream is, and makes it, or makes it what it should be, when it isn't. One looks at a time.
-func (b *natsBus) inspect(ctx context.Context, tail bool) (StreamState, error) {
+// inspect tells how the stream is, and makes it when there is none; mend, when it isn't what it should be, makes it that. One
+// looks at a time.
+func (b *natsBus) inspect(ctx context.Context, tail, mend bool) (StreamState, error) {
 	stream, err := b.js.Stream(ctx, events.StreamName)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		stream, err = b.js.CreateStream(ctx, b.config)
@@ -131,7 +136,12 @@ func (b *natsBus) inspect(ctx context.Context, tail bool) (StreamState, error) {
 		return StreamState{}, fmt.Errorf("stream %s: %w", events.StreamName, err)
 	}
 	info := stream.CachedInfo()
-	state := StreamState{Created: info.Created, LastSeq: info.State.LastSeq, Empty: info.State.Msgs == 0, Changed: b.configure(ctx, info.Config)}
+	state := StreamState{Created: info.Created, LastSeq: info.State.LastSeq, Empty: info.State.Msgs == 0, Frozen: withoutQuorum(info.Cluster)}
+	if mend {
+		state.Changed = b.configure(ctx, info.Config)
+	} else {
+		b.compare(info.Config)
+	}
 	if !tail || info.State.Msgs == 0 {
 		return state, nil
 	}
@@ -155,6 +165,20 @@ func askable(kid string) string {
 		return "none"
 	}
 	return kid
+}
+
+// withoutQuorum reports whether so few nodes of the stream are there that it can take nothing.
+func withoutQuorum(c *jetstream.ClusterInfo) bool {
+	if c == nil || len(c.Replicas) == 0 {
+		return false
+	}
+	there := 1
+	for _, peer := range c.Replicas {
+		if !peer.Offline {
+			there++
+		}
+	}
+	return c.Leader == "" || there <= (1+len(c.Replicas))/2
 }
 
 // authenticBatch decodes a feed message that one of our feed keys signed, or returns nil.

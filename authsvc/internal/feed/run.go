@@ -131,12 +131,11 @@ func (l *loop) examineFirst(ctx context.Context) bool {
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
-	state, err := l.bus.inspect(ctx, true)
+	state, err := l.bus.inspect(ctx, true, false)
 	l.attempts++
+	l.dispatcher.streamAway(looking, err)
 	if err == nil {
 		l.dispatcher.Observe(state)
-	} else {
-		l.cfg.Log.Warn("the stream can't be looked at", "error", err)
 	}
 	if l.examined = err == nil || l.attempts == 2; err != nil && l.examined {
 		l.dispatcher.Blind()
@@ -158,7 +157,7 @@ func (l *loop) inspectWhenDue(ctx context.Context) {
 	l.running.Go(func() {
 		ctx, cancel := context.WithTimeout(ctx, ackTimeout)
 		defer cancel()
-		state, err := l.bus.inspect(ctx, tail)
+		state, err := l.bus.inspect(ctx, tail, true)
 		state.Since = since
 		l.observed <- observation{state: state, err: err} // there is room: one looks at a time
 	})
@@ -166,8 +165,8 @@ func (l *loop) inspectWhenDue(ctx context.Context) {
 
 func (l *loop) observe(ctx context.Context, o observation) {
 	l.inspecting = false
-	if ctx.Err() == nil && l.dispatcher.stats.streamAway(o.err != nil) {
-		l.tellStream(o.err)
+	if ctx.Err() == nil {
+		l.dispatcher.streamAway(looking, o.failure())
 	}
 	if o.err != nil {
 		return
@@ -176,13 +175,14 @@ func (l *loop) observe(ctx context.Context, o observation) {
 	l.pump(ctx)
 }
 
-// tellStream logs that the stream went away or came back.
-func (l *loop) tellStream(err error) {
-	if err != nil {
-		l.cfg.Log.Warn("the stream is unavailable: who follows live misses nothing, who starts reads pages from the database", "error", err)
-		return
+// errFrozen means that the stream can be looked at, and takes nothing.
+var errFrozen = errors.New("too few of its nodes are there")
+
+func (o observation) failure() error {
+	if o.err == nil && o.state.Frozen {
+		return errFrozen
 	}
-	l.cfg.Log.Info("the stream is available again")
+	return o.err
 }
 
 func (l *loop) awaitInspection() {
@@ -209,8 +209,9 @@ func (f *Feed) listen(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			f.hear(ctx)
+		case <-f.unheard:
 		}
+		f.hear(ctx)
 	}
 }
 
@@ -249,7 +250,14 @@ func (f *Feed) takeIn(ctx context.Context) bool {
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
-	return f.cfg.Reply.FlushWithContext(ctx) == nil && f.hearing() == f.heard.link
+	err := f.cfg.Granted(ctx)
+	if err == nil && f.hearing() != f.heard.link {
+		return false
+	}
+	if f.ear.note(err, time.Now()) {
+		signal(f.wake) // the lease may wait for this
+	}
+	return err == nil
 }
 
 // link is what changes when requests are missed.

@@ -1,6 +1,7 @@
 package feed
 
 import (
+	"slices"
 	"sync"
 
 	"github.com/tocsin-auth/tocsin/authsvc/internal/store"
@@ -29,7 +30,7 @@ type Stats struct {
 	Repairs        uint64 // republications of floor…head
 	StepErrors     uint64
 
-	// StreamAway says that the last look at the stream failed; only the dispatcher looks.
+	// StreamAway says that the last look at the stream, or the last message to it, failed; only the dispatcher knows.
 	StreamAway bool
 	// Waiting are the calls of this process that wait for events to travel.
 	Waiting int
@@ -45,9 +46,19 @@ type Stats struct {
 
 // counters collects Stats.
 type counters struct {
-	mu sync.Mutex
-	s  Stats
+	mu   sync.Mutex
+	s    Stats
+	away [streamUses]bool // the stream, to each of its uses
 }
+
+// streamUse is a way in which the stream may be away. It is there again when it is so for all.
+type streamUse int
+
+const (
+	looking streamUse = iota
+	publishing
+	streamUses
+)
 
 func (c *counters) change(f func(s *Stats)) {
 	c.mu.Lock()
@@ -87,8 +98,15 @@ func (c *counters) late(n int)           { c.change(func(s *Stats) { s.LateReque
 func (c *counters) displaced(n int)      { c.change(func(s *Stats) { s.Displaced += uint64(n) }) }
 func (c *counters) streamFailed()        { c.change(func(s *Stats) { s.StreamFailures++ }) }
 func (c *counters) repaired()            { c.change(func(s *Stats) { s.Repairs++ }) }
-func (c *counters) streamAway(away bool) (changed bool) {
-	c.change(func(s *Stats) { s.StreamAway, changed = away, s.StreamAway != away })
+
+// streamAway notes whether the stream is away for one of its uses, and reports whether that changes what there is to say.
+func (c *counters) streamAway(use streamUse, away bool) (changed bool) {
+	c.change(func(s *Stats) {
+		before := s.StreamAway
+		c.away[use] = away
+		s.StreamAway = slices.Contains(c.away[:], true)
+		changed = s.StreamAway != before
+	})
 	return changed
 }
 func (c *counters) importing(due, withheld bool) {

@@ -141,12 +141,25 @@ func (d *Dispatcher) collect() {
 		if err != nil {
 			d.cfg.Log.Debug("the stream didn't take a message", "first_seq", p.first, "error", err)
 			d.stats.streamFailed()
+			d.streamAway(publishing, err)
 			s.goBack(p.first)
 			s.slow, s.retryAt = true, d.cfg.Clock.Now().Add(streamRetry)
 			return
 		}
 		s.window, s.slow = s.window[1:], false
+		d.streamAway(publishing, nil)
 		d.acknowledged(p.last, seq)
+	}
+}
+
+// streamAway notes how one use of the stream ended, and tells when it has gone away or come back.
+func (d *Dispatcher) streamAway(use streamUse, err error) {
+	switch changed := d.stats.streamAway(use, err != nil); {
+	case !changed:
+	case err != nil:
+		d.cfg.Log.Warn("the stream is unavailable: who follows live misses nothing, who starts reads pages from the database", "error", err)
+	default:
+		d.cfg.Log.Info("the stream is available again")
 	}
 }
 
@@ -210,6 +223,8 @@ type StreamState struct {
 	Tail *events.Batch
 	// TailKey is the kid of a last message that is no tail.
 	TailKey string
+	// Frozen says that too few of its nodes are there for it to take anything.
+	Frozen bool
 	// Since is what [Dispatcher.StreamSeq] returned before the bus was asked.
 	Since uint64
 }

@@ -29,6 +29,15 @@ func (b *natsBus) configure(ctx context.Context, have jetstream.StreamConfig) (c
 	return true
 }
 
+// compare says when the stream isn't what this process would make of it. Who isn't the dispatcher leaves it so: two replicas
+// with different settings would go on undoing what the other did.
+func (b *natsBus) compare(have jetstream.StreamConfig) {
+	if !same(have, b.wanted(have)) {
+		b.log.Warn("the stream has another configuration than this process would give it; the dispatcher decides (compare TOCSIN_STREAM_REPLICAS and TOCSIN_STREAM_MAX_AGE of all replicas)",
+			"stream", events.StreamName, "replicas", have.Replicas, "max_age", have.MaxAge)
+	}
+}
+
 // wanted is a stream's configuration with what the feed needs put in.
 func (b *natsBus) wanted(have jetstream.StreamConfig) jetstream.StreamConfig {
 	want, needs := have, b.config
