@@ -146,6 +146,7 @@ var scenarios = map[string]scenario{
 				name("up", res1):                           "1x47 0x2 1x69",
 				name("tocsin_feed_dispatcher", auth1):      "1x23 _x3 0x92",
 				name("tocsin_feed_dispatcher", auth2):      "0x24 1x95",
+				name("tocsin_feed_proofs_total", auth2):    "0x24 20+20x95",
 				name("tocsin_feed_takeovers_total", auth2): "0x24 1x95",
 			}),
 		map[string]map[string]int{"2m5s": quiet, "2m15s": quiet, "4m10s": quiet, "4m50s": quiet, "8m": quiet},
@@ -198,6 +199,10 @@ var scenarios = map[string]scenario{
 		series{name("tocsin_feed_dispatcher", auth1): "1x60 0x59"},
 		map[string]map[string]int{"5m10s": quiet, "5m30s": {"TocsinDispatcherMissing": 1}},
 	},
+	"the dispatcher proves nothing": {
+		series{name("tocsin_feed_proofs_total", auth1): "0+5x60 300x59"},
+		map[string]map[string]int{"5m": quiet, "6m30s": {"TocsinDispatcherSilent": 1}},
+	},
 	"no authsvc tells anything at all": {
 		silence("authsvc"),
 		map[string]map[string]int{"1m": {"TocsinDispatcherMissing": 1}},
@@ -205,6 +210,7 @@ var scenarios = map[string]scenario{
 	"two dispatchers, and a lease that wanders": {
 		series{
 			name("tocsin_feed_dispatcher", auth2):      "0x60 1x59",
+			name("tocsin_feed_proofs_total", auth2):    "0x60 20+20x59",
 			name("tocsin_feed_takeovers_total", auth2): "0x60 1+1x20 21x38",
 		},
 		map[string]map[string]int{"5m20s": quiet, "6m30s": {"TocsinDispatcherTwice": 1, "TocsinDispatcherUnsteady": 1}},
