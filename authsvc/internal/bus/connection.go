@@ -84,10 +84,32 @@ func connect(urls, user string, creds nats.Option, log *slog.Logger) (*connectio
 	if conn.IsConnected() {
 		<-c.connected // the client calls its handlers beside everything else
 	} else {
-		log.Warn("NATS is away; trying again until it comes", "error", conn.LastError())
+		log.Warn("NATS is away; trying again until it comes")
+		c.lost.Store(true)
 	}
 	c.Conn = conn
+	go c.tellCause()
 	return c, nil
+}
+
+// causeEvery is how often the client is asked why it has no connection. It tells of that by itself only once, and in nats.go 1.55
+// its handler for that, ReconnectErrHandler, reads what the next try writes.
+const causeEvery = time.Second
+
+// tellCause logs why there is no connection, until this one is closed.
+func (c *connection) tellCause() {
+	tick := time.NewTicker(causeEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-c.closed:
+			return
+		case <-tick.C:
+		}
+		if err := c.LastError(); err != nil && !c.up.Load() {
+			c.rights.cannotConnect(err)
+		}
+	}
 }
 
 // granted returns nil once the server has taken all that was subscribed to, and [ErrRefused] when it refuses what the

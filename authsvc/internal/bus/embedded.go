@@ -177,15 +177,31 @@ func (e *embedded) stop() {
 
 // serverLog passes the server's own log on. Its notices are details here; a fatal error ends the start, not the process.
 type serverLog struct {
-	log   *slog.Logger
-	fatal chan error
+	log     *slog.Logger
+	fatal   chan error
+	repeats repeats
+}
+
+// tell logs what hasn't just been said.
+func (l *serverLog) tell(level slog.Level, message string) {
+	untold, ok := l.repeats.pass(message, time.Now())
+	if !ok {
+		return
+	}
+	log := l.log
+	if untold > 0 {
+		log = log.With("more_like_it", untold)
+	}
+	log.Log(context.Background(), level, message)
 }
 
 func (l *serverLog) Noticef(format string, v ...any) { l.log.Debug(fmt.Sprintf(format, v...)) }
-func (l *serverLog) Warnf(format string, v ...any)   { l.log.Warn(fmt.Sprintf(format, v...)) }
-func (l *serverLog) Errorf(format string, v ...any)  { l.log.Error(fmt.Sprintf(format, v...)) }
-func (l *serverLog) Debugf(string, ...any)           {}
-func (l *serverLog) Tracef(string, ...any)           {}
+func (l *serverLog) Warnf(format string, v ...any)   { l.tell(slog.LevelWarn, fmt.Sprintf(format, v...)) }
+func (l *serverLog) Errorf(format string, v ...any) {
+	l.tell(slog.LevelError, fmt.Sprintf(format, v...))
+}
+func (l *serverLog) Debugf(string, ...any) {}
+func (l *serverLog) Tracef(string, ...any) {}
 
 func (l *serverLog) Fatalf(format string, v ...any) {
 	err := fmt.Errorf(format, v...)

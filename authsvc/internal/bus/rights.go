@@ -53,6 +53,7 @@ type rights struct {
 	allRefused                          int
 	mutedAt                             time.Time // zero: answers come through, as far as is known
 	told                                bool      // that messages are refused
+	away                                string    // why there is no connection, as it was logged; empty: there is one
 }
 
 func newRights(user string, log *slog.Logger) *rights {
@@ -63,7 +64,12 @@ var refusedSubscription = regexp.MustCompile(`Subscription to "(\S+)"`)
 
 // hear takes what the client passes on. It must not ask the client anything: it may hold its locks.
 func (r *rights) hear(err error) {
-	if !errors.Is(err, nats.ErrPermissionViolation) {
+	switch {
+	case errors.Is(err, nats.ErrPermissionViolation):
+	case errors.Is(err, nats.ErrAuthorization), errors.Is(err, nats.ErrAuthExpired), errors.Is(err, nats.ErrAuthRevoked):
+		r.cannotConnect(err)
+		return
+	default:
 		r.log.Error("NATS reports an error", "error", err)
 		return
 	}
@@ -90,7 +96,18 @@ func (r *rights) connected() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.connection++
+	r.away = ""
 	r.mutedAt, r.allRefused, r.told = time.Time{}, 0, false
+}
+
+// cannotConnect takes the cause of a try that failed, and logs it when it is another one than before.
+func (r *rights) cannotConnect(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.away != err.Error() {
+		r.away = err.Error()
+		r.log.Warn("no connection to NATS; trying on", "error", err)
+	}
 }
 
 // look waits until everything is known that the server had said before; last asks the client for its last error. sent counts

@@ -27,6 +27,8 @@ type bus interface {
 	// Inbox returns a new subject for replies.
 	Inbox() string
 	Connected() bool
+	// Fault returns why there is no connection, nil while nobody listens. It may wait for a try that is under way.
+	Fault() error
 	Close()
 }
 
@@ -176,6 +178,9 @@ func (b *natsBus) Request(ctx context.Context, subject string, body []byte) (*na
 func (b *natsBus) Flush(ctx context.Context) error { return b.nc.FlushWithContext(ctx) }
 func (b *natsBus) Inbox() string                   { return b.nc.NewInbox() }
 func (b *natsBus) Connected() bool                 { return b.up.Load() }
+
+// Fault asks for it, as the client tells by itself only once, and not of the first connection.
+func (b *natsBus) Fault() error { return b.nc.LastError() }
 
 // Close waits a moment for the client's goroutines.
 func (b *natsBus) Close() {

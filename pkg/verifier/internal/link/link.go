@@ -61,6 +61,8 @@ type Link struct {
 	cadence  cadence
 	session  session
 	counts   counts
+	// complaints are what NATS refuses since the last connection.
+	complaints complaints
 	// propagated is a measurement only; nothing is decided by it.
 	propagated propagation
 

@@ -87,12 +87,13 @@ func (l *Link) noticed(n notice, err error) {
 		l.counts.slow.Add(1)
 		l.cadence.hurry() // the answer shows what is missing
 	case noticeError:
-		l.log.Warn("NATS reports", "error", err)
+		l.complaints.tell(l.log, "NATS reports", err)
 	}
 	l.rouse()
 }
 
 func (l *Link) connectedAnew() {
+	l.complaints.forget()
 	l.counts.connectedAt.Store(l.cfg.Clock.Now().Boot)
 	l.session.begin(l.ctx)
 	l.catchUps.forgive()
@@ -119,6 +120,9 @@ func (l *Link) lookAround(b bus, inbox string) {
 	l.tellState()
 	l.forget()
 	if !b.Connected() {
+		if err := b.Fault(); err != nil && !b.Connected() {
+			l.complaints.tell(l.log, "no connection to NATS; trying on", err)
+		}
 		return
 	}
 	if l.renew.Swap(false) && !l.flush(b) {

@@ -392,6 +392,8 @@ func (w *wire) Inbox() string {
 	return fmt.Sprint("inbox.", w.inboxes)
 }
 
+func (w *wire) Fault() error { return nil }
+
 func (w *wire) Connected() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
