@@ -181,6 +181,7 @@ func (s subscription) Unsubscribe() { delete(pending, string(s)) }
 func (b wire) Flush(context.Context) error { return nil }
 func (b wire) Inbox() string               { return "_INBOX_" + b.m.name }
 func (b wire) Connected() bool             { return true }
+func (b wire) Fault() error                { return nil }
 func (b wire) Close()                      {}
 
 // Request asks authsvc, whose answer may be old when it arrives.
