@@ -114,7 +114,7 @@ func (r *rights) cannotConnect(err error) {
 // the messages that it had been given by then.
 func (r *rights) look(ctx context.Context, sent uint64, last func() error) error {
 	for {
-		heard, changed := r.latest()
+		changed, heard := r.latest()
 		if err := last(); !errors.Is(err, nats.ErrPermissionViolation) || err == heard {
 			r.judge(sent)
 			return r.verdict()
@@ -128,10 +128,10 @@ func (r *rights) look(ctx context.Context, sent uint64, last func() error) error
 }
 
 // latest returns the last refusal that was heard of, and what is closed at the next.
-func (r *rights) latest() (error, <-chan struct{}) {
+func (r *rights) latest() (changed <-chan struct{}, heard error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.heard, r.changed
+	return r.changed, r.heard
 }
 
 // judge forgets what an earlier connection was refused, and compares what was sent with what was refused of it.
