@@ -242,17 +242,22 @@ func validateIssuer(issuer string) error {
 	return errors.New("issuer must be an https URL, or http on a loopback host")
 }
 
-// natsURLs reports whether a list could be one of servers; their scheme may be left out.
+// natsURLs reports whether a list could be one of servers; their scheme may be left out, and parts may be empty.
 func natsURLs(list string) bool {
+	servers := 0
 	for one := range strings.SplitSeq(list, ",") {
-		if one = strings.TrimSpace(one); !strings.Contains(one, "://") {
+		if one = strings.TrimSpace(one); one == "" {
+			continue
+		}
+		if !strings.Contains(one, "://") {
 			one = "nats://" + one
 		}
 		if u, err := url.Parse(one); err != nil || u.Hostname() == "" {
 			return false
 		}
+		servers++
 	}
-	return true
+	return servers > 0
 }
 
 func isLoopback(host string) bool {

@@ -70,7 +70,7 @@ func TestNewRefusesWhatIsNotSafe(t *testing.T) {
 }
 
 func TestNATSURLsThatAreGood(t *testing.T) {
-	for _, list := range []string{"nats://a:4222", "a", "127.0.0.1:4222", "nats://a:4222, tls://b", "wss://c/path", "nats://user:secret@d:1,nats://[::1]:4222"} {
+	for _, list := range []string{"nats://a:4222", "a", "127.0.0.1:4222", "nats://a:4222, tls://b", "nats://a:4222,", "a, ,b", "wss://c/path", "nats://user:secret@d:1,nats://[::1]:4222"} {
 		cfg := goodConfig()
 		cfg.NATSURL = list
 		if _, err := newSettings(cfg, nil); err != nil {

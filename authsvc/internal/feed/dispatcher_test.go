@@ -643,6 +643,8 @@ func TestAnUnknownKeyAtTheStreamsEndOpensOneEpoch(t *testing.T) {
 	c := w.candidate()
 	w.commit("r")
 	first := w.mustStep(c).Epoch
+	other := w.candidate()
+	other.Observe(feed.StreamState{TailKey: "lost"})
 	c.Observe(feed.StreamState{TailKey: "lost"})
 	if c.Stats().Holding {
 		t.Fatal("the term goes on")
@@ -661,6 +663,10 @@ func TestAnUnknownKeyAtTheStreamsEndOpensOneEpoch(t *testing.T) {
 		if got := w.mustStep(c).Epoch; got != second {
 			t.Fatalf("another epoch, %s after %s", got, second)
 		}
+	}
+	w.clock.Advance(48 * time.Hour) // the lease is long over
+	if got := w.mustStep(other).Epoch; got != second {
+		t.Errorf("who has seen the message, too, and takes over: another epoch, %s after %s", got, second)
 	}
 }
 

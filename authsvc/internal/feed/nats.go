@@ -159,10 +159,11 @@ func (b *natsBus) inspect(ctx context.Context, tail, mend bool) (StreamState, er
 	return state, nil
 }
 
-// askable returns a kid that a database can be asked about, whoever wrote it. A kid is a thumbprint in base64url.
+// askable returns a kid that a database can be asked about, whoever wrote it: a thumbprint in base64url, or "". What names no such key
+// was never one of our messages.
 func askable(kid string) string {
 	if raw, err := base64.RawURLEncoding.DecodeString(kid); err != nil || len(raw) != sha256.Size {
-		return "none"
+		return ""
 	}
 	return kid
 }

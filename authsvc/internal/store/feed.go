@@ -179,6 +179,9 @@ func (tx *Tx) beginTerm(ctx context.Context, r LeaseRequest, s feedState, now in
 		}
 	}
 	if l.Opened {
+		if err := tx.noteTailKey(ctx, r.TailKey); err != nil {
+			return Lease{}, err
+		}
 		s.issuer, s.Epoch, s.Head, s.floor = r.Issuer, tx.laterID(s.Epoch, r.Known.Epoch), 0, 1
 		s.Chain = events.ChainStart(s.issuer, s.Epoch)
 	}
@@ -220,6 +223,17 @@ func (tx *Tx) knowsTailKey(ctx context.Context, kid string) (known bool, err err
 	}
 	err = tx.queryRow(ctx, `SELECT EXISTS (SELECT 1 FROM signing_keys WHERE kid = $1) OR EXISTS (SELECT 1 FROM retired_kids WHERE kid = $1)`, kid).Scan(&known)
 	return known, err
+}
+
+// noteTailKey counts an unknown key among those that this database had once: the message stays where it is, and whoever has seen it
+// too, and becomes the dispatcher much later, must not open another epoch for it.
+func (tx *Tx) noteTailKey(ctx context.Context, kid string) error {
+	known, err := tx.knowsTailKey(ctx, kid)
+	if err != nil || known {
+		return err
+	}
+	_, err = tx.exec(ctx, `INSERT INTO retired_kids (kid, retired_at) VALUES ($1, $2)`, kid, tx.Now())
+	return err
 }
 
 const causeRegressed = "database regressed"

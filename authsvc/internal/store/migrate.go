@@ -15,7 +15,7 @@ import (
 var migrationFiles embed.FS
 
 // SchemaVersion is the schema that this program knows. Newer ones are fine unless the database says otherwise.
-const SchemaVersion = 7
+const SchemaVersion = 9
 
 // Migrate brings the schema up to date. It is safe to run in several processes at once; each returns when it is done.
 // A database that a newer release marked as incompatible is left alone: [ErrNewer].

@@ -144,6 +144,9 @@ func (j *Journal) AcquireFeed(_ context.Context, r store.LeaseRequest) (store.Le
 		j.askForImport(r.Known)
 	}
 	if cause != "" {
+		if r.TailKey != "" {
+			j.FeedKeys = append(j.FeedKeys, r.TailKey)
+		}
 		s.issuer, s.Epoch, s.Head, s.floor = r.Issuer, j.laterEpoch(r.Known.Epoch), 0, 1
 		s.Chain = events.ChainStart(s.issuer, s.Epoch)
 	}

@@ -563,7 +563,7 @@ func unknownTailKeyAsksForAnImport(t *testing.T, f *feedTest) {
 		}
 		return lease
 	}
-	if l := acquire(kid("f"), feedIssuer); !l.First || l.ImportFrom != 0 {
+	if l := acquire(kid("a"), feedIssuer); !l.First || l.ImportFrom != 0 {
 		t.Errorf("a database that has lost nothing yet: %+v", l)
 	}
 	update(t, f.DB, func(tx *store.Tx) error {
@@ -582,6 +582,9 @@ func unknownTailKeyAsksForAnImport(t *testing.T, f *feedTest) {
 	}
 	if l := acquire(kid("f"), feedIssuer); !l.Opened || l.ImportFrom == 0 {
 		t.Errorf("a key that it lacks: %+v", l)
+	}
+	if l := acquire(kid("f"), feedIssuer); l.Opened { // who saw it before the epoch was opened, too
+		t.Errorf("the same key again: %+v", l)
 	}
 	if l := acquire(kid("g"), "https://other.example"); !l.Opened || l.ImportFrom == 0 {
 		t.Errorf("a key that it lacks, and another issuer: %+v", l)
