@@ -72,8 +72,8 @@ test: bin ## run every test; with PostgreSQL where it is (TOCSIN_REQUIRE=postgre
 race: bin ## run the concurrent packages' tests under the race detector (needs a C compiler)
 	@$(GO) build -o bin/pgtest ./test/pgtest/cmd/pgtest
 	@command -v "$$($(GO) env CC)" >/dev/null || { echo "race: no C compiler" >&2; exit 1; }
-	@code=0; CGO_ENABLED=1 bin/pgtest $(GO) test -race -timeout 30m $(TESTFLAGS) $(CONCURRENT) || code=$$?; \
-	if [ $$code = 3 ]; then CGO_ENABLED=1 $(GO) test -race -timeout 30m $(TESTFLAGS) $(CONCURRENT); else exit $$code; fi
+	@code=0; CGO_ENABLED=1 bin/pgtest $(GO) test -race -short -timeout 30m $(TESTFLAGS) $(CONCURRENT) || code=$$?; \
+	if [ $$code = 3 ]; then CGO_ENABLED=1 $(GO) test -race -short -timeout 30m $(TESTFLAGS) $(CONCURRENT); else exit $$code; fi
 
 .PHONY: lint
 lint: bin ## check formatting, go vet, staticcheck, and that each module builds alone
