@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"context"
+	"errors"
 
 	"github.com/tocsin-auth/tocsin/authsvc/internal/auth"
 	"github.com/tocsin-auth/tocsin/pkg/events"
@@ -63,6 +64,9 @@ func (s *Server) postRegister(ctx context.Context, in *registerInput) (*answer[r
 	}
 	b := in.Body
 	made, err := s.auth.Register(ctx, auth.Registration{Username: b.Username, Password: b.Password, Email: b.Email}, clientFrom(ctx))
+	if errors.Is(err, auth.ErrInvalidRequest) || errors.Is(err, auth.ErrWeakPassword) { // neither cost a hash nor told anything
+		s.limits.registrations.giveBack(clientFrom(ctx).IP)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -114,17 +114,25 @@ func TestThrottleKnowsAddressesApart(t *testing.T) {
 
 func TestThrottleRemembersSoManyAddressesAndNoMore(t *testing.T) {
 	th, now := newThrottle(time.Second, 1, 100), time.Now()
-	allowed := 0
 	for i := range 1000 {
-		if th.allow(fmt.Sprintf("192.0.%d.%d", i/250, i%250), now) {
-			allowed++
+		if caller := fmt.Sprintf("192.0.%d.%d", i/250, i%250); !th.allow(caller, now) || th.allow(caller, now) {
+			t.Fatalf("caller %d doesn't count for itself", i)
 		}
 	}
-	if len(th.next) > 101 || allowed != 101 { // all the rest share one place
-		t.Errorf("%d are remembered, %d allowed", len(th.next), allowed)
+	if len(th.next) != 100 || len(th.refusing) > 100 {
+		t.Errorf("%d are remembered, %d of them refused", len(th.next), len(th.refusing))
 	}
-	if !th.allow("198.51.100.1", now.Add(2*time.Second)) || len(th.next) > 2 {
-		t.Errorf("%d are remembered after all may again", len(th.next))
+}
+
+func TestThrottleRemembersWhoCalledTheMostForLongest(t *testing.T) {
+	th, now := newThrottle(time.Second, 3, 100), time.Now()
+	for th.allow("many", now) {
+	}
+	for i := range 1000 {
+		th.allow(fmt.Sprint(i), now)
+	}
+	if th.allow("many", now) {
+		t.Error("it is forgotten")
 	}
 }
 

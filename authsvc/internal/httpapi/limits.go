@@ -17,7 +17,8 @@ type Limit struct {
 	Per   time.Duration
 }
 
-// Limits bound what strangers may try, each process for itself. "Of one network" means of one IPv4 address or one IPv6 /64.
+// Limits bound what strangers may try, each process for itself. "Of one network" means of one IPv4 address or one IPv6 /64;
+// those of one IPv6 /48 have 16 times as much together.
 type Limits struct {
 	Logins        Limit // of one network that fail or are under way
 	Registrations Limit // of one network
@@ -34,17 +35,44 @@ const (
 	limitedAccounts = 1 << 16
 )
 
-// limiter is a throttle with a name for operators; without one it allows all.
+// networksOfBlock is how many times the budget of a network all those of one IPv6 /48 have together: a /48 has 65,536 of them.
+const networksOfBlock = 16
+
+// limiter counts the calls of networks and of the blocks they are in, under a name for operators; without throttles it allows all.
 type limiter struct {
-	name string
-	*throttle
+	name             string
+	networks, blocks *throttle
 }
 
 func newLimiter(name string, l Limit) limiter {
 	if l.Times == 0 {
 		return limiter{name: name}
 	}
-	return limiter{name, newThrottle(l.Per/time.Duration(l.Times), l.Times, limitedNetworks)}
+	interval := l.Per / time.Duration(l.Times)
+	return limiter{name, newThrottle(interval, l.Times, limitedNetworks), newThrottle(interval/networksOfBlock, l.Times*networksOfBlock, limitedNetworks)}
+}
+
+// take counts a call, unless it is one too many of the network or of its block.
+func (l limiter) take(ip string, now time.Time) refused {
+	if l.networks == nil {
+		return refused{}
+	}
+	r, block := l.networks.take(networkOf(ip), now), blockOf(ip)
+	if r.wait > 0 || block == "" {
+		return r
+	}
+	if r = l.blocks.take(block, now); r.wait > 0 {
+		l.networks.giveBack(networkOf(ip))
+	}
+	return r
+}
+
+// giveBack undoes a take of a call that turned out not to count.
+func (l limiter) giveBack(ip string) {
+	if l.networks != nil {
+		l.networks.giveBack(networkOf(ip))
+		l.blocks.giveBack(blockOf(ip))
+	}
 }
 
 // limits are the state of [Limits].
@@ -93,10 +121,7 @@ func (s *Server) refuseBy(ctx context.Context, limit string, r refused) error {
 
 // bound counts a call of the client's network.
 func (s *Server) bound(ctx context.Context, l limiter) error {
-	if l.throttle == nil {
-		return nil
-	}
-	return s.refuseBy(ctx, l.name, l.take(networkOf(clientFrom(ctx).IP), s.now()))
+	return s.refuseBy(ctx, l.name, l.take(clientFrom(ctx).IP, s.now()))
 }
 
 // afterFailure makes the refusal of a credential that can't be guessed a request to slow down, when the client's network has shown
@@ -118,8 +143,8 @@ func (s *Server) guess(ctx context.Context, username string, verify func() error
 		return err
 	}
 	err := s.tryAccount(ctx, accountKey(username), func(ctx context.Context) (bool, error) { return s.signedInFrom(ctx, username) }, verify)
-	if s.limits.logins.throttle != nil && !isFailedGuess(err) {
-		s.limits.logins.giveBack(networkOf(clientFrom(ctx).IP))
+	if !isFailedGuess(err) {
+		s.limits.logins.giveBack(clientFrom(ctx).IP)
 	}
 	return err
 }

@@ -38,18 +38,20 @@ type refused struct {
 func (t *throttle) take(caller string, now time.Time) refused {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	from := t.place(caller, now)
-	next := t.next[from]
+	next, known := t.next[caller]
+	if !known && len(t.next) >= t.most {
+		t.evict()
+	}
 	if next.Before(now) {
 		next = now
-		delete(t.refusing, from)
+		delete(t.refusing, caller)
 	}
 	if over := next.Sub(now) - time.Duration(t.burst-1)*t.interval; over > 0 {
-		begins := !t.refusing[from]
-		t.refusing[from] = true
+		begins := !t.refusing[caller]
+		t.refusing[caller] = true
 		return refused{wait: over, begins: begins}
 	}
-	t.next[from] = next.Add(t.interval)
+	t.next[caller] = next.Add(t.interval)
 	return refused{}
 }
 
@@ -57,29 +59,26 @@ func (t *throttle) take(caller string, now time.Time) refused {
 func (t *throttle) giveBack(caller string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if _, known := t.next[caller]; !known {
-		caller = "" // it was counted with the rest
-	}
 	if next, known := t.next[caller]; known {
 		t.next[caller] = next.Add(-t.interval)
 	}
 }
 
-// place returns the caller, or, when too many others are remembered, the one that stands for all the rest.
-func (t *throttle) place(from string, now time.Time) string {
-	if _, known := t.next[from]; known || len(t.next) < t.most {
-		return from
-	}
-	for other, next := range t.next {
-		if next.Before(now) {
-			delete(t.next, other)
-			delete(t.refusing, other)
+// evict forgets the one of some that may call again the soonest. Strangers can be as many as they like, so nobody shares a place
+// with them; who has called the most is remembered for the longest.
+func (t *throttle) evict() {
+	var soonest string
+	looked := 0
+	for caller, next := range t.next {
+		if looked == 0 || next.Before(t.next[soonest]) {
+			soonest = caller
+		}
+		if looked++; looked == evictAmong {
+			break
 		}
 	}
-	if len(t.next) < t.most {
-		return from
-	}
-	return ""
+	delete(t.next, soonest)
+	delete(t.refusing, soonest)
 }
 
 // networkOf returns an IPv4 address, or the /64 of an IPv6 one, which a single customer has at least, as a caller; "" for what is
@@ -89,13 +88,25 @@ func networkOf(ip string) string {
 	if err != nil {
 		return ""
 	}
-	bits := 64
 	if address = address.Unmap(); address.Is4() {
-		bits = 32
+		return prefixOf(address, 32)
 	}
-	network, err := address.WithZone("").Prefix(bits)
+	return prefixOf(address, 64)
+}
+
+// blockOf returns the /48 of an IPv6 address, which anybody may have for the asking; "" for all else.
+func blockOf(ip string) string {
+	address, err := netip.ParseAddr(ip)
+	if err != nil || address.Unmap().Is4() {
+		return ""
+	}
+	return prefixOf(address, 48)
+}
+
+func prefixOf(address netip.Addr, bits int) string {
+	prefix, err := address.WithZone("").Prefix(bits)
 	if err != nil {
 		return ""
 	}
-	return network.String()
+	return prefix.String()
 }

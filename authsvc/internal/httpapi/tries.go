@@ -33,6 +33,7 @@ type tries struct {
 type row struct {
 	failed, under int
 	until         time.Time
+	raised        bool // until was set by one of those under way; as long as it waits no other begins before they all have ended
 	refusing      bool
 }
 
@@ -68,7 +69,10 @@ func (t *tries) take(key string, now time.Time) refused {
 	defer t.mu.Unlock()
 	r, known := t.rows[key]
 	if now.Sub(r.until) > forgetTries {
-		r.failed, r.refusing = 0, false
+		r.failed, r.raised, r.refusing = 0, false, false
+	}
+	if r.under == 0 {
+		r.raised = false
 	}
 	if wait := t.wait(r, now); wait > 0 {
 		begins := !r.refusing
@@ -99,15 +103,19 @@ func (t *tries) evict() {
 	delete(t.rows, fewest)
 }
 
+// failed ends a try that failed. Those that were under way together raise the delay once: each of the others began before it.
 func (t *tries) failed(key string, now time.Time) {
 	t.end(key, func(r *row) {
-		r.failed++
+		if !r.raised {
+			r.failed++
+		}
+		r.raised = r.failed > t.free
 		r.until = now.Add(t.delay(r.failed))
 	})
 }
 
 func (t *tries) succeeded(key string) {
-	t.end(key, func(r *row) { r.failed, r.refusing, r.until = 0, false, time.Time{} })
+	t.end(key, func(r *row) { r.failed, r.raised, r.refusing, r.until = 0, false, false, time.Time{} })
 }
 
 // giveBack ends a try that turned out to be none.

@@ -60,6 +60,40 @@ func TestGuessesAtOnceAreNoMoreThanMayFail(t *testing.T) {
 	}
 }
 
+func TestTriesThatFailTogetherRaiseTheDelayByOneStep(t *testing.T) {
+	tr, now := newTries(10, 100), time.Now()
+	for range triesAtOnce {
+		tr.take("a", now)
+	}
+	for range triesAtOnce - 1 {
+		tr.failed("a", now)
+	}
+	now = now.Add(10 * time.Second) // the last was slow: it ends after the delay that it was too early for
+	tr.failed("a", now)
+	for step, want := range []time.Duration{firstDelay, 2 * firstDelay, 4 * firstDelay} {
+		r := tr.take("a", now)
+		if r.wait != want {
+			t.Fatalf("step %d: waits for %v, want %v", step, r.wait, want)
+		}
+		now = now.Add(r.wait)
+		if r := tr.take("a", now); r.wait != 0 {
+			t.Fatalf("step %d: waits for %v more", step, r.wait)
+		}
+		tr.failed("a", now)
+	}
+	tr.take("a", now.Add(time.Hour))
+	tr.succeeded("a")
+	for range triesAtOnce {
+		tr.take("a", now)
+	}
+	for range triesAtOnce {
+		tr.failed("a", now)
+	}
+	if r := tr.take("a", now); r.wait != firstDelay {
+		t.Errorf("after a success: waits for %v", r.wait)
+	}
+}
+
 func TestTriesRememberSoManyAndTheAttackedForLongest(t *testing.T) {
 	tr, now := newTries(1, 100), time.Now()
 	for range 3 {
