@@ -201,7 +201,7 @@ func TestAQueuedRequestIsNotRefusedWhenAuthFreezes(t *testing.T) {
 			many = append(many, bubbleToken(i+1))
 		}
 		go func() {
-			time.Sleep(380 * time.Millisecond)
+			time.Sleep(380 * time.Millisecond) // the bubble's time
 			l.freeze(true)
 		}()
 		if codes := r.verifyAll(r.route(Quota("jobs")), many...); codes[""] != len(many) {

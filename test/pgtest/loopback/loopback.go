@@ -1,7 +1,7 @@
 // Package loopback reserves ports of the loopback address for the servers that a test starts, stops and starts again.
 //
 // A port that is merely looked up and let go can be given to anybody in between: to the test of another package that runs at
-// the same time, which has happened to two NATS clusters that then took each other's nodes for their own.
+// the same time, which has happened: nodes of a NATS cluster found their ports taken.
 package loopback
 
 import "testing"

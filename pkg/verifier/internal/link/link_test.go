@@ -478,6 +478,30 @@ func TestAnUnknownKidIsNotDeniedByAFetchFromBefore(t *testing.T) {
 	}
 }
 
+// After an emergency everybody shows tokens of the key that was dropped: their 401 must not wait, nor crowd out who has a new one.
+func TestAKeyThatLeftTheSetIsNotLookedFor(t *testing.T) {
+	inScene(t, nil, func(s *scene) {
+		s.pass(time.Second)
+		var dropped string
+		for dropped = range s.link.Keys().ByKID {
+			break
+		}
+		s.change(func(a *authority) { a.rotate('z') })
+		if err := s.link.RefreshKeys(context.Background(), "unknown"); err != nil {
+			t.Fatal(err)
+		}
+		before, began := s.times(events.KeysSubject(testService)), time.Now()
+		for range mostWaiting + 1 {
+			if err := s.link.RefreshKeys(context.Background(), dropped); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if fetches := s.times(events.KeysSubject(testService)) - before; fetches != 0 || time.Since(began) != 0 {
+			t.Errorf("%d fetches, waited %v", fetches, time.Since(began))
+		}
+	})
+}
+
 func TestAfterAFetchThatFailedUnknownKidsDoNotWait(t *testing.T) {
 	inScene(t, nil, func(s *scene) {
 		s.pass(time.Second)

@@ -76,9 +76,13 @@ func (l *Link) Keys() *TokenKeys { return l.tokens.set.Load() }
 var ErrCrowded = errors.New("too many tokens with unknown keys")
 
 // RefreshKeys looks for the key that a token named, which isn't in the set. It returns nil as soon as the key is there, or after a
-// fetch that began after the call: then there is no such key. Calls share fetches, and wait out the pause between them; for as long
-// after one that failed, its error is returned at once. The caller looks into Keys again.
+// fetch that began after the call: then there is no such key. Nor is there one that ever left the set, and nothing is fetched: after an
+// emergency everybody shows tokens of such a key. Calls share fetches, and wait out the pause between them; for as long after one
+// that failed, its error is returned at once. The caller looks into Keys again.
 func (l *Link) RefreshKeys(ctx context.Context, kid string) error {
+	if l.tokens.gone(kid) {
+		return nil
+	}
 	f, next, err := l.awaitFetch()
 	if err != nil {
 		return err
@@ -97,8 +101,16 @@ func (l *Link) RefreshKeys(ctx context.Context, kid string) error {
 	}
 }
 
-// awaitFetch returns the fetch in progress, which may bring the key, and the next one, which is told for certain whether there is one;
-// they are the same while none is in progress. Whoever gets no error is counted as waiting.
+// gone reports whether a key left the set, for good.
+func (k *tokenKeys) gone(kid string) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	_, gone := k.retired[kid]
+	return gone
+}
+
+// awaitFetch returns the fetch in progress, which may bring the key, and the next one, which decides whether there is one; they are
+// the same while none is in progress. Whoever gets no error is counted as waiting.
 func (l *Link) awaitFetch() (now, next *flight, err error) {
 	k := &l.tokens
 	k.mu.Lock()
